@@ -1,0 +1,133 @@
+"""The one place that compiles kernels: the flags, and the folder that keeps compiled code.
+
+Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it
+raises where its folder is damaged, and writes next to the sources. Here compiled code lies in a folder of our own, named by a
+hash of every kernel's source, of Numba's version and of the CPU. A folder that can't be used costs compile time and one line, never
+an error.
+"""
+
+import hashlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import llvmlite
+import numba
+from llvmlite import binding as llvm
+from numba.core import caching
+
+# Sums may be reordered (so they can use vectors) and a*b+c fused. NaN and infinity keep their meaning.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def cache_root() -> Path:
+    """The user's cache folder for minisqx: `MINISQX_CACHE`, else the system's usual place."""
+    chosen = os.environ.get("MINISQX_CACHE")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "minisqx"
+
+
+def cpu_name() -> str:
+    """The CPU that code is made for: the host's, unless `NUMBA_CPU_NAME` names another."""
+    return numba.config.CPU_NAME or llvm.get_host_cpu_name()
+
+
+def cpu_features() -> str:
+    """Its features in LLVM's notation (`+avx2,-avx512f,...`)."""
+    if numba.config.CPU_FEATURES is not None:
+        return numba.config.CPU_FEATURES
+    if numba.config.CPU_NAME and numba.config.CPU_NAME != llvm.get_host_cpu_name():
+        return ""
+    return llvm.get_host_cpu_features().flatten()
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version} {cpu_name()} {cpu_features()}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+class _Folder(caching._CacheLocator):
+    """Tells Numba where compiled kernels lie, and that the folder's name says all there is to know of their age."""
+
+    path = None  # set once, below
+
+    def __init__(self, py_func):
+        self._name = f"{py_func.__module__}.{py_func.__qualname__}"
+
+    def get_cache_path(self):
+        return str(self.path)
+
+    def get_source_stamp(self):
+        return self.path.name
+
+    def get_disambiguator(self):
+        return self._name
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        return cls(py_func)
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = [_Folder]
+
+
+class _KernelCache(caching.FunctionCache):
+    """Compiled kernels on disk, where any fault means "compile again"."""
+
+    _impl_class = _Implementation
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            # Damaged: forget this function's files, so that the new code can be kept.
+            for stale in Path(self.cache_path).glob(f"{self._impl.filename_base}*"):
+                stale.unlink(missing_ok=True)
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            _without_cache(error)
+
+
+def _without_cache(reason) -> None:
+    warnings.warn(f"compiled kernels are not kept ({reason}); set MINISQX_CACHE to a folder that can be written to start faster", stacklevel=2)
+    _Folder.path = None
+
+
+def _open_folder() -> None:
+    try:
+        path = cache_root() / "kernels" / _sources_digest()
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(f"no permission to write {path}")
+        _Folder.path = path
+    except (OSError, RuntimeError) as error:
+        _without_cache(error)
+
+
+_open_folder()
+
+
+def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
+    """Compiles a kernel on its first call with given types, without the interpreter's lock, and keeps the machine code."""
+    if function is None:
+        return lambda f: njit(f, parallel=parallel, fastmath=fastmath)
+    flags = {"fastmath": FASTMATH} if fastmath else {}
+    dispatcher = numba.njit(nogil=True, boundscheck=False, error_model="numpy", parallel=parallel, **flags)(function)
+    if _Folder.path is not None and not numba.config.DISABLE_JIT:
+        dispatcher._cache = _KernelCache(function)
+    return dispatcher

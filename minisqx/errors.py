@@ -1,0 +1,46 @@
+"""The exceptions a user can meet. Each is one line: what was given, what was expected, what to do.
+
+The command line prints that line without a traceback and ends with the exception's `exit_code`.
+"""
+
+
+class MinisqxError(Exception):
+    """The family's root: anything that `minisqx` refuses."""
+
+    exit_code = 1
+
+
+class OptionError(MinisqxError, ValueError):
+    """An impossible option or argument: width 0, blocks of the wrong length, batch 0."""
+
+    exit_code = 2
+
+
+class DataError(MinisqxError, ValueError):
+    """A data set that is missing, damaged or not what it should be."""
+
+    exit_code = 3
+
+
+class ImageError(MinisqxError, ValueError):
+    """An image that can't be read, or that is empty or far too large."""
+
+    exit_code = 4
+
+
+class CheckpointError(MinisqxError, ValueError):
+    """A weights file that is missing, damaged, or made for another network."""
+
+    exit_code = 5
+
+
+class TrainingError(MinisqxError, RuntimeError):
+    """A training run that can't go on: the loss is not finite, or the run folder can't be used."""
+
+    exit_code = 6
+
+
+class MissingExtraError(MinisqxError, ImportError):
+    """Something that needs an optional package which is not installed."""
+
+    exit_code = 7
