@@ -17,22 +17,10 @@ import numba
 from llvmlite import binding as llvm
 from numba.core import caching
 
+from minisqx.folders import cache_root
+
 # Sums may be reordered (so they can use vectors) and a*b+c fused. NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
-
-
-def cache_root() -> Path:
-    """The user's cache folder for minisqx: `MINISQX_CACHE`, else the system's usual place."""
-    chosen = os.environ.get("MINISQX_CACHE")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "minisqx"
 
 
 def cpu_name() -> str:
