@@ -1,0 +1,117 @@
+"""What the fused kernels share: the walk over a chunk in blocks of pixels, and where a gradient comes from.
+
+A fused kernel passes over a chunk in blocks of `BLOCK` pixels, so that everything it makes on the way (im2col, the incoming gradient)
+stays in a scratch that fits in cache.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minisqx.kernels.im2col import Geometry, im2col
+from minisqx.kernels.jit import njit
+from minisqx.kernels.layout import CACHE_LINE
+from minisqx.kernels.product import product
+
+BLOCK = 512
+# Rows of the scratch are one cache line longer than a block, so that they don't all fall on the same cache sets.
+SCRATCH_STRIDE = BLOCK + 16
+
+
+class Cut(NamedTuple):
+    """The part of `layout.Layout` that kernels need."""
+
+    images: int
+    images_per_chunk: int
+
+
+class Constants(NamedTuple):
+    """Rows of 0 and of 1, each at least as long as a row of any activation and as the largest number of channels."""
+
+    zeros: np.ndarray
+    ones: np.ndarray
+
+
+class Source(NamedTuple):
+    """Where the gradient g of a tensor comes from, for its rows one after the other.
+
+    The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are needed: weight is
+    (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry the transposed one. The other rows are read
+    from `stored` (chunks, rows - produced, stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all.
+    """
+
+    produced: int
+    weight: np.ndarray
+    dz: np.ndarray
+    geometry: Geometry
+    stored: np.ndarray
+    added: bool
+    addend: np.ndarray
+
+
+@njit
+def images_of(cut, chunk):
+    """Images of one chunk."""
+    return min(cut.images_per_chunk, cut.images - chunk * cut.images_per_chunk)
+
+
+@njit
+def whole_vectors(pixels, itemsize):
+    """`pixels` rounded up to whole cache lines: the columns that a kernel writes."""
+    line = CACHE_LINE // itemsize
+    return (pixels + line - 1) // line * line
+
+
+@njit
+def is_pointwise(geometry):
+    """`Geometry.pointwise` for use inside kernels."""
+    return geometry[0] * geometry[1] * geometry[2] * geometry[3] == 1
+
+
+@njit
+def clear_tail(data, at, stride, rows, pixels, columns):
+    """Zeroes the columns from `pixels` to `columns` of a chunk's matrix: the padding of `layout`."""
+    for m in range(rows):
+        for p in range(at + m * stride + pixels, at + m * stride + columns):
+            data[p] = 0
+
+
+@njit
+def flip_taps(flipped, weight, taps):
+    """(O, I, taps) to (O * taps, I) with the taps in reverse: the weight with which a transposed geometry gives the input's gradient."""
+    outputs, inputs = weight.shape[0], weight.shape[1] // taps
+    for m in range(outputs):
+        for k in range(inputs):
+            for t in range(taps):
+                flipped[m * taps + taps - 1 - t, k] = weight[m, k * taps + t]
+
+
+@njit
+def fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch):
+    """Writes the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with rows of SCRATCH_STRIDE.
+
+    `columns` is a multiple of a vector; columns beyond `pixels` have any finite value. scratch: flat, for the im2col of the source.
+    """
+    if source.produced > 0:
+        dz = source.dz.reshape(source.dz.size)
+        channels, stride = source.dz.shape[1], source.dz.shape[2]
+        at = chunk * channels * stride
+        depth = source.weight.shape[0]
+        weight = source.weight.reshape(source.weight.size)
+        zeros, ones = constants.zeros, constants.ones
+        if is_pointwise(source.geometry):
+            operand, operand_at, operand_stride = dz, at + first, stride
+        else:
+            im2col(scratch, 0, SCRATCH_STRIDE, dz, at, stride, channels, source.geometry, first, columns, pixels, ones, zeros)
+            operand, operand_at, operand_stride = scratch, 0, SCRATCH_STRIDE
+        product(
+            g, 0, SCRATCH_STRIDE, weight, source.produced, operand, operand_at, operand_stride,
+            depth, columns, zeros, ones, zeros, 0, source.produced, False,
+        )  # fmt: skip
+    for m in range(source.produced, rows):
+        for p in range(columns):
+            g[m * SCRATCH_STRIDE + p] = source.stored[chunk, m - source.produced, first + p]
+    if source.added:
+        for m in range(rows):
+            for p in range(columns):
+                g[m * SCRATCH_STRIDE + p] += source.addend[chunk, m, first + p]

@@ -1,0 +1,239 @@
+"""The basic block, fused: convolution -> ELU -> batch norm, forward and backward.
+
+Forward, a block of pixels at a time while it is in cache:   e = ELU(W x + b), stored; mean and squared deviations of e.
+Batch norm is then a scale and a shift that whoever reads e applies (`batch_norm`). If the input is itself such a tensor, x = e' s + t, and the
+convolution is 1x1, the scale and shift go into the weights: W x + b = (W s) e' + (b + W t). Other convolutions apply them in their im2col.
+
+Backward, again one pass, given where the gradient g = dL/d(output) comes from (`blocks.Source`):
+
+    dz = (a g + b e + c) ELU'(e)                 batch norm's backward (coefficients a, b, c a channel), then ELU's; stored
+    G[m, k, t] = sum_p dz[m, p] e'[k, p + t]     the weight's gradient, on the stored input
+    B[m, t]    = sum_p dz[m, p] inside(p + t)    the bias's gradient, tap by tap: the same sum on a channel of ones
+    dW = s G + t B,  db = B[centre]
+
+and, from these alone, the row sums that the backward of the input's own batch norm needs (g' = dL/d(input) = W^T dz):
+
+    sum_p g'[k, p] = sum_mt W[m, k, t] B[m, t],   sum_p g'[k, p] e'[k, p] = sum_mt W[m, k, t] G[m, k, t]
+
+Cost a pixel: K M multiply-adds forward, 2 K M backward; one tensor written and one or two read each way.
+"""
+
+import numpy as np
+from numba import get_thread_id, prange
+
+from minisqx.kernels import batch_norm
+from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, images_of, is_pointwise, whole_vectors
+from minisqx.kernels.elu import elu_row
+from minisqx.kernels.im2col import im2col
+from minisqx.kernels.jit import njit
+from minisqx.kernels.product import product, weight_gradient
+
+
+@njit
+def fold(folded_weight, folded_bias, weight, bias, scale, shift, taps, pointwise):
+    """The weight input-major, (K * taps, M), and the bias; with the input's scale and shift in them if `pointwise`."""
+    outputs, depth = weight.shape
+    for m in range(outputs):
+        total = np.float64(bias[m])
+        for r in range(depth):
+            k = r // taps
+            if pointwise:
+                folded_weight[r, m] = weight[m, r] * scale[k]
+                total += np.float64(weight[m, r]) * shift[k]
+            else:
+                folded_weight[r, m] = weight[m, r]
+        folded_bias[m] = total
+
+
+@njit
+def gather(scratch, x, at, stride, channels, geometry, first, columns, pixels, scale, shift, activation):
+    """im2col of a block into `scratch` (rows of SCRATCH_STRIDE), through ELU if the input is stored before its activation."""
+    im2col(scratch, 0, SCRATCH_STRIDE, x, at, stride, channels, geometry, first, columns, pixels, scale, shift)
+    if activation:
+        for r in range(channels * geometry[0] * geometry[1]):
+            elu_row(scratch, r * SCRATCH_STRIDE, scratch, r * SCRATCH_STRIDE, columns)
+
+
+@njit
+def convolve_chunk(
+    out, x, chunk, pixels, weight, bias, scale, shift, activated, geometry, in_scale, in_shift, in_activation, moments, scratch
+):  # fmt: skip
+    """One chunk of out = activation(weight^T im2col(x) + bias) * scale + shift; rows from `activated` on have no activation.
+
+    out: (chunks, M, stride); x: (chunks, K, stride); weight: (K * taps, M) and bias: (M,), from `fold`. in_scale, in_shift, in_activation: what the
+    gather applies to x. moments: (2, M) float64, the block moments of what was stored, or (2, 0) for none.
+    """
+    outputs, out_stride = out.shape[1], out.shape[2]
+    channels, x_stride = x.shape[1], x.shape[2]
+    out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), weight.reshape(weight.size)
+    out_at, x_at = chunk * outputs * out_stride, chunk * channels * x_stride
+    depth = weight.shape[0]
+    direct = is_pointwise(geometry) and not in_activation
+    padded = whole_vectors(pixels, out.itemsize)
+    for first in range(0, padded, BLOCK):
+        columns = min(BLOCK, padded - first)
+        if direct:
+            operand, operand_at, operand_stride = x_flat, x_at + first, x_stride
+        else:
+            gather(scratch, x_flat, x_at, x_stride, channels, geometry, first, columns, pixels, in_scale, in_shift, in_activation)
+            operand, operand_at, operand_stride = scratch, 0, SCRATCH_STRIDE
+        if activated > 0:
+            product(
+                out_flat, out_at + first, out_stride, weight_flat, outputs, operand, operand_at, operand_stride,
+                depth, columns, bias, scale, shift, 0, activated, True,
+            )  # fmt: skip
+        if activated < outputs:
+            product(
+                out_flat, out_at + activated * out_stride + first, out_stride, weight_flat, outputs, operand, operand_at, operand_stride,
+                depth, columns, bias, scale, shift, activated, outputs, False,
+            )  # fmt: skip
+        if moments.shape[1] > 0:
+            batch_norm.add_block_moments(moments, out_flat, out_at + first, out_stride, outputs, first, min(columns, pixels - first))
+    clear_tail(out_flat, out_at, out_stride, outputs, pixels, padded)
+
+
+@njit(parallel=True)
+def forward(
+    out, scale, shift, mean, variance, running_mean, running_var, x, in_scale, in_shift, in_activation,
+    weight, bias, gamma, beta, activated, geometry, cut, constants, folded_weight, folded_bias, chunk_moments, workspace,
+):  # fmt: skip
+    """The training forward pass of a basic block; returns the number of values a channel.
+
+    Writes out (chunks, M, stride), the batch's mean and variance (float64), scale and shift (M,), and updates the running statistics.
+    x (chunks, K, stride) with in_scale, in_shift (K,); weight (M, K * taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace
+    (threads, size): scratch.
+    """
+    pointwise = is_pointwise(geometry) and not in_activation
+    fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, geometry[0] * geometry[1], pointwise)
+    outputs = out.shape[1]
+    out_pixels = geometry[8] * geometry[9]
+    chunk_moments[:] = 0
+    counts = np.empty(out.shape[0], np.int64)
+    for chunk in prange(out.shape[0]):
+        counts[chunk] = images_of(cut, chunk) * out_pixels
+        convolve_chunk(
+            out, x, chunk, counts[chunk], folded_weight, folded_bias, constants.ones[:outputs], constants.zeros[:outputs], activated,
+            geometry, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
+        )  # fmt: skip
+    count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
+    batch_norm.affine(scale, shift, gamma, beta, mean, variance)
+    batch_norm.update_running(running_mean, running_var, mean, variance, count)
+    return count
+
+
+@njit
+def _dz_block(dz, dz_at, dz_stride, g, e, coefficients, activated, columns):
+    """dz = (a g + b e + c) ELU'(e) for a block; `e` lies where `dz` does."""
+    for m in range(coefficients.shape[1]):
+        at = dz_at + m * dz_stride
+        source = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
+        stored, result = e[at : at + columns], dz[at : at + columns]
+        a, b, c = result.dtype.type(coefficients[0, m]), result.dtype.type(coefficients[1, m]), result.dtype.type(coefficients[2, m])
+        one = result.dtype.type(1)
+        if m < activated:
+            for p in range(columns):
+                de = a * source[p] + (b * stored[p] + c)
+                result[p] = de if stored[p] > 0 else de * (stored[p] + one)
+        else:
+            for p in range(columns):
+                result[p] = a * source[p] + (b * stored[p] + c)
+
+
+@njit(parallel=True)
+def backward(
+    dz, dweight, dbias, dgamma, dbeta, in_sums, source, sums, count, e, mean, variance, gamma, activated,
+    x, in_scale, in_shift, in_activation, weight, geometry, cut, constants, chunk_gradients, workspace, regions,
+):  # fmt: skip
+    """The backward pass of a basic block whose batch norm comes last; see the file's head.
+
+    dz, e: (chunks, M, stride). dweight, weight: (M, K * taps). sums: (2, M) float64, sum g and sum g e, from whoever read this block's
+    output; in_sums: (2, K), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps), scratch. regions: where in a thread's
+    workspace the source's im2col, g, and the input's im2col begin.
+    """
+    outputs, stride = dz.shape[1], dz.shape[2]
+    channels, x_stride = x.shape[1], x.shape[2]
+    taps = geometry[0] * geometry[1]
+    depth = channels * taps
+    out_pixels = geometry[8] * geometry[9]
+    direct = is_pointwise(geometry) and not in_activation
+    coefficients = np.empty((3, outputs))
+    batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
+    dz_flat, e_flat, x_flat = dz.reshape(dz.size), e.reshape(e.size), x.reshape(x.size)
+    gradients = chunk_gradients.reshape(chunk_gradients.size)
+    gradient_stride = depth + taps
+    for chunk in prange(dz.shape[0]):
+        scratch = workspace[get_thread_id()]
+        g, columns_of_x = scratch[regions[1] : regions[2]], scratch[regions[2] :]
+        pixels = images_of(cut, chunk) * out_pixels
+        padded = whole_vectors(pixels, dz.itemsize)
+        at, x_at = chunk * outputs * stride, chunk * channels * x_stride
+        gradient_at = chunk * outputs * gradient_stride
+        gradients[gradient_at : gradient_at + outputs * gradient_stride] = 0
+        for first in range(0, padded, BLOCK):
+            columns = min(BLOCK, padded - first)
+            fill_gradient(g, outputs, source, chunk, first, columns, pixels, constants, scratch)
+            _dz_block(dz_flat, at + first, stride, g, e_flat, coefficients, activated, columns)
+            if first + columns > pixels:
+                clear_tail(dz_flat, at, stride, outputs, pixels, padded)
+            if direct:
+                operand, operand_at, operand_stride = x_flat, x_at + first, x_stride
+                ones, ones_stride = constants.ones, 0
+            else:
+                # The input as it is stored; scale and shift come afterwards, in `finish`. (After an activation they can't.)
+                gather_scale, gather_shift = (in_scale, in_shift) if in_activation else (constants.ones, constants.zeros)
+                gather(
+                    columns_of_x, x_flat, x_at, x_stride, channels, geometry, first, columns, pixels, gather_scale, gather_shift, in_activation
+                )  # fmt: skip
+                operand, operand_at, operand_stride = columns_of_x, 0, SCRATCH_STRIDE
+                ones, ones_stride = columns_of_x[depth * SCRATCH_STRIDE :], SCRATCH_STRIDE
+                im2col(
+                    ones, 0, SCRATCH_STRIDE, constants.ones, 0, 0, 1, geometry, first, columns, pixels, constants.ones, constants.zeros
+                )  # fmt: skip
+            weight_gradient(
+                gradients, gradient_at, gradient_stride, dz_flat, at + first, stride, outputs, operand, operand_at, operand_stride, depth, columns
+            )  # fmt: skip
+            weight_gradient(
+                gradients, gradient_at + depth, gradient_stride, dz_flat, at + first, stride, outputs, ones, 0, ones_stride, taps, columns
+            )  # fmt: skip
+    finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, geometry)
+
+
+@njit
+def finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, geometry):
+    """Adds the chunks' sums in chunk order, and makes of them the gradients and the input's row sums."""
+    outputs, depth = dweight.shape
+    taps = geometry[0] * geometry[1]
+    centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2
+    in_sums[:] = 0
+    total = np.empty(depth + taps)
+    for m in range(outputs):
+        total[:] = 0
+        for chunk in range(chunk_gradients.shape[0]):
+            for r in range(depth + taps):
+                total[r] += chunk_gradients[chunk, m, r]
+        dbias[m] = total[depth + centre]
+        for r in range(depth):
+            k, inside = r // taps, total[depth + r % taps]
+            dweight[m, r] = total[r] if in_activation else in_scale[k] * total[r] + in_shift[k] * inside
+            in_sums[0, k] += weight[m, r] * inside
+            in_sums[1, k] += weight[m, r] * total[r]
+
+
+@njit(parallel=True)
+def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
+    """dx (chunks, K, stride): the gradient that `source` describes, written out."""
+    dx_flat = dx.reshape(dx.size)
+    rows, stride = dx.shape[1], dx.shape[2]
+    for chunk in prange(dx.shape[0]):
+        scratch = workspace[get_thread_id()]
+        g = scratch[regions[1] :]
+        pixels = images_of(cut, chunk) * map_pixels
+        padded = whole_vectors(pixels, dx.itemsize)
+        at = chunk * rows * stride
+        for first in range(0, padded, BLOCK):
+            columns = min(BLOCK, padded - first)
+            fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
+            for m in range(rows):
+                for p in range(columns):
+                    dx_flat[at + m * stride + first + p] = g[m * SCRATCH_STRIDE + p]
+        clear_tail(dx_flat, at, stride, rows, pixels, padded)

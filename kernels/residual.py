@@ -1,0 +1,106 @@
+"""The residual sum r = ELU(u + v), and the backward of any ELU that follows a sum or a batch norm.
+
+Forward: u and v are stored tensors with a deferred scale and shift (and, in the order convolution, batch norm, ELU, a deferred ELU).
+Backward: ds = g ELU'(r), with ELU'(r) = 1 where r > 0, else r + 1. On the way it takes the row sums that the batch norms before the sum
+need: sum ds, sum ds u' and sum ds v', u' and v' as they are stored.
+"""
+
+import numpy as np
+from numba import get_thread_id, prange
+
+from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, images_of, whole_vectors
+from minisqx.kernels.elu import elu_row
+from minisqx.kernels.jit import njit
+
+
+@njit
+def load_row(out, out_at, x, at, columns, scale, shift, activation):
+    """out[p] = x[p] * scale + shift for a row's block, then ELU if `activation`: a value as its reader means it."""
+    target, stored = out[out_at : out_at + columns], x[at : at + columns]
+    for p in range(columns):
+        target[p] = stored[p] * scale + shift
+    if activation:
+        elu_row(out, out_at, out, out_at, columns)
+
+
+@njit
+def add_chunk(out, u, u_row, v, v_row, chunk, pixels, scales, activations, scratch):
+    """One chunk of out = ELU(u + v). u, v: (chunks, rows or more, stride), read from rows `u_row` and `v_row` on; scales: (u scale, u shift, v scale, v shift)."""
+    rows, stride = out.shape[1], out.shape[2]
+    padded = whole_vectors(pixels, out.itemsize)
+    out_flat, u_flat, v_flat = out.reshape(out.size), u.reshape(u.size), v.reshape(v.size)
+    for m in range(rows):
+        at = (chunk * rows + m) * stride
+        u_at = (chunk * u.shape[1] + u_row + m) * stride
+        v_at = (chunk * v.shape[1] + v_row + m) * stride
+        for first in range(0, padded, BLOCK):
+            columns = min(BLOCK, padded - first)
+            load_row(out_flat, at + first, u_flat, u_at + first, columns, scales[0][m], scales[1][m], activations[0])
+            load_row(scratch, 0, v_flat, v_at + first, columns, scales[2][m], scales[3][m], activations[1])
+            for p in range(columns):
+                out_flat[at + first + p] += scratch[p]
+            elu_row(out_flat, at + first, out_flat, at + first, columns)
+    clear_tail(out_flat, chunk * rows * stride, stride, rows, pixels, padded)
+
+
+@njit(parallel=True)
+def forward(out, u, u_row, v, v_row, cut, map_pixels, scales, activations, workspace):
+    """out (chunks, rows, stride) = ELU(u + v); see `add_chunk`."""
+    for chunk in prange(out.shape[0]):
+        add_chunk(out, u, u_row, v, v_row, chunk, images_of(cut, chunk) * map_pixels, scales, activations, workspace[get_thread_id()])
+
+
+@njit
+def _row_sums(sums, slot, m, ds, e, columns):
+    """sums[0, m] += sum ds (slot 1 only), sums[slot, m] += sum ds e over a block."""
+    plain = ds[0] * 0
+    weighted = plain
+    for p in range(columns):
+        plain += ds[p]
+        weighted += ds[p] * e[p]
+    if slot == 1:
+        sums[0, m] += plain
+    sums[slot, m] += weighted
+
+
+@njit(parallel=True)
+def backward(
+    ds, sums_u, sums_v, source, y, y_row, y_scale, y_shift, y_activation, u, u_row, v, v_row, cut, map_pixels, constants, chunk_sums, workspace, regions
+):  # fmt: skip
+    """ds (chunks, rows, stride) = g ELU'(y), g from `source`; sums_u, sums_v (2, rows): sum ds, and sum ds times the stored u or v.
+
+    y is the ELU's output, or, if `y_activation`, what its input is made of (y_scale, y_shift (rows,) applied first). chunk_sums:
+    (chunks, 3, rows) float64, scratch. `regions` as in `convolution.backward`; the third holds one row.
+    """
+    rows, stride = ds.shape[1], ds.shape[2]
+    ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
+    for chunk in prange(ds.shape[0]):
+        scratch = workspace[get_thread_id()]
+        g, value = scratch[regions[1] : regions[2]], scratch[regions[2] :]
+        pixels = images_of(cut, chunk) * map_pixels
+        padded = whole_vectors(pixels, ds.itemsize)
+        chunk_sums[chunk] = 0
+        for first in range(0, padded, BLOCK):
+            columns = min(BLOCK, padded - first)
+            valid = min(columns, pixels - first)
+            fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
+            for m in range(rows):
+                at = (chunk * rows + m) * stride + first
+                load_row(
+                    value, 0, y_flat, (chunk * y.shape[1] + y_row + m) * stride + first, columns, y_scale[m], y_shift[m], y_activation
+                )  # fmt: skip
+                result, incoming = ds_flat[at : at + columns], g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
+                one = result.dtype.type(1)
+                for p in range(columns):
+                    result[p] = incoming[p] if value[p] > 0 else incoming[p] * (value[p] + one)
+                _row_sums(chunk_sums[chunk], 1, m, result, u_flat[(chunk * u.shape[1] + u_row + m) * stride + first :], valid)
+                _row_sums(chunk_sums[chunk], 2, m, result, v_flat[(chunk * v.shape[1] + v_row + m) * stride + first :], valid)
+        clear_tail(ds_flat, chunk * rows * stride, stride, rows, pixels, padded)
+    for m in range(rows):
+        total, with_u, with_v = 0.0, 0.0, 0.0
+        for chunk in range(ds.shape[0]):
+            total += chunk_sums[chunk, 0, m]
+            with_u += chunk_sums[chunk, 1, m]
+            with_v += chunk_sums[chunk, 2, m]
+        sums_u[0, m], sums_u[1, m] = total, with_u
+        sums_v[0, m], sums_v[1, m] = total, with_v
