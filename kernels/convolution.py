@@ -56,40 +56,38 @@ def gather(scratch, x, at, stride, channels, geometry, first, columns, pixels, s
 
 @njit
 def convolve_chunk(
-    out, x, chunk, pixels, weight, bias, scale, shift, activated, geometry, in_scale, in_shift, in_activation, moments, scratch
+    out, out_at, out_stride, outputs, x, x_at, x_stride, channels, pixels, weight, bias, scale, shift, activated,
+    geometry, in_scale, in_shift, in_activation, moments, scratch,
 ):  # fmt: skip
     """One chunk of out = activation(weight^T im2col(x) + bias) * scale + shift; rows from `activated` on have no activation.
 
-    out: (chunks, M, stride); x: (chunks, K, stride); weight: (K * taps, M) and bias: (M,), from `fold`. in_scale, in_shift, in_activation: what the
-    gather applies to x. moments: (2, M) float64, the block moments of what was stored, or (2, 0) for none.
+    out, x, weight: flat, with the places of their elements [0, 0]; weight is (channels * taps, outputs) and bias (outputs,), from `fold`. pixels: the
+    chunk's output pixels. in_scale, in_shift, in_activation: what the gather applies to x. moments: (2, outputs) float64, the moments of
+    what was stored, or (2, 0) for none. scratch: flat.
     """
-    outputs, out_stride = out.shape[1], out.shape[2]
-    channels, x_stride = x.shape[1], x.shape[2]
-    out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), weight.reshape(weight.size)
-    out_at, x_at = chunk * outputs * out_stride, chunk * channels * x_stride
-    depth = weight.shape[0]
+    depth = channels * geometry[0] * geometry[1]
     direct = is_pointwise(geometry) and not in_activation
     padded = whole_vectors(pixels, out.itemsize)
     for first in range(0, padded, BLOCK):
         columns = min(BLOCK, padded - first)
         if direct:
-            operand, operand_at, operand_stride = x_flat, x_at + first, x_stride
+            operand, operand_at, operand_stride = x, x_at + first, x_stride
         else:
-            gather(scratch, x_flat, x_at, x_stride, channels, geometry, first, columns, pixels, in_scale, in_shift, in_activation)
+            gather(scratch, x, x_at, x_stride, channels, geometry, first, columns, pixels, in_scale, in_shift, in_activation)
             operand, operand_at, operand_stride = scratch, 0, SCRATCH_STRIDE
         if activated > 0:
             product(
-                out_flat, out_at + first, out_stride, weight_flat, outputs, operand, operand_at, operand_stride,
+                out, out_at + first, out_stride, weight, outputs, operand, operand_at, operand_stride,
                 depth, columns, bias, scale, shift, 0, activated, True,
             )  # fmt: skip
         if activated < outputs:
             product(
-                out_flat, out_at + activated * out_stride + first, out_stride, weight_flat, outputs, operand, operand_at, operand_stride,
+                out, out_at + activated * out_stride + first, out_stride, weight, outputs, operand, operand_at, operand_stride,
                 depth, columns, bias, scale, shift, activated, outputs, False,
             )  # fmt: skip
         if moments.shape[1] > 0:
-            batch_norm.add_block_moments(moments, out_flat, out_at + first, out_stride, outputs, first, min(columns, pixels - first))
-    clear_tail(out_flat, out_at, out_stride, outputs, pixels, padded)
+            batch_norm.add_block_moments(moments, out, out_at + first, out_stride, outputs, first, min(columns, pixels - first))
+    clear_tail(out, out_at, out_stride, outputs, pixels, padded)
 
 
 @njit(parallel=True)
@@ -100,19 +98,22 @@ def forward(
     """The training forward pass of a basic block; returns the number of values a channel.
 
     Writes out (chunks, M, stride), the batch's mean and variance (float64), scale and shift (M,), and updates the running statistics.
-    x (chunks, K, stride) with in_scale, in_shift (K,); weight (M, K * taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace
+    x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read; weight (M, K * taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace
     (threads, size): scratch.
     """
     pointwise = is_pointwise(geometry) and not in_activation
     fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, geometry[0] * geometry[1], pointwise)
     outputs = out.shape[1]
     out_pixels = geometry[8] * geometry[9]
+    out_stride, x_stride = out.shape[2], x.shape[2]
+    out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), folded_weight.reshape(folded_weight.size)
     chunk_moments[:] = 0
     counts = np.empty(out.shape[0], np.int64)
     for chunk in prange(out.shape[0]):
         counts[chunk] = images_of(cut, chunk) * out_pixels
         convolve_chunk(
-            out, x, chunk, counts[chunk], folded_weight, folded_bias, constants.ones[:outputs], constants.zeros[:outputs], activated,
+            out_flat, chunk * outputs * out_stride, out_stride, outputs, x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size,
+            counts[chunk], weight_flat, folded_bias, constants.ones, constants.zeros, activated,
             geometry, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
         )  # fmt: skip
     count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
@@ -147,11 +148,11 @@ def backward(
     """The backward pass of a basic block whose batch norm comes last; see the file's head.
 
     dz, e: (chunks, M, stride). dweight, weight: (M, K * taps). sums: (2, M) float64, sum g and sum g e, from whoever read this block's
-    output; in_sums: (2, K), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps), scratch. regions: where in a thread's
+    output; in_sums: (2, K or more), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps), scratch. regions: where in a thread's
     workspace the source's im2col, g, and the input's im2col begin.
     """
     outputs, stride = dz.shape[1], dz.shape[2]
-    channels, x_stride = x.shape[1], x.shape[2]
+    channels, x_stride = in_scale.size, x.shape[2]
     taps = geometry[0] * geometry[1]
     depth = channels * taps
     out_pixels = geometry[8] * geometry[9]
@@ -166,7 +167,7 @@ def backward(
         g, columns_of_x = scratch[regions[1] : regions[2]], scratch[regions[2] :]
         pixels = images_of(cut, chunk) * out_pixels
         padded = whole_vectors(pixels, dz.itemsize)
-        at, x_at = chunk * outputs * stride, chunk * channels * x_stride
+        at, x_at = chunk * outputs * stride, chunk * x.shape[1] * x_stride
         gradient_at = chunk * outputs * gradient_stride
         gradients[gradient_at : gradient_at + outputs * gradient_stride] = 0
         for first in range(0, padded, BLOCK):
@@ -204,7 +205,7 @@ def finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift,
     outputs, depth = dweight.shape
     taps = geometry[0] * geometry[1]
     centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2
-    in_sums[:] = 0
+    in_sums[:, : in_scale.size] = 0
     total = np.empty(depth + taps)
     for m in range(outputs):
         total[:] = 0

@@ -15,6 +15,9 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 
+# What a stream is for: the second counter of its key, so that equal seeds don't give equal draws.
+SHUFFLE, AUGMENTATION, VALIDATION, DROPOUT = 1, 2, 3, 4
+
 
 @njit
 def mix(state):

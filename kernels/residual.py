@@ -5,7 +5,6 @@ Backward: ds = g ELU'(r), with ELU'(r) = 1 where r > 0, else r + 1. On the way i
 need: sum ds, sum ds u' and sum ds v', u' and v' as they are stored.
 """
 
-import numpy as np
 from numba import get_thread_id, prange
 
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, images_of, whole_vectors
@@ -24,30 +23,34 @@ def load_row(out, out_at, x, at, columns, scale, shift, activation):
 
 
 @njit
-def add_chunk(out, u, u_row, v, v_row, chunk, pixels, scales, activations, scratch):
-    """One chunk of out = ELU(u + v). u, v: (chunks, rows or more, stride), read from rows `u_row` and `v_row` on; scales: (u scale, u shift, v scale, v shift)."""
-    rows, stride = out.shape[1], out.shape[2]
+def add_chunk(out, out_at, out_stride, rows, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, pixels, scratch):
+    """One chunk of out = ELU(u + v), all of one stride; u and v with their deferred scale, shift (rows,) and activation."""
     padded = whole_vectors(pixels, out.itemsize)
-    out_flat, u_flat, v_flat = out.reshape(out.size), u.reshape(u.size), v.reshape(v.size)
     for m in range(rows):
-        at = (chunk * rows + m) * stride
-        u_at = (chunk * u.shape[1] + u_row + m) * stride
-        v_at = (chunk * v.shape[1] + v_row + m) * stride
-        for first in range(0, padded, BLOCK):
-            columns = min(BLOCK, padded - first)
-            load_row(out_flat, at + first, u_flat, u_at + first, columns, scales[0][m], scales[1][m], activations[0])
-            load_row(scratch, 0, v_flat, v_at + first, columns, scales[2][m], scales[3][m], activations[1])
+        row = m * out_stride
+        for first in range(row, row + padded, BLOCK):
+            columns = min(BLOCK, row + padded - first)
+            load_row(out, out_at + first, u, u_at + first, columns, u_scale[m], u_shift[m], u_activation)
+            load_row(scratch, 0, v, v_at + first, columns, v_scale[m], v_shift[m], v_activation)
+            target = out[out_at + first : out_at + first + columns]
             for p in range(columns):
-                out_flat[at + first + p] += scratch[p]
-            elu_row(out_flat, at + first, out_flat, at + first, columns)
-    clear_tail(out_flat, chunk * rows * stride, stride, rows, pixels, padded)
+                target[p] += scratch[p]
+            elu_row(out, out_at + first, out, out_at + first, columns)
+    clear_tail(out, out_at, out_stride, rows, pixels, padded)
 
 
 @njit(parallel=True)
-def forward(out, u, u_row, v, v_row, cut, map_pixels, scales, activations, workspace):
-    """out (chunks, rows, stride) = ELU(u + v); see `add_chunk`."""
+def forward(out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_shift, v_activation, cut, map_pixels, workspace):
+    """out (chunks, rows, stride) = ELU(u + v); u and v are rows `u_row` and `v_row` on of (chunks, rows or more, stride)."""
+    rows, stride = out.shape[1], out.shape[2]
+    out_flat, u_flat, v_flat = out.reshape(out.size), u.reshape(u.size), v.reshape(v.size)
     for chunk in prange(out.shape[0]):
-        add_chunk(out, u, u_row, v, v_row, chunk, images_of(cut, chunk) * map_pixels, scales, activations, workspace[get_thread_id()])
+        add_chunk(
+            out_flat, chunk * rows * stride, stride, rows,
+            u_flat, (chunk * u.shape[1] + u_row) * stride, u_scale, u_shift, u_activation,
+            v_flat, (chunk * v.shape[1] + v_row) * stride, v_scale, v_shift, v_activation,
+            images_of(cut, chunk) * map_pixels, workspace[get_thread_id()],
+        )  # fmt: skip
 
 
 @njit
@@ -65,12 +68,14 @@ def _row_sums(sums, slot, m, ds, e, columns):
 
 @njit(parallel=True)
 def backward(
-    ds, sums_u, sums_v, source, y, y_row, y_scale, y_shift, y_activation, u, u_row, v, v_row, cut, map_pixels, constants, chunk_sums, workspace, regions
+    ds, sums_u, sums_v, source, y, y_scale, y_shift, y_activation, activated, u, u_row, v, v_row,
+    cut, map_pixels, constants, chunk_sums, workspace, regions,
 ):  # fmt: skip
-    """ds (chunks, rows, stride) = g ELU'(y), g from `source`; sums_u, sums_v (2, rows): sum ds, and sum ds times the stored u or v.
+    """ds (chunks, rows, stride) = g ELU'(y), g from `source`; rows from `activated` on had no ELU.
 
-    y is the ELU's output, or, if `y_activation`, what its input is made of (y_scale, y_shift (rows,) applied first). chunk_sums:
-    (chunks, 3, rows) float64, scratch. `regions` as in `convolution.backward`; the third holds one row.
+    sums_u, sums_v: sum ds, and sum ds times the stored u or v, written to their columns `u_row` and `v_row` on. y (chunks, rows, stride) is the
+    ELU's output, or, if `y_activation`, what its input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, 3, rows)
+    float64, scratch. `regions` as in `convolution.backward`; the third holds one row.
     """
     rows, stride = ds.shape[1], ds.shape[2]
     ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
@@ -86,13 +91,11 @@ def backward(
             fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
                 at = (chunk * rows + m) * stride + first
-                load_row(
-                    value, 0, y_flat, (chunk * y.shape[1] + y_row + m) * stride + first, columns, y_scale[m], y_shift[m], y_activation
-                )  # fmt: skip
+                load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], y_activation)
                 result, incoming = ds_flat[at : at + columns], g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
                 one = result.dtype.type(1)
                 for p in range(columns):
-                    result[p] = incoming[p] if value[p] > 0 else incoming[p] * (value[p] + one)
+                    result[p] = incoming[p] if value[p] > 0 or m >= activated else incoming[p] * (value[p] + one)
                 _row_sums(chunk_sums[chunk], 1, m, result, u_flat[(chunk * u.shape[1] + u_row + m) * stride + first :], valid)
                 _row_sums(chunk_sums[chunk], 2, m, result, v_flat[(chunk * v.shape[1] + v_row + m) * stride + first :], valid)
         clear_tail(ds_flat, chunk * rows * stride, stride, rows, pixels, padded)
@@ -102,5 +105,5 @@ def backward(
             total += chunk_sums[chunk, 0, m]
             with_u += chunk_sums[chunk, 1, m]
             with_v += chunk_sums[chunk, 2, m]
-        sums_u[0, m], sums_u[1, m] = total, with_u
-        sums_v[0, m], sums_v[1, m] = total, with_v
+        sums_u[0, u_row + m], sums_u[1, u_row + m] = total, with_u
+        sums_v[0, v_row + m], sums_v[1, v_row + m] = total, with_v

@@ -37,12 +37,16 @@ class ConvolutionSpec:
     input_size: tuple[int, int]
     activation: bool = True
 
+    def size_after(self, input_size: tuple[int, int]) -> tuple[int, int]:
+        """The output's (height, width) for an input of another size."""
+        height, width = (
+            (size + 2 * padding - kernel) // self.stride + 1 for size, padding, kernel in zip(input_size, self.padding, self.kernel)
+        )
+        return height, width
+
     @property
     def output_size(self) -> tuple[int, int]:
-        return tuple(
-            (size + 2 * padding - kernel) // self.stride + 1
-            for size, padding, kernel in zip(self.input_size, self.padding, self.kernel)
-        )
+        return self.size_after(self.input_size)
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:

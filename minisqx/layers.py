@@ -1,0 +1,385 @@
+"""The layers: each has a `forward` and a `backward` written by hand, and remembers what backward needs.
+
+Two things are deferred, because the neighbour can do them while the numbers are in cache anyway (see docs/design.md):
+
+- A basic block returns its stored tensor with the scale and shift of its batch norm (`Activation`); the reader applies them.
+- A layer's backward returns a description of its input's gradient (`Gradient`), usually "the product of this weight and that dz"; the layer
+  before forms it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numba
+import numpy as np
+
+from minisqx.errors import OptionError
+from minisqx.kernels import convolution, counters, dropout, linear, pooling, residual
+from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
+from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.spec import ConvolutionSpec
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A tensor between two layers: y = ELU(data * scale + shift), the ELU only where it is still to be done.
+
+    data: (chunks, channels or more, stride), of which `channels` rows from `row` on are meant. sums: (2, rows) float64 that the reader's
+    backward fills with sum g and sum g * data, g = dL/d(data * scale + shift).
+    """
+
+    data: np.ndarray
+    layout: Layout
+    row: int
+    scale: np.ndarray
+    shift: np.ndarray
+    activation: bool
+    sums: np.ndarray
+
+    @property
+    def channels(self) -> int:
+        return self.scale.size
+
+    def part(self, start: int, stop: int, activation: bool) -> "Activation":
+        """Some of the channels."""
+        return replace(self, row=self.row + start, scale=self.scale[start:stop], shift=self.shift[start:stop], activation=activation)
+
+    def values(self) -> np.ndarray:
+        """(N, C, H, W), with everything that was deferred."""
+        stored = self.layout.unpack(self.data[:, self.row : self.row + self.channels])
+        y = stored * self.scale[:, None, None] + self.shift[:, None, None]
+        return np.where(y > 0, y, np.expm1(np.minimum(y, 0))) if self.activation else y
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of a tensor, before it is formed: for its first rows a product, for the others stored, and an addend.
+
+    weight: (out_channels * taps, rows) and dz (chunks, out_channels, stride) of the layer that read the tensor; geometry: its transposed one.
+    """
+
+    weight: np.ndarray | None = None
+    dz: np.ndarray | None = None
+    geometry: Geometry | None = None
+    stored: np.ndarray | None = None
+    addend: np.ndarray | None = None
+
+    @property
+    def depth(self) -> int:
+        """Rows of the im2col that forming the product takes."""
+        return 0 if self.weight is None else self.weight.shape[0]
+
+    def source(self, dtype) -> Source:
+        """What the kernels take; parts that are absent become empty arrays."""
+        none = np.empty((0, 0, 0), dtype)
+        weight = np.empty((0, 0), dtype) if self.weight is None else self.weight
+        return Source(
+            weight.shape[1],
+            weight,
+            none if self.dz is None else self.dz,
+            Geometry(1, 1, 1, 1, 0, 0, 1, 1, 1, 1) if self.geometry is None else self.geometry,
+            none if self.stored is None else self.stored,
+            self.addend is not None,
+            none if self.addend is None else self.addend,
+        )
+
+
+class Workspace:
+    """What all layers of a network share: the dtype, rows of zeros and ones, and a scratch for each thread."""
+
+    def __init__(self, dtype):
+        self.dtype = np.dtype(dtype)
+        self._scratch = np.empty((0, 0), self.dtype)
+        self._constants = Constants(np.zeros(0, self.dtype), np.ones(0, self.dtype))
+
+    def scratch(self, rows: int) -> np.ndarray:
+        """(threads, elements): at least `rows` rows of a block for each thread."""
+        if self._scratch.shape[1] < rows * SCRATCH_STRIDE:
+            self._scratch = aligned_empty((numba.config.NUMBA_NUM_THREADS, rows * SCRATCH_STRIDE), self.dtype)
+        return self._scratch
+
+    def constants(self, length: int) -> Constants:
+        """Rows of zeros and ones, at least `length` and a block long."""
+        length = max(length, BLOCK)
+        if self._constants.zeros.size < length:
+            self._constants = Constants(np.zeros(length, self.dtype), np.ones(length, self.dtype))
+        return self._constants
+
+    def empty(self, layout: Layout, channels: int) -> np.ndarray:
+        return layout.empty(channels, self.dtype)
+
+    def plain(self, data: np.ndarray, layout: Layout) -> Activation:
+        """A tensor with nothing deferred."""
+        channels = data.shape[1]
+        constants = self.constants(max(layout.stride, channels))
+        return Activation(data, layout, 0, constants.ones[:channels], constants.zeros[:channels], False, np.empty((2, channels)))
+
+
+class Kept:
+    """The buffers that a layer has for each of the last batch shapes: a full batch and the shorter last one keep theirs."""
+
+    SHAPES = 3
+
+    def __init__(self, make):
+        self._make = make
+        self._by_layout: dict = {}
+
+    def __call__(self, layout: Layout):
+        if layout not in self._by_layout:
+            while len(self._by_layout) >= self.SHAPES:
+                del self._by_layout[next(iter(self._by_layout))]
+            self._by_layout[layout] = self._make(layout)
+        return self._by_layout[layout]
+
+
+def cut_of(layout: Layout) -> Cut:
+    return Cut(layout.images, layout.images_per_chunk)
+
+
+@dataclass
+class BlockParameters:
+    """Views of the flat buffers for one basic block; a weight is (out_channels, in_channels * taps)."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    gamma: np.ndarray
+    beta: np.ndarray
+
+
+class BasicBlock:
+    """Convolution, ELU, batch norm (or convolution, batch norm, ELU), fused; see `kernels/convolution.py`.
+
+    specs: one convolution, or a bottleneck's first one and its shortcut, which read the same input and are computed as one with the channels of both.
+    """
+
+    def __init__(self, specs: tuple[ConvolutionSpec, ...], parameters, gradients, running_mean, running_var, norm_first: bool, workspace):
+        spec = specs[0]
+        self.specs, self.parameters, self.gradients = specs, parameters, gradients
+        self.running_mean, self.running_var, self.norm_first, self.workspace = running_mean, running_var, norm_first, workspace
+        self.taps = spec.kernel[0] * spec.kernel[1]
+        self.channels = sum(s.out_channels for s in specs)
+        # Channels that have an ELU come first: only a shortcut may lack it.
+        self.activated = sum(s.out_channels for s in specs if s.activation)
+        depth, dtype = spec.in_channels * self.taps, workspace.dtype
+        self.depth = depth
+        self.folded_weight, self.folded_bias = np.empty((depth, self.channels), dtype), np.empty(self.channels, dtype)
+        self.flipped_weight = np.empty((self.channels * self.taps, spec.in_channels), dtype)
+        self.scale, self.shift = np.empty(self.channels, dtype), np.empty(self.channels, dtype)
+        self.mean, self.variance = np.empty(self.channels), np.empty(self.channels)
+        self.sums = np.empty((2, self.channels))
+        self.count = 0.0
+        self.kept = Kept(self._buffers)
+
+    def _buffers(self, layout: Layout):
+        """(e, dz, chunk moments, chunk gradients, chunk sums) for an output of this layout."""
+        chunks, m, taps = layout.chunks, self.channels, self.taps
+        return (
+            self.workspace.empty(layout, m),
+            self.workspace.empty(layout, m),
+            np.empty((chunks, 2, m)),
+            np.empty((chunks, m, self.depth + taps), self.workspace.dtype),
+            np.empty((chunks, 3, m)),
+        )
+
+    def forward(self, x: Activation) -> Activation:
+        """x: (N, in_channels, H, W) deferred; returns the output deferred, and updates the running statistics."""
+        self.x = x
+        spec, size = self.specs[0], (x.layout.height, x.layout.width)
+        self.layout = layout = x.layout.resized(*spec.size_after(size))
+        self.geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
+        if layout.images * layout.map_pixels < 2:
+            raise OptionError(
+                f"{spec.name} has one value a channel in this batch, and batch norm needs two to train: use a larger batch or image"
+            )
+        self.e, self.dz, moments, self.chunk_gradients, self.chunk_sums = self.kept(layout)
+        p = self.parameters
+        constants = self.workspace.constants(max(layout.stride, x.layout.stride, self.channels))
+        self.count = convolution.forward(
+            self.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
+            x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
+            self.geometry, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments, self.workspace.scratch(self.depth),
+        )  # fmt: skip
+        return Activation(self.e, layout, 0, self.scale, self.shift, self.norm_first, self.sums)
+
+    def outputs(self, y: Activation) -> list[Activation]:
+        """The output of each of the convolutions that are computed together."""
+        parts, start = [], 0
+        for spec in self.specs:
+            parts.append(y.part(start, start + spec.out_channels, self.norm_first and spec.activation))
+            start += spec.out_channels
+        return parts
+
+    def backward(self, gradient: Gradient) -> Gradient:
+        """Fills this block's parameter gradients and the sums of its input; returns the input's gradient, deferred."""
+        dtype, layout, p, d = self.workspace.dtype, self.layout, self.parameters, self.gradients
+        constants = self.workspace.constants(0)
+        activated = self.activated
+        if self.norm_first:
+            gradient, activated = self._backward_activation(gradient), 0
+        x = self.x
+        regions = np.array([0, gradient.depth, gradient.depth + self.channels]) * SCRATCH_STRIDE
+        scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth + self.taps)
+        convolution.backward(
+            self.dz, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(dtype), self.sums, self.count, self.e, self.mean, self.variance,
+            p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.geometry, cut_of(layout), constants,
+            self.chunk_gradients, scratch, regions,
+        )  # fmt: skip
+        weight = p.weight
+        if self.taps > 1:
+            weight = self.flipped_weight
+            flip_taps(weight, p.weight, self.taps)
+        return Gradient(weight, self.dz, self.geometry.transposed)
+
+    def _backward_activation(self, gradient: Gradient) -> Gradient:
+        """For the order convolution, batch norm, ELU: through the ELU, before batch norm's backward can have its sums."""
+        ds = self.dz
+        backward_through_elu(
+            self.workspace, self.layout, gradient, ds, (self.e, self.scale, self.shift, True), self.activated,
+            (self.e, 0, self.sums), (self.e, 0, self.sums), self.chunk_sums,
+        )  # fmt: skip
+        return Gradient(stored=ds)
+
+
+def backward_through_elu(workspace, layout, gradient, ds, y, activated, u, v, chunk_sums) -> None:
+    """ds = g ELU'(y) with the row sums of u and v; see `kernels/residual.py`.
+
+    y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums).
+    """
+    data, scale, shift, activation = y
+    rows = ds.shape[1]
+    regions = np.array([0, gradient.depth, gradient.depth + rows]) * SCRATCH_STRIDE
+    scratch = workspace.scratch(gradient.depth + rows + 1)
+    residual.backward(
+        ds, u[2], v[2], gradient.source(workspace.dtype), data, scale, shift, activation, activated, u[0], u[1], v[0], v[1],
+        cut_of(layout), layout.map_pixels, workspace.constants(0), chunk_sums, scratch, regions,
+    )  # fmt: skip
+
+
+class ResidualSum:
+    """r = ELU(u + v); backward hands ds to both and gives their batch norms the sums they need."""
+
+    def __init__(self, channels: int, workspace: Workspace):
+        self.channels, self.workspace = channels, workspace
+        self.sums = np.empty((2, channels))
+        self.kept = Kept(lambda layout: (workspace.empty(layout, channels), workspace.empty(layout, channels), np.empty((layout.chunks, 3, channels))))
+
+    def forward(self, u: Activation, v: Activation) -> Activation:
+        self.u, self.v, self.layout = u, v, u.layout
+        self.r, self.ds, self.chunk_sums = self.kept(u.layout)
+        residual.forward(
+            self.r, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
+            cut_of(u.layout), u.layout.map_pixels, self.workspace.scratch(1),
+        )  # fmt: skip
+        return replace(self.workspace.plain(self.r, u.layout), sums=self.sums)
+
+    def backward(self, gradient: Gradient) -> np.ndarray:
+        """The gradient of u and of v: (chunks, channels, stride)."""
+        constants = self.workspace.constants(0)
+        y = (self.r, constants.ones, constants.zeros, False)
+        u, v = ((x.data, x.row, x.sums) for x in (self.u, self.v))
+        backward_through_elu(self.workspace, self.layout, gradient, self.ds, y, self.channels, u, v, self.chunk_sums)
+        return self.ds
+
+
+class Bottleneck:
+    """Five basic blocks and a shortcut, added. `blocks[0]` computes the first convolution and the shortcut's together."""
+
+    def __init__(self, name: str, blocks: list[BasicBlock], has_shortcut: bool, workspace: Workspace):
+        self.name, self.blocks, self.has_shortcut, self.workspace = name, blocks, has_shortcut, workspace
+        self.sum = ResidualSum(blocks[-1].channels, workspace)
+
+    def forward(self, x: Activation) -> Activation:
+        entry = self.blocks[0].outputs(self.blocks[0].forward(x))
+        main, shortcut = entry[0], entry[1] if self.has_shortcut else x
+        self.outputs = [*entry]
+        for block in self.blocks[1:]:
+            main = block.outputs(block.forward(main))[0]
+            self.outputs.insert(-1 if self.has_shortcut else len(self.outputs), main)
+        self.y = self.sum.forward(main, shortcut)
+        return self.y
+
+    def backward(self, gradient: Gradient) -> Gradient:
+        ds = self.sum.backward(gradient)
+        gradient = Gradient(stored=ds)
+        for block in reversed(self.blocks[1:]):
+            gradient = block.backward(gradient)
+        if self.has_shortcut:
+            return self.blocks[0].backward(replace(gradient, stored=ds))
+        return replace(self.blocks[0].backward(gradient), addend=ds)
+
+
+class Dropout:
+    """Zeroes elements at random and scales the rest; the mask is drawn from (seed, step, image, element), see `kernels/dropout.py`."""
+
+    def __init__(self, probability: float, seed: int, channels: int, workspace: Workspace):
+        self.probability, self.seed, self.workspace = probability, seed, workspace
+        self.kept = Kept(lambda layout: (workspace.empty(layout, channels), workspace.empty(layout, channels)))
+
+    def forward(self, x: Activation, step: int) -> Activation:
+        self.layout, self.step = x.layout, step
+        if self.probability == 0:
+            return x
+        out, self.dx = self.kept(x.layout)
+        self._apply(out, x.data, x.row, x.scale, x.shift)
+        return self.workspace.plain(out, x.layout)
+
+    def backward(self, gradient: Gradient) -> Gradient:
+        if self.probability == 0:
+            return gradient
+        formed = form(gradient, self.dx, self.layout, self.workspace)
+        constants = self.workspace.constants(0)
+        self._apply(formed, formed, 0, constants.ones, constants.zeros)
+        return Gradient(stored=formed)
+
+    def _apply(self, out, x, row, scale, shift) -> None:
+        key = counters.stream(self.seed, counters.DROPOUT, self.step)
+        dropout.apply(out, x, row, scale, shift, self.probability, key, cut_of(self.layout), self.layout.map_pixels)
+
+
+def form(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspace) -> np.ndarray:
+    """Writes a deferred gradient into `out` (chunks, channels, stride)."""
+    rows = out.shape[1]
+    regions = np.array([0, gradient.depth]) * SCRATCH_STRIDE
+    scratch = workspace.scratch(gradient.depth + rows)
+    constants = workspace.constants(0)
+    convolution.input_gradient(out, gradient.source(workspace.dtype), cut_of(layout), constants, layout.map_pixels, scratch, regions)
+    return out
+
+
+class AveragePool:
+    """The mean over the whole map: (N, C, H, W) to (N, C)."""
+
+    def __init__(self, channels: int, workspace: Workspace):
+        self.channels, self.workspace = channels, workspace
+        self.kept = Kept(lambda layout: workspace.empty(layout, channels))
+
+    def forward(self, x: Activation) -> np.ndarray:
+        self.x = x
+        features = np.empty((x.layout.images, self.channels), self.workspace.dtype)
+        rows = -(-x.layout.stride // BLOCK)
+        pooling.forward(features, x.data, cut_of(x.layout), x.layout.map_pixels, x.scale, x.shift, x.activation, self.workspace.scratch(rows))
+        return features
+
+    def backward(self, dfeatures: np.ndarray) -> Gradient:
+        x = self.x
+        dx = self.kept(x.layout)
+        pooling.backward(dx, x.sums, dfeatures, x.data, cut_of(x.layout), x.layout.map_pixels)
+        return Gradient(stored=dx)
+
+
+class Linear:
+    """logits = features weight^T + bias."""
+
+    def __init__(self, weight, bias, dweight, dbias):
+        self.weight, self.bias, self.dweight, self.dbias = weight, bias, dweight, dbias
+
+    def forward(self, features: np.ndarray) -> np.ndarray:
+        self.features = features
+        logits = np.empty((len(features), len(self.bias)), features.dtype)
+        linear.forward(logits, features, self.weight, self.bias)
+        return logits
+
+    def backward(self, dlogits: np.ndarray) -> np.ndarray:
+        dfeatures = np.empty_like(self.features)
+        linear.backward(dfeatures, self.dweight, self.dbias, dlogits, self.features, self.weight)
+        return dfeatures

@@ -1,0 +1,218 @@
+"""Shallow SqueezeNext: the layers in order, and one flat buffer each for parameters, gradients and running statistics."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from minisqx.errors import CheckpointError, OptionError
+from minisqx.kernels.layout import Layout
+from minisqx.layers import Activation, AveragePool, BasicBlock, BlockParameters, Bottleneck, Dropout, Gradient, Linear, Workspace, form
+from minisqx.spec import ConvolutionSpec, NetworkSpec
+
+DTYPES = ("float32", "float64")
+
+
+class ShallowSqueezeNext:
+    """The network of Duggal and El-Sharkawy, with `forward` and `backward` and no autograd.
+
+    Options are those of `NetworkSpec` (width, blocks, num_classes, dropout, input_size, block_order, ...), and
+
+    seed: of the initial weights and of dropout's masks.
+    dtype: "float32", or "float64" for checking gradients.
+
+    Weights start Xavier uniform with gain sqrt(2), biases at 0, as in the authors' code.
+    """
+
+    def __init__(
+        self,
+        width: float = 0.2,
+        blocks: tuple[int, int, int, int] = (1, 1, 1, 1),
+        num_classes: int = 10,
+        dropout: float = 0.3,
+        seed: int = 0,
+        dtype: str = "float32",
+        **options,
+    ):
+        self.spec = NetworkSpec(width=width, blocks=blocks, num_classes=num_classes, dropout=dropout, **options)
+        self.dtype = _checked_dtype(dtype)
+        self.seed = seed
+        self.dropout_step = 0
+        self._workspace = Workspace(self.dtype)
+        self._allocate()
+        self._build()
+        self._initialise()
+
+    @classmethod
+    def from_spec(cls, spec: NetworkSpec, seed: int = 0, dtype: str = "float32") -> "ShallowSqueezeNext":
+        """The network that a description (of a checkpoint, say) means."""
+        options = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+        return cls(**options, seed=seed, dtype=dtype)
+
+    def _groups(self) -> list[tuple[ConvolutionSpec, ...]]:
+        """Convolutions that are computed together: a bottleneck's first one with its shortcut, all others alone."""
+        groups = [(self.spec.stem,)]
+        for block in self.spec.bottlenecks:
+            first = block.main[0]
+            groups.append((first,) if block.shortcut is None else (first, block.shortcut))
+            groups += [(convolution,) for convolution in block.main[1:]]
+        return [*groups, (self.spec.head,)]
+
+    def _allocate(self) -> None:
+        """Cuts the flat buffers into tensors. Convolutions of one group lie next to each other, so that their weights are one matrix, too."""
+        sections = []
+        for group in [*self._groups(), (self.spec.classifier,)]:
+            sections += [[(f"{layer.name}.{kind}", layer.parameter_shapes[kind]) for layer in group] for kind in group[0].parameter_shapes]
+        statistics = [[(f"{c.name}.{kind}", (c.out_channels,)) for c in group] for group in self._groups() for kind in ("running_mean", "running_var")]
+        self.flat_parameters, self._parameters, self._parameter_sections = _cut(sections, self.dtype)
+        self.flat_gradients, self._gradients, self._gradient_sections = _cut(sections, self.dtype)
+        self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
+
+    def _build(self) -> None:
+        groups = [self._basic_block(group) for group in self._groups()]
+        blocks = iter(groups)
+        self.stem = next(blocks)
+        self.bottlenecks = [
+            Bottleneck(block.name, [next(blocks) for _ in block.main], block.shortcut is not None, self._workspace)
+            for block in self.spec.bottlenecks
+        ]
+        self.head = next(blocks)
+        self.dropout = Dropout(self.spec.dropout, self.seed, self.spec.head.in_channels, self._workspace)
+        self.pool = AveragePool(self.spec.head.out_channels, self._workspace)
+        name = self.spec.classifier.name
+        views = [named[f"{name}.{kind}"] for named in (self._parameters, self._gradients) for kind in ("weight", "bias")]
+        self.classifier = Linear(*views)
+
+    def _basic_block(self, group: tuple[ConvolutionSpec, ...]) -> BasicBlock:
+        def parameters(sections) -> BlockParameters:
+            weight, *others = (sections[f"{group[0].name}.{kind}"] for kind in ("weight", "bias", "gamma", "beta"))
+            return BlockParameters(weight.reshape(-1, math.prod(group[0].weight_shape[1:])), *others)
+
+        running = (self._buffer_sections[f"{group[0].name}.{kind}"] for kind in ("running_mean", "running_var"))
+        norm_first = self.spec.block_order == "conv-bn-elu"
+        return BasicBlock(group, parameters(self._parameter_sections), parameters(self._gradient_sections), *running, norm_first, self._workspace)
+
+    def _initialise(self) -> None:
+        generator = np.random.default_rng(self.seed)
+        self.flat_buffers[:] = 0
+        for name, buffer in self.buffers().items():
+            buffer[:] = 1 if name.endswith("running_var") else 0
+        for name, parameter in self.parameters().items():
+            if name.endswith("weight"):
+                field = math.prod(parameter.shape[2:])
+                bound = math.sqrt(2) * math.sqrt(6 / (field * (parameter.shape[0] + parameter.shape[1])))
+                parameter[:] = generator.uniform(-bound, bound, parameter.shape)
+            else:
+                parameter[:] = 1 if name.endswith("gamma") else 0
+
+    def forward(self, x, training: bool = False) -> np.ndarray:
+        """Logits (N, num_classes) of x: an array (N, 3, H, W), normalised, or a loader's batch. Any H and W that the strides allow.
+
+        With training=True, batch norm uses and updates the batch's statistics, dropout is drawn, and what `backward` needs is kept.
+        """
+        data, layout = self._packed(x)
+        if not training:
+            return self.plan().run(data, layout)
+        self.dropout_step += 1
+        y = self.stem.forward(self._workspace.plain(data, layout))
+        for bottleneck in self.bottlenecks:
+            y = bottleneck.forward(y)
+        y = self.head.forward(self.dropout.forward(y, self.dropout_step))
+        return self.classifier.forward(self.pool.forward(self.head.outputs(y)[0]))
+
+    def backward(self, dlogits: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
+        """Fills `gradients()` from dlogits (N, num_classes); returns dx (N, 3, H, W) if `input_gradient`."""
+        gradient = self.pool.backward(self.classifier.backward(np.ascontiguousarray(dlogits, self.dtype)))
+        gradient = self.dropout.backward(self.head.backward(gradient))
+        for bottleneck in reversed(self.bottlenecks):
+            gradient = bottleneck.backward(gradient)
+        gradient = self.stem.backward(gradient)
+        if not input_gradient:
+            return None
+        layout = self.stem.x.layout
+        return layout.unpack(form(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
+
+    def plan(self):
+        """The network as it is now, ready to run: batch norm constant, nothing kept for backward."""
+        from minisqx.plan import Plan
+
+        return Plan(self.spec, self.state_dict())
+
+    def _packed(self, x) -> tuple[np.ndarray, Layout]:
+        if hasattr(x, "layout"):
+            return x.data, x.layout
+        x = np.asarray(x)
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] < 1 or x.dtype.kind not in "fiu":
+            raise OptionError(f"input of shape {x.shape} and dtype {x.dtype}: expected (N, 3, H, W) of numbers, N at least 1")
+        if x.shape[2:] != self.spec.input_size:
+            replace(self.spec, input_size=x.shape[2:])  # refuses what is too small for the strides
+        layout = Layout.of_batch(x.shape[0], *x.shape[2:], self.dtype)
+        return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
+
+    def activations(self) -> dict[str, np.ndarray]:
+        """Every basic block's and bottleneck's output (N, C, H, W) of the last training forward pass, by name, for tests and for looking at."""
+        found = {"stem": self.stem.outputs(self._output(self.stem))[0].values()}
+        for bottleneck, spec in zip(self.bottlenecks, self.spec.bottlenecks):
+            found |= {convolution.name: y.values() for convolution, y in zip(spec.convolutions, bottleneck.outputs)}
+            found[spec.name] = bottleneck.y.values()
+        return found | {"head": self.head.outputs(self._output(self.head))[0].values()}
+
+    def _output(self, block: BasicBlock) -> Activation:
+        return Activation(block.e, block.layout, 0, block.scale, block.shift, block.norm_first, block.sums)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Views by name, in the order of the forward pass, a block's main path before its shortcut."""
+        return {name: self._parameters[name] for name in self.spec.parameter_shapes}
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """Views of what the last `backward` wrote, named and ordered as `parameters()`."""
+        return {name: self._gradients[name] for name in self.spec.parameter_shapes}
+
+    def buffers(self) -> dict[str, np.ndarray]:
+        """Views of the running means and (unbiased) variances of the batch norms."""
+        return {name: self._buffers[name] for name in self.spec.buffer_shapes}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers by name."""
+        return {name: view.copy() for name, view in (self.parameters() | self.buffers()).items()}
+
+    def load_state_dict(self, mapping: Mapping[str, np.ndarray]) -> None:
+        """Takes over a `state_dict`; names and shapes must be exactly this network's. Nothing changes if one is wrong."""
+        views = self.parameters() | self.buffers()
+        if set(mapping) != set(views):
+            odd = sorted(set(mapping) ^ set(views))
+            raise CheckpointError(f"state has {len(mapping)} tensors, {self.spec.name} needs {len(views)}; {odd[0]} is the first that differs")
+        arrays = {name: np.asarray(mapping[name]) for name in views}
+        for name, view in views.items():
+            if arrays[name].shape != view.shape or arrays[name].dtype.kind != "f":
+                given = f"{arrays[name].dtype} of shape {arrays[name].shape}"
+                raise CheckpointError(f"{name} is {given}: {self.spec.name} needs floating point numbers of shape {view.shape}")
+        for name, view in views.items():
+            view[...] = arrays[name]
+
+    def save(self, path) -> None:
+        """Writes the network's description and state to a checkpoint; see `minisqx.checkpoint`."""
+        from minisqx.checkpoint import Checkpoint, save_checkpoint
+
+        save_checkpoint(path, Checkpoint(self.spec, self.state_dict()))
+
+
+def _checked_dtype(dtype) -> np.dtype:
+    name = np.dtype(dtype).name if isinstance(dtype, (str, type, np.dtype)) and str(dtype) else ""
+    if name not in DTYPES:
+        raise OptionError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+    return np.dtype(name)
+
+
+def _cut(sections: list[list[tuple[str, tuple[int, ...]]]], dtype) -> tuple[np.ndarray, dict, dict]:
+    """One flat buffer of zeros for all tensors, the tensors' views by name, and each section's whole view by the name of its first tensor."""
+    flat = np.zeros(sum(math.prod(shape) for section in sections for _, shape in section), dtype)
+    views, wholes, at = {}, {}, 0
+    for section in sections:
+        start = at
+        for name, shape in section:
+            views[name] = flat[at : at + math.prod(shape)].reshape(shape)
+            at += math.prod(shape)
+        wholes[section[0][0]] = flat[start:at]
+    return flat, views, wholes

@@ -1,0 +1,56 @@
+"""Loss and optimizer: softmax cross-entropy, SGD with momentum, and the paper's step schedule."""
+
+import numpy as np
+
+from minisqx.errors import OptionError
+from minisqx.kernels import loss, sgd
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """The mean softmax cross-entropy of logits (N, classes) and integer labels (N,), and its gradient (N, classes)."""
+    logits = np.ascontiguousarray(logits)
+    labels = np.asarray(labels)
+    if logits.ndim != 2 or logits.dtype.kind != "f" or labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
+        raise OptionError(f"logits of shape {logits.shape}, labels of shape {labels.shape} and dtype {labels.dtype}: expected (N, classes) and N integers")
+    if labels.size == 0 or labels.min() < 0 or labels.max() >= logits.shape[1]:
+        given = f"from {labels.min()} to {labels.max()}" if labels.size else "empty"
+        raise OptionError(f"labels {given}: expected at least one, each from 0 to {logits.shape[1] - 1}")
+    dlogits = np.empty_like(logits)
+    return loss.softmax_cross_entropy(dlogits, logits, labels.astype(np.int64, copy=False)), dlogits
+
+
+class SGD:
+    """Stochastic gradient descent on a network's flat buffers; see `kernels/sgd.py` for the formula.
+
+    `lr` may be set between steps. `velocity` is the momentum's state, flat, in the order of `network.flat_parameters`.
+    """
+
+    def __init__(self, network, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
+        if not (np.isfinite(lr) and lr >= 0 and 0 <= momentum < 1 and np.isfinite(weight_decay) and weight_decay >= 0):
+            raise OptionError(f"lr {lr}, momentum {momentum}, weight_decay {weight_decay}: expected 0 or more each, momentum below 1")
+        if nesterov and momentum == 0:
+            raise OptionError("nesterov with momentum 0: expected a momentum over 0, such as 0.9")
+        self.network, self.lr, self.momentum, self.nesterov, self.weight_decay = network, lr, momentum, nesterov, weight_decay
+        self.velocity = np.zeros_like(network.flat_parameters)
+
+    def step(self) -> None:
+        """Moves the parameters along the gradients that the last `backward` wrote."""
+        net = self.network
+        sgd.step(net.flat_parameters, net.flat_gradients, self.velocity, self.lr, self.momentum, self.weight_decay, self.nesterov)
+
+
+class StepSchedule:
+    """The learning rate falls by the factor `gamma` after each milestone (an epoch).
+
+    By default after 30, 60, 75 and 90 % of `epochs`: the paper's 60, 120, 150 and 180 of 200.
+    """
+
+    FRACTIONS = (0.3, 0.6, 0.75, 0.9)
+
+    def __init__(self, lr: float, epochs: int, milestones: tuple[int, ...] | None = None, gamma: float = 0.2):
+        self.base, self.gamma = lr, gamma
+        self.milestones = tuple(round(epochs * f) for f in self.FRACTIONS) if milestones is None else tuple(milestones)
+
+    def lr(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        return self.base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
