@@ -1,0 +1,24 @@
+"""Data sets: readers, the embedded data set, and the loader that makes batches.
+
+    from minisqx.data import open_dataset, Loader
+
+Public names are loaded on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "Batch": "loader",
+    "Dataset": "dataset",
+    "Loader": "loader",
+    "open_dataset": "dataset",
+    "split_validation": "dataset",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,217 @@
+"""A data set in memory, and `open_dataset`, which finds the reader for whatever a user names."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minisqx.errors import DataError, OptionError
+
+Say = Callable[[str], None]
+
+# All images are held in memory as uint8: a source that claims more is a mistake or an attack.
+MOST_BYTES = 8 << 30
+MOST_CLASSES = 100_000
+
+
+def say_on_stderr(line: str) -> None:
+    """What the readers do with their one-line messages unless they are given something else."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images of one size, in a training and a test part.
+
+    name: for people ("CIFAR-10", "embedded shapes"); results are labelled with it.
+    classes: names of the classes; a label is an index into them.
+    train_images, test_images: uint8 (N, H, W, 3). train_labels, test_labels: int64 (N,).
+    Raises DataError unless all of this holds, and both parts have images.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_classes(self.name, self.classes)
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            check_part(f"{self.name} ({part})", images, labels, len(self.classes))
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            train, test = self.train_images.shape[1:3], self.test_images.shape[1:3]
+            raise DataError(
+                f"{self.name}: training images are {size_text(train)} pixels, test images {size_text(test)}: use one size"
+            )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.train_images.shape[1:3]
+
+
+def size_text(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def check_classes(name: str, classes: tuple[str, ...]) -> None:
+    """Raises DataError unless `classes` are different printable names, at least one."""
+    if not classes:
+        raise DataError(f"{name}: the list of classes is empty; expected at least one class")
+    if len(classes) > MOST_CLASSES:
+        raise DataError(f"{name}: {len(classes)} classes, expected at most {MOST_CLASSES}")
+    for label in classes:
+        if not isinstance(label, str) or not label or not label.isprintable():
+            raise DataError(f"{name}: {label!r} can't be the name of a class; expected printable text on one line")
+    if len(set(classes)) < len(classes):
+        twice = next(label for label in classes if classes.count(label) > 1)
+        raise DataError(f"{name}: the class {twice!r} is listed twice; expected different names")
+
+
+def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Raises DataError unless `images` are uint8 (N, H, W, 3) with N > 0 and `labels` int64 (N,) from 0 to `classes` - 1."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise DataError(f"{name}: images are {images.dtype} {images.shape}, expected uint8 (N, height, width, 3)")
+    if min(images.shape) < 1:
+        raise DataError(f"{name}: there is no image (shape {images.shape}); expected at least one")
+    if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        raise DataError(f"{name}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},), one an image")
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        first = wrong[0]
+        raise DataError(f"{name}: image {first} has the label {labels[first]}; expected 0 to {classes - 1} for {classes} classes")
+
+
+def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
+    """Raises DataError if `images` of (height, width) `size` would take more memory than a data set may."""
+    needed = images * size[0] * size[1] * 3
+    if needed > MOST_BYTES:
+        raise DataError(
+            f"{name}: {images} images of {size_text(size)} pixels take {needed / 2**30:.1f} GiB of memory, at most"
+            f" {MOST_BYTES >> 30} GiB are allowed: use a smaller image size or fewer images"
+        )
+
+
+def open_dataset(
+    path: str | Path | None = None, *, image_size: tuple[int, int] | None = None, say: Say = say_on_stderr
+) -> Dataset:
+    """The data set at `path`, or the default one.
+
+    path: an official CIFAR-10 archive (binary or python version) or its unpacked folder, an image folder, or an HDF5 file.
+        "cifar10": the official archive from the cache folder, else downloaded. "shapes": the embedded data set.
+        None: like "cifar10", and where there is no network the embedded data set.
+    image_size: (height, width) to which the images of an image folder are brought; other sources must have it already.
+    say: takes one line about what is read, cached, divided or downloaded.
+    Raises DataError where there is no such data, or where it is damaged or of another kind.
+    """
+    if path is None:
+        dataset = _default(say)
+    elif str(path) in _NAMED and not Path(path).exists():
+        dataset = _NAMED[str(path)](say)
+    else:
+        dataset = _read(Path(path), image_size, say)
+    if image_size is not None and tuple(image_size) != dataset.image_size:
+        raise DataError(
+            f"{dataset.name}: images are {size_text(dataset.image_size)} pixels, not {size_text(image_size)};"
+            " only an image folder can be brought to another size"
+        )
+    train, test, size = len(dataset.train_labels), len(dataset.test_labels), size_text(dataset.image_size)
+    say(f"data: {dataset.name}: {train} training and {test} test images of {size} pixels, {len(dataset.classes)} classes")
+    return dataset
+
+
+def _read(path: Path, image_size: tuple[int, int] | None, say: Say) -> Dataset:
+    from minisqx.data import cifar10, hdf5, image_folder
+
+    try:
+        if path.is_dir():
+            unpacked = cifar10.unpacked_folder(path)
+            if unpacked is not None:
+                return cifar10.read_folder(unpacked)
+            return image_folder.open_image_folder(path, image_size, say)
+        with open(path, "rb") as file:
+            start = file.read(8)
+        if not start:
+            raise DataError(f"{str(path)!r} is an empty file; {_EXPECTED}")
+        if start.startswith(b"\x1f\x8b"):
+            return cifar10.open_archive(path, say)
+        if start == hdf5.SIGNATURE:
+            return hdf5.read_hdf5(path, say)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file or folder {str(error.filename or path)!r}; {_EXPECTED}") from error
+    except OSError as error:
+        raise DataError(
+            f"{str(error.filename or path)!r} can't be read ({error.strerror or error}); check the path and its permissions"
+        ) from error
+    raise DataError(f"{str(path)!r} is neither a CIFAR-10 archive nor an HDF5 file; {_EXPECTED}")
+
+
+_EXPECTED = "expected a CIFAR-10 archive or folder, an image folder (train/<class>/*, test/<class>/*) or an HDF5 file"
+
+
+def _cifar10(say: Say) -> Dataset:
+    from minisqx.data.cifar10 import open_archive
+    from minisqx.data.download import official_archive
+
+    return open_archive(official_archive(say), say)
+
+
+def _shapes(say: Say) -> Dataset:
+    from minisqx.data.shapes import draw_shapes
+
+    return draw_shapes()
+
+
+def _default(say: Say) -> Dataset:
+    from minisqx.data.download import Unreachable
+
+    try:
+        return _cifar10(say)
+    except Unreachable as reason:
+        say(
+            f"CIFAR-10 IS NOT HERE ({reason}): USING THE EMBEDDED SHAPES INSTEAD."
+            " If you have CIFAR-10, name its archive or folder as the data."
+        )
+        return _shapes(say)
+
+
+_NAMED = {"cifar10": _cifar10, "shapes": _shapes}
+
+
+def split_validation(labels: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sets `validation` of the images aside: the same share of every class, drawn from `seed` alone.
+
+    labels: int64 (N,). Returns the indices that stay and those set aside, int64, each in rising order.
+    Raises OptionError unless 0 <= validation < N.
+    """
+    from minisqx.kernels.counters import VALIDATION, permutation, stream
+
+    if not 0 <= validation < len(labels):
+        raise OptionError(
+            f"a validation split of {validation} images: expected 0 to {len(labels) - 1}, there are {len(labels)} images"
+        )
+    order = permutation(stream(seed, VALIDATION), len(labels))
+    counts = np.bincount(labels)
+    shares, rests = np.divmod(validation * counts, len(labels))
+    # What rounding down left over goes to the largest remainders, at a tie to the first class.
+    shares[np.argsort(-rests, kind="stable")[: validation - shares.sum()]] += 1
+    aside = np.zeros(len(labels), bool)
+    for label, share in enumerate(shares):
+        members = order[labels[order] == label]
+        aside[members[:share]] = True
+    return np.flatnonzero(~aside), np.flatnonzero(aside)
+
+
+def divided(name: str, classes: tuple[str, ...], images: np.ndarray, labels: np.ndarray, say: Say) -> Dataset:
+    """A data set from one pool of images: a sixth of each class, always the same one, becomes the test part."""
+    check_part(name, images, labels, len(classes))
+    if len(labels) < 2:
+        raise DataError(f"{name}: one image can't be divided into a training and a test part; expected at least two")
+    train, test = split_validation(labels, max(1, len(labels) // 6), seed=0)
+    say(f"{name} has no test part: {len(test)} of its {len(labels)} images are set aside for testing")
+    return Dataset(name, classes, images[train], labels[train], images[test], labels[test])

@@ -1,0 +1,130 @@
+"""A folder of image files: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone, which is then divided.
+
+Classes are the training part's folders in the order of their names. Names that start with a dot are passed over.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from minisqx.data.cache import cached, file_state
+from minisqx.data.dataset import Dataset, Say, check_bytes, check_classes, divided, size_text
+from minisqx.errors import DataError, ImageError
+from minisqx.images import fit, load_image
+
+DEFAULT_SIZE = (32, 32)
+
+Listing = list[tuple[str, list[Path]]]
+
+
+def open_image_folder(path: Path, image_size: tuple[int, int] | None, say: Say) -> Dataset:
+    """The images of the folder `path`, decoded once and then kept in the cache folder.
+
+    image_size: (height, width) to which every image is brought, its shorter side resized and the centre cut out. None: the
+    size that all images have, or 32 x 32 if they differ.
+    Raises DataError for a file that is no image, an empty class, or a class that only the test part has.
+    """
+    parts = list_images(path)
+    files = [(part, label, file_state(file)) for part, listing in parts.items() for label, images in listing for file in images]
+    return cached(path, [image_size, files], lambda: read_image_folder(path, parts, image_size, say), say)
+
+
+def list_images(path: Path) -> dict[str, Listing]:
+    """The files of each part: {"train": [(class, files), ...], "test": [...]}, or {"train": ...} alone if there is one part."""
+    folders = {entry.name for entry in _entries(path) if entry.is_dir()}
+    if "test" in folders and "train" not in folders:
+        raise DataError(
+            f"{str(path)!r} has a folder 'test' but none called 'train'; expected train/<class>/* beside test/<class>/*"
+        )
+    if "train" not in folders:
+        return {"train": _list_classes(path)}
+    parts = {part: _list_classes(path / part) for part in ("train", "test") if part in folders}
+    known = {label for label, _ in parts["train"]}
+    for label, _ in parts.get("test", ()):
+        if label not in known:
+            raise DataError(
+                f"{str(path / 'test' / label)!r} is a class that 'train' does not have; expected the same classes in both"
+            )
+    return parts
+
+
+def _entries(path: Path) -> list[os.DirEntry]:
+    with os.scandir(path) as found:
+        return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _list_classes(path: Path) -> Listing:
+    listing = []
+    for entry in _entries(path):
+        if not entry.is_dir():
+            raise DataError(f"{entry.path!r} lies in no class folder; expected {str(path / '<class>' / '<image>')!r}")
+        files = []
+        for image in _entries(Path(entry.path)):
+            if not image.is_file():
+                raise DataError(f"{image.path!r} is not a file; expected the images of the class {entry.name!r} and nothing else")
+            files.append(Path(image.path))
+        if not files:
+            raise DataError(f"{entry.path!r} is an empty class folder: put images there or remove it")
+        listing.append((entry.name, files))
+    if not listing:
+        raise DataError(f"{str(path)!r} is an empty folder; expected {str(path / '<class>' / '<image>')!r}")
+    return listing
+
+
+def read_image_folder(path: Path, parts: dict[str, Listing], image_size: tuple[int, int] | None, say: Say) -> Dataset:
+    """Decodes what `list_images` found."""
+    name = f"image folder {path.resolve().name!r}"
+    classes = tuple(label for label, _ in parts["train"])
+    check_classes(name, classes)
+    labels = {
+        part: np.array([classes.index(label) for label, files in listing for _ in files], np.int64)
+        for part, listing in parts.items()
+    }
+    files = {part: [file for _, images in listing for file in images] for part, listing in parts.items()}
+    everything = [file for part in files.values() for file in part]
+    try:
+        images = decode_images(name, everything, image_size)
+    except _SizesDiffer:
+        say(f"{name}: images differ in size; each is brought to {size_text(DEFAULT_SIZE)} pixels")
+        images = decode_images(name, everything, DEFAULT_SIZE)
+    if "test" not in parts:
+        return divided(name, classes, images, labels["train"], say)
+    count = len(files["train"])
+    return Dataset(name, classes, images[:count], labels["train"], images[count:], labels["test"])
+
+
+class _SizesDiffer(Exception):
+    """Images of no common size, where none was asked for."""
+
+
+def decode_images(name: str, files: list[Path], image_size: tuple[int, int] | None) -> np.ndarray:
+    """All `files` as uint8 (N, H, W, 3), decoded by several threads. `name` is for messages.
+
+    image_size: (height, width), or None for the first image's size: then another size raises _SizesDiffer.
+    """
+    size = image_size or _load(files[0]).shape[:2]
+    check_bytes(name, len(files), size)
+    images = np.empty((len(files), *size, 3), np.uint8)
+
+    def decode(index: int) -> None:
+        image = _load(files[index])
+        if image.shape[:2] != size:
+            if image_size is None:
+                raise _SizesDiffer
+            image = fit(image, size)
+        images[index] = image
+
+    with ThreadPoolExecutor(os.cpu_count(), "minisqx-images") as pool:
+        for _ in pool.map(decode, range(len(files))):
+            pass
+    return images
+
+
+def _load(file: Path) -> np.ndarray:
+    try:
+        return load_image(file)
+    except ImageError as error:
+        # The reader's own line names the file.
+        raise DataError(f"the data set has a file that is no usable image: {error}") from error

@@ -1,0 +1,106 @@
+"""Batches for training and for measuring: shuffled, augmented, normalised, in the memory layout of the kernels.
+
+The order of an epoch is a function of (seed, epoch), crop and flip of a sample of (seed, epoch, its index). So an epoch can be
+asked for at any time, or from its middle on, and is always the same.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from minisqx.data.dataset import check_part
+from minisqx.errors import OptionError
+from minisqx.kernels.augment import fill_batch
+from minisqx.kernels.counters import AUGMENTATION, SHUFFLE, permutation, stream
+from minisqx.kernels.layout import Layout
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch: `data` (chunks, 3, stride) in `layout`, `labels` int64 (n,), and the samples' `indices` int64 (n,).
+
+    The memory of `data` is used again: it holds this batch only until the next one is asked for.
+    """
+
+    data: np.ndarray
+    layout: Layout
+    labels: np.ndarray
+    indices: np.ndarray
+
+
+class Loader:
+    """Makes batches of `images` uint8 (N, H, W, 3) with `labels` int64 (N,).
+
+    mean, std: of the three colours, for pixels from 0 to 1: a value is (pixel / 255 - mean) / std.
+    augment: whether each sample is cropped (after padding it with 4 black pixels on each side) and, every other time, flipped.
+    shuffle: whether each epoch has an order of its own; otherwise it is that of `images`.
+    The last batch has what is left, and counts in `len(loader)`.
+    Raises OptionError for impossible options, DataError for arrays of another kind.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        *,
+        mean,
+        std,
+        augment: bool,
+        seed: int,
+        dtype="float32",
+        shuffle: bool = True,
+    ):
+        check_part("the loader", images, labels, int(labels.max(initial=0)) + 1)
+        if batch_size < 1:
+            raise OptionError(f"batch_size is {batch_size}; expected a whole number from 1")
+        mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        if mean.shape != (3,) or std.shape != (3,) or not np.isfinite([mean, std]).all() or not (std > 0).all():
+            raise OptionError(f"mean is {mean} and std {std}; expected three numbers each, of red, green and blue, std above 0")
+        self.images = np.ascontiguousarray(images)
+        self.labels = labels
+        self.batch_size = int(batch_size)
+        self.augment = bool(augment)
+        self.seed = int(seed)
+        self.shuffle = bool(shuffle)
+        self._table = ((np.arange(256) / 255 - mean[:, None]) / std[:, None]).astype(dtype)
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self.images) // self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The samples' indices in the order in which epoch number `epoch` has them, int64 (N,)."""
+        if not self.shuffle:
+            return np.arange(len(self.images))
+        return permutation(stream(self.seed, SHUFFLE, epoch), len(self.images))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch number `epoch`, from batch number `start` on.
+
+        The next batch is made by a thread while the caller works with this one; the thread ends with the iterator.
+        """
+        order = self.order(epoch)
+        key = stream(self.seed, AUGMENTATION, epoch)
+        _, height, width, _ = self.images.shape
+        full = Layout.of_batch(min(self.batch_size, len(order)), height, width, self._table.dtype)
+        buffers = [full.empty(3, self._table.dtype) for _ in range(2)]
+
+        def make(number: int) -> Batch:
+            indices = order[number * self.batch_size : (number + 1) * self.batch_size]
+            layout, data = full, buffers[number % 2]
+            if len(indices) != full.images:
+                layout = Layout.of_batch(len(indices), height, width, self._table.dtype)
+                data = layout.empty(3, self._table.dtype)
+            fill_batch(self.images, indices, self._table, self.augment, key, layout.images_per_chunk, data)
+            return Batch(data, layout, self.labels[indices], indices)
+
+        with ThreadPoolExecutor(1, "minisqx-loader") as maker:
+            coming: Future[Batch] | None = maker.submit(make, start) if start < len(self) else None
+            for number in range(start, len(self)):
+                batch = coming.result()
+                if number + 1 < len(self):
+                    coming = maker.submit(make, number + 1)
+                yield batch
