@@ -1,0 +1,112 @@
+"""The thread count: where it comes from, and that Numba is told."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from minisqx import threads
+from minisqx.errors import OptionError
+
+
+@pytest.fixture(autouse=True)
+def eight_cpus_and_no_variables(monkeypatch):
+    monkeypatch.delenv("MINISQX_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_usable_cpus", lambda: 8)
+    monkeypatch.setattr(threads, "_control_group_quota", lambda: None)
+
+
+def test_the_option_goes_before_the_variable_and_the_variable_before_the_machine(monkeypatch):
+    assert threads.thread_count() == (8, "CPUs this process may use")
+    monkeypatch.setenv("MINISQX_NUM_THREADS", "3")
+    assert threads.thread_count() == (3, "MINISQX_NUM_THREADS")
+    assert threads.thread_count(5) == (5, "--threads")
+
+
+def test_an_empty_variable_is_like_none(monkeypatch):
+    monkeypatch.setenv("MINISQX_NUM_THREADS", "")
+    assert threads.thread_count()[0] == 8
+
+
+@pytest.mark.parametrize(
+    "quota, openmp, expected", [(2.5, "", 2), (0.5, "", 1), (6.0, "4,2", 4), (None, "16", 8), (None, "none", 8), (None, "0", 8)]
+)
+def test_without_a_request_the_smallest_limit_of_the_machine_counts(monkeypatch, quota, openmp, expected):
+    monkeypatch.setattr(threads, "_control_group_quota", lambda: quota)
+    monkeypatch.setenv("OMP_NUM_THREADS", openmp)
+    assert threads.thread_count()[0] == expected
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1025, True, 1.5])
+def test_a_wrong_option_is_refused_in_one_line(wrong):
+    with pytest.raises(OptionError, match=r"^threads .*: expected a whole number from 1 to 1024$"):
+        threads.thread_count(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["0", "-2", "two", "1.5", "²", "9999"])
+def test_a_wrong_variable_is_refused_in_one_line(monkeypatch, wrong):
+    monkeypatch.setenv("MINISQX_NUM_THREADS", wrong)
+    with pytest.raises(OptionError, match=r"^MINISQX_NUM_THREADS .*: expected a whole number from 1 to 1024$"):
+        threads.thread_count()
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+class TestControlGroupQuota:
+    # The fixture above replaces the function in the module, not this reference.
+    quota = staticmethod(threads._control_group_quota)
+
+    def test_version_2_takes_the_smallest_on_the_way_to_the_group(self, tmp_path):
+        write(tmp_path / "membership", "0::/slice/box\n")
+        write(tmp_path / "root/slice/cpu.max", "150000 100000\n")
+        write(tmp_path / "root/slice/box/cpu.max", "max 100000\n")
+        assert self.quota(tmp_path / "membership", tmp_path / "root") == 1.5
+
+    def test_version_1_is_read_from_its_own_files(self, tmp_path):
+        write(tmp_path / "membership", "5:memory:/box\n4:cpu,cpuacct:/box\n0::/\n")
+        write(tmp_path / "root/cpu,cpuacct/box/cpu.cfs_quota_us", "300000\n")
+        write(tmp_path / "root/cpu,cpuacct/box/cpu.cfs_period_us", "100000\n")
+        assert self.quota(tmp_path / "membership", tmp_path / "root") == 3.0
+
+    def test_version_1_in_a_container_stands_at_the_root(self, tmp_path):
+        write(tmp_path / "membership", "4:cpu:/docker/0123\n")
+        write(tmp_path / "root/cpu/cpu.cfs_quota_us", "200000\n")
+        write(tmp_path / "root/cpu/cpu.cfs_period_us", "100000\n")
+        assert self.quota(tmp_path / "membership", tmp_path / "root") == 2.0
+
+    def test_no_quota_is_no_limit(self, tmp_path):
+        assert self.quota(tmp_path / "missing", tmp_path) is None
+        write(tmp_path / "membership", "4:cpu:/\n0::/\n")
+        write(tmp_path / "root/cpu/cpu.cfs_quota_us", "-1\n")
+        write(tmp_path / "root/cpu/cpu.cfs_period_us", "100000\n")
+        write(tmp_path / "root/cpu.max", "max 100000\n")
+        assert self.quota(tmp_path / "membership", tmp_path / "root") is None
+
+
+def run(code, **variables):
+    """The last line that a fresh Python prints, on stdout or, after an error, on stderr."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment | variables, capture_output=True, text=True, timeout=120)
+    return (done.stdout or done.stderr).strip().splitlines()[-1]
+
+
+USE = "from minisqx.threads import use_threads; use_threads({}); import numba; print(numba.get_num_threads())"
+
+
+@pytest.mark.parametrize("count", [7, 1])
+def test_more_and_fewer_threads_than_cpus_can_be_used(count):
+    assert run(USE.format(count)) == str(count)
+
+
+def test_without_a_number_the_variable_counts_and_then_the_earlier_choice():
+    assert run(USE.format(""), MINISQX_NUM_THREADS="5") == "5"
+    assert run("from minisqx.threads import use_threads; use_threads(3); print(use_threads())", MINISQX_NUM_THREADS="5") == "3"
+
+
+def test_too_many_threads_after_numba_has_started_are_refused_with_the_way_out():
+    assert "set MINISQX_NUM_THREADS=999 before" in run("import numba; from minisqx.threads import use_threads; use_threads(999)")
