@@ -1,0 +1,249 @@
+"""What a training run is told: `TrainingOptions`, and the same options on the command line.
+
+Nothing here reads a file or imports Numba, so a wrong option is refused before anything else happens.
+"""
+
+import argparse
+import math
+from dataclasses import asdict, dataclass, fields
+
+from minisqx.errors import OptionError
+from minisqx.spec import BLOCK_ORDERS, SEPARABLE_ORDERS, NetworkSpec
+
+SCHEDULES = ("step", "one-cycle")
+AUGMENTATIONS = ("crop-flip", "none")
+NETWORK_OPTIONS = ("width", "blocks", "dropout", "block_order", "stem_padding", "separable_order", "shortcut_activation")
+# These say where a run happens, not what it computes: they may differ when it is resumed.
+PLACE_OPTIONS = ("data", "threads")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Everything that makes one training run; the defaults are the paper's recipe (docs/design.md says what it leaves open).
+
+    width, blocks, dropout, block_order, stem_padding, separable_order, shortcut_activation: see `NetworkSpec`.
+    data: archive, folder or HDF5 file, or a name; None is CIFAR-10 or, without network, the embedded data (see `open_dataset`).
+    image_size: side in pixels to which the images of an image folder are brought; None: the size they have.
+    schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
+        "one-cycle" climbs straight from 0 to `lr` in the first 20 % of all steps and then falls straight to 0.
+    augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
+    validation: training images set aside to choose best.h5: a share below 1, or a count. With 0, best.h5 is the last epoch.
+    threads: None takes MINISQX_NUM_THREADS, else the CPUs that this process may use.
+    out: the run folder, or, if something is in it already, the folder to make the run folder in; None: runs/<network>-<time>.
+    """
+
+    width: float = 0.2
+    blocks: tuple[int, int, int, int] = (1, 1, 1, 1)
+    dropout: float = 0.3
+    block_order: str = "conv-elu-bn"
+    stem_padding: int = 0
+    separable_order: str = "1x3-3x1"
+    shortcut_activation: bool = True
+    data: str | None = None
+    image_size: int | None = None
+    epochs: int = 200
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    milestones: tuple[int, ...] | None = None
+    gamma: float = 0.2
+    augment: str = "crop-flip"
+    validation: float = 0.1
+    seed: int = 0
+    threads: int | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if self.milestones is not None:
+            object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name in ("data", "out"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else str(path))
+        side = self.image_size or 32
+        self.network(input_size=(side, side))
+
+    @classmethod
+    def from_dict(cls, options: dict) -> "TrainingOptions":
+        """The inverse of `to_dict`; unknown or missing names are refused."""
+        names = {field.name for field in fields(cls)}
+        if not isinstance(options, dict) or set(options) != names:
+            given = sorted(options) if isinstance(options, dict) else options
+            raise OptionError(f"training options {given!r}: expected the entries {', '.join(sorted(names))}")
+        return cls(**options)
+
+    def to_dict(self) -> dict:
+        """Plain JSON types, one entry an option."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def recipe(self) -> dict:
+        """`to_dict` without what changes no result and says more of the machine than of the run."""
+        return {key: value for key, value in self.to_dict().items() if key not in (*PLACE_OPTIONS, "out")}
+
+    def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
+        """The network for data of `num_classes` classes and images of `input_size` (height, width) pixels."""
+        chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS}
+        return NetworkSpec(num_classes=num_classes, input_size=input_size, **chosen)
+
+
+def _check(options: TrainingOptions) -> None:
+    def require(ok: bool, what: str, given: object, expected: str) -> None:
+        if not ok:
+            raise OptionError(f"{what} {given!r}: expected {expected}")
+
+    def whole(value: object, least: int, most: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+    def number(value: object) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+    o = options
+    require(
+        o.image_size is None or whole(o.image_size, 1, 4096),
+        "image size",
+        o.image_size,
+        "a side in pixels from 1 to 4096, such as 64",
+    )
+    require(whole(o.epochs, 1, 1_000_000), "epochs", o.epochs, "a whole number from 1 to 1000000")
+    require(whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
+    require(number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
+    require(number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
+    require(isinstance(o.nesterov, bool), "nesterov", o.nesterov, "True or False")
+    require(
+        number(o.weight_decay) and 0 <= o.weight_decay <= 1, "weight decay", o.weight_decay, "a number from 0 to 1, such as 1e-4"
+    )
+    require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
+    require(number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
+    require(o.augment in AUGMENTATIONS, "augment", o.augment, "one of " + ", ".join(AUGMENTATIONS))
+    validation_ok = number(o.validation) and o.validation >= 0 and (o.validation < 1 or whole(o.validation, 1, 2**31))
+    require(
+        validation_ok,
+        "validation",
+        o.validation,
+        "a share of the training images below 1, such as 0.1, or a whole number of them, or 0",
+    )
+    require(whole(o.seed, 0, 2**63 - 1), "seed", o.seed, "a whole number from 0 to 9223372036854775807")
+    require(o.threads is None or whole(o.threads, 1, 1024), "threads", o.threads, "a whole number from 1 to 1024")
+    if o.milestones is not None:
+        require(
+            o.schedule == "step",
+            "milestones",
+            o.milestones,
+            "none with the one-cycle schedule: leave them out or take the step schedule",
+        )
+        steps = o.milestones
+        rising = isinstance(steps, (tuple, list)) and all(whole(m, 1, 2**31) for m in steps)
+        rising = rising and all(before < after for before, after in zip(steps, steps[1:]))
+        require(rising, "milestones", steps, "increasing epochs from 1 on, such as 60,120,150,180")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number") from None
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers with commas between them") from None
+
+
+def _count_or_share(text: str) -> int | float:
+    return int(text) if text.strip().isdecimal() else _number(text)
+
+
+class _Group:
+    """Options with a heading of their own. One that is not given stays absent; its help ends with the default."""
+
+    def __init__(self, parser, heading: str):
+        self._group = parser.add_argument_group(heading)
+
+    def value(self, option: str, kind, metavar: str, text: str, default: str | None = None) -> None:
+        if default is None:
+            known = getattr(TrainingOptions, option[2:].replace("-", "_"))
+            default = ",".join(map(str, known)) if isinstance(known, tuple) else str(known)
+        self._group.add_argument(
+            option, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=f"{text} (default: {default})"
+        )
+
+    def flag(self, option: str, name: str, text: str) -> None:
+        self._group.add_argument(option, dest=name, action="store_false", default=argparse.SUPPRESS, help=text)
+
+
+def add_network_arguments(parser) -> None:
+    """Adds the options of the network. An option that is not given is absent from the parsed arguments."""
+    group = _Group(parser, "network")
+    group.value("--width", _number, "W", "width multiplier: the channels of every layer")
+    group.value("--blocks", _whole_numbers, "A,B,C,D", "bottlenecks in each of the four stages")
+    group.value("--dropout", _number, "P", "probability that an element is dropped before the head")
+    group.value("--block-order", str, "ORDER", "order in a basic block: " + " or ".join(BLOCK_ORDERS))
+    group.value("--stem-padding", _whole, "N", "padding of the first convolution: 0 or 1")
+    group.value("--separable-order", str, "ORDER", "order of the two thin convolutions: " + " or ".join(SEPARABLE_ORDERS))
+    group.flag("--no-shortcut-activation", "shortcut_activation", "leave out the shortcut's ELU")
+
+
+def add_arguments(parser) -> None:
+    """Adds every option of training to an `argparse` parser; `given_options` reads them back."""
+    add_network_arguments(parser)
+    group = _Group(parser, "training")
+    group.value(
+        "--data",
+        str,
+        "PATH",
+        "CIFAR-10 archive or folder, image folder or HDF5 file",
+        "found or downloaded CIFAR-10, else embedded data",
+    )
+    group.value(
+        "--image-size", _whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
+    )
+    group.value("--epochs", _whole, "N", "times that every training image is seen")
+    group.value("--batch-size", _whole, "N", "images a step")
+    group.value("--lr", _number, "X", "learning rate: at the start (step), at the peak (one-cycle)")
+    group.value("--momentum", _number, "X", "momentum of SGD")
+    group.flag("--no-nesterov", "nesterov", "plain momentum instead of Nesterov's")
+    group.value("--weight-decay", _number, "X", "weight decay of every parameter")
+    group.value("--schedule", str, "NAME", "learning rate over time: " + " or ".join(SCHEDULES))
+    group.value(
+        "--milestones",
+        _whole_numbers,
+        "E,E,...",
+        "epochs after which the step schedule falls",
+        "30, 60, 75 and 90 %% of the epochs",
+    )
+    group.value("--gamma", _number, "X", "factor of the step schedule")
+    group.value("--augment", str, "NAME", "change of the training images: " + " or ".join(AUGMENTATIONS))
+    group.value(
+        "--validation",
+        _count_or_share,
+        "N",
+        "training images that choose best.h5, a count or a share; 0: best.h5 is the last epoch",
+    )
+    group.value("--seed", _whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
+    group.value("--threads", _whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")
+    group.value(
+        "--out", str, "DIR", "run folder; if something is in it, the run gets a fresh folder below it", "runs/NETWORK-TIME"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN_DIR",
+        help="go on with a stopped run to its planned end; only --data and --threads may be given with it",
+    )
+
+
+def given_options(args: argparse.Namespace) -> dict:
+    """The training options that stand on the command line, name -> value; none of the others."""
+    return {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if hasattr(args, field.name)}

@@ -1,0 +1,136 @@
+"""Training, from `TrainingOptions` to a finished run folder; and the command line's `train`.
+
+A run is a function of its options and its data alone: not of the number of threads, nor of how often it was stopped and resumed.
+Nothing heavy is imported before the options are known to be good and the number of threads is set.
+"""
+
+import functools
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from minisqx.errors import OptionError, TrainingError
+from minisqx.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
+from minisqx.threads import thread_count, use_threads
+
+__all__ = ["TrainingOptions", "TrainingResult", "add_arguments", "resume", "run", "train"]
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run. folder: its files. history: the rows of history.csv. best_epoch: the one that best.h5 holds."""
+
+    folder: Path
+    history: list[dict]
+    best_epoch: int
+
+
+def train(options: TrainingOptions, say: Say = print, command: str = "") -> TrainingResult:
+    """Trains a new network to the planned end.
+
+    say takes the lines that report the run; command is what the user typed, kept with the weights.
+    Ctrl-C (SIGTERM) saves the run after the current batch, then raises KeyboardInterrupt (SystemExit).
+    Raises DataError for bad data, OptionError for options that don't fit it, TrainingError if the loss is not finite or the
+    run folder can't be written.
+    """
+    _use_threads(options, say)
+    from minisqx.run_folder import RunFolder
+    from minisqx.trainer import Trainer
+    from minisqx.training_data import open_training_data
+
+    if options.data is not None and Path(options.data).exists():
+        # A run may be resumed from another working folder.
+        options = replace(options, data=str(Path(options.data).absolute()))
+    folder = RunFolder.create(options.out, options.network().name)
+    try:
+        trainer = Trainer(options, open_training_data(options, say), folder, command, say)
+        folder.write_config(trainer.config())
+    except BaseException:
+        folder.remove()
+        raise
+    return _go(trainer, say)
+
+
+def resume(run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None) -> TrainingResult:
+    """Goes on with a stopped run to its planned end, as `train` would have.
+
+    data: where its data lies now, if it was moved. threads: may differ from before.
+    Raises TrainingError if `run_folder` is no run folder or the data has changed, CheckpointError if last.h5 is damaged.
+    """
+    from minisqx.run_folder import RunFolder
+
+    folder = RunFolder.open(run_folder)
+    config = folder.read_config()
+    try:
+        options = TrainingOptions.from_dict(config["options"])
+    except OptionError as error:
+        raise TrainingError(
+            f"{str(folder.config)!r} is not as minisqx wrote it ({error}): restore the file or start a new run"
+        ) from None
+    options = replace(options, data=data or options.data, threads=threads)
+    _use_threads(options, say)
+    from minisqx.trainer import Trainer
+    from minisqx.training_data import open_training_data
+
+    checkpoint = folder.load_last()
+    state = checkpoint.training["state"]
+    if state["epoch"] >= options.epochs:
+        say(f"the run {str(folder.path)!r} is complete, {state['epoch']} epochs of {options.epochs}: there is nothing to resume")
+        return TrainingResult(folder.path, state["history"], state["best_epoch"])
+    trainer = Trainer(options, open_training_data(options, say), folder, config.get("command", ""), say)
+    trainer.restore(checkpoint)
+    return _go(trainer, say)
+
+
+def _use_threads(options: TrainingOptions, say: Say) -> None:
+    count, source = thread_count(options.threads)
+    use_threads(count)
+    say(f"threads: {count} ({source})")
+
+
+def _go(trainer, say: Say) -> TrainingResult:
+    from minisqx.trainer import Stopped
+
+    folder = trainer.folder
+    try:
+        trainer.run()
+    except Stopped as stop:
+        say(f"stopped and saved; to go on: minisqx train --resume {shlex.quote(str(folder.path))}")
+        if stop.signal == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise SystemExit(128 + stop.signal) from None
+    result = TrainingResult(folder.path, trainer.state.history, trainer.state.best_epoch)
+    say(_outcome(result))
+    return result
+
+
+def _outcome(result: TrainingResult) -> str:
+    last, best = result.history[-1], result.history[result.best_epoch - 1]
+    line = f"test accuracy {100 * last['test_accuracy']:.2f} % after the last epoch (last.h5)"
+    if best["validation_accuracy"] is not None:
+        line += f", {100 * best['test_accuracy']:.2f} % after epoch {best['epoch']}, the best on the validation images (best.h5)"
+    return f"{line}, in {str(result.folder)!r}"
+
+
+def run(args) -> int:
+    """The command `train`: `args` come from a parser that `add_arguments` filled. Returns the exit code."""
+    say = functools.partial(print, flush=True)
+    given = given_options(args)
+    try:
+        if args.resume is None:
+            train(TrainingOptions(**given), say, shlex.join(["minisqx", *sys.argv[1:]]))
+        else:
+            fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
+            if fixed:
+                raise OptionError(
+                    f"{', '.join(fixed)} with --resume: a run keeps the options it began with; leave them out, or start a new run"
+                )
+            resume(args.resume, say, **given)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
