@@ -1,0 +1,280 @@
+"""Images: whatever a person may hand over becomes uint8 (H, W, 3), or one line that says why not."""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minisqx.errors import ImageError
+from minisqx.images import fit, load_image
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM", "TIFF")
+
+
+def picture(height=6, width=9, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def assert_refused(source, *words):
+    with pytest.raises(ImageError) as caught:
+        load_image(source)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_format_is_told_from_the_content_whatever_the_name(tmp_path, kind):
+    path = tmp_path / "photo.dat"
+    path.write_bytes(encoded(Image.fromarray(picture()), kind, **({"lossless": True} if kind == "WEBP" else {})))
+    for source in (path, str(path), Image.open(path)):
+        image = load_image(source)
+        assert image.shape == (6, 9, 3) and image.dtype == np.uint8
+        if kind not in ("JPEG", "GIF"):
+            np.testing.assert_array_equal(image, picture())
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_truncated_file_is_refused(tmp_path, kind):
+    whole = encoded(Image.fromarray(picture(64, 64)), kind)
+    for part in (0.02, 0.5, 0.9):
+        (tmp_path / "cut").write_bytes(whole[: int(len(whole) * part)])
+        assert_refused(tmp_path / "cut", str(tmp_path / "cut"))
+
+
+def test_what_is_no_image_file_is_refused_by_name(tmp_path):
+    assert_refused(tmp_path / "missing.png", "there is no file", "missing.png")
+    assert_refused(tmp_path, "is not a file")
+    assert_refused(str(tmp_path / "zero\0byte.png"), "can't be read")
+    (tmp_path / "empty.png").touch()
+    assert_refused(tmp_path / "empty.png", "is an empty file")
+    (tmp_path / "text.png").write_text("not a picture\n" * 100)
+    assert_refused(tmp_path / "text.png", "is not an image")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert_refused(tmp_path / "pipe.png", "is not a file")
+
+
+def test_a_format_beyond_the_list_is_refused(tmp_path):
+    (tmp_path / "page.png").write_bytes(encoded(Image.fromarray(picture()), "PDF"))
+    assert_refused(tmp_path / "page.png", "is not an image")
+    (tmp_path / "icon.png").write_bytes(encoded(Image.fromarray(picture(32, 32)), "ICO"))
+    assert_refused(tmp_path / "icon.png", "is not an image")
+
+
+def png_that_claims(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(10_001, 10_000), (12_000, 12_000), (60_000, 60_000)])
+def test_a_far_too_large_image_is_refused_before_it_is_decoded_and_without_a_warning(tmp_path, size):
+    (tmp_path / "bomb.png").write_bytes(png_that_claims(*size))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_refused(tmp_path / "bomb.png", "bomb.png", "expected at most 100000000 pixels")
+
+
+def test_a_large_image_within_the_limit_causes_no_warning(tmp_path):
+    (tmp_path / "large.png").write_bytes(png_that_claims(10_000, 9_900))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_refused(tmp_path / "large.png", "incomplete")
+
+
+def test_images_without_pixels_are_refused(tmp_path):
+    (tmp_path / "nothing.png").write_bytes(png_that_claims(0, 5))
+    assert_refused(tmp_path / "nothing.png", "nothing.png")
+    assert_refused(np.zeros((0, 5, 3), np.uint8), "no pixels (5 x 0)")
+    assert_refused(np.zeros((4, 0), np.uint8), "no pixels (0 x 4)")
+    assert_refused(Image.new("RGB", (0, 3)), "no pixels (0 x 3)")
+
+
+@pytest.mark.parametrize(
+    "mode",
+    ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16", "I;16B"],
+)
+def test_every_mode_of_pillow_is_taken(mode):
+    image = load_image(Image.new(mode, (4, 3)))
+    assert image.shape == (3, 4, 3) and image.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "mode, tolerance", [("RGB", 0), ("RGBA", 0), ("RGBX", 0), ("CMYK", 0), ("YCbCr", 2), ("HSV", 6), ("LAB", 8)]
+)
+def test_a_mode_with_colours_keeps_them(mode, tolerance):
+    colours = np.array([[[200, 30, 60], [20, 180, 90], [60, 50, 190], [128, 128, 128]]], np.uint8)
+    source = Image.fromarray(colours)
+    if mode == "LAB":
+        ImageCms = pytest.importorskip("PIL.ImageCms")
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        source = ImageCms.profileToProfile(source, *profiles, outputMode="LAB")
+    image = load_image(source.convert(mode))
+    assert np.abs(image.astype(int) - colours).max() <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_sixteen_bits_become_eight_by_the_nearest(mode):
+    grey = np.array([[0, 128, 129, 257, 32767, 32896, 65535]])
+    source = Image.new(mode, (7, 1))
+    for x, value in enumerate(grey[0]):
+        source.putpixel((x, 0), int(value))
+    expected = np.rint(grey / 257)
+    np.testing.assert_array_equal(load_image(source), np.repeat(expected[..., None], 3, 2))
+
+
+def test_a_16_bit_file_becomes_eight_bits(tmp_path):
+    for kind in ("PNG", "TIFF"):
+        (tmp_path / "deep").write_bytes(encoded(Image.fromarray(np.array([[0, 25700, 65535]], np.uint16)), kind))
+        np.testing.assert_array_equal(load_image(tmp_path / "deep")[0, :, 0], [0, 100, 255])
+
+
+def test_fractions_count_to_one_or_to_255():
+    def grey(values):
+        return load_image(Image.fromarray(np.array([values], np.float32)))[0, :, 0].tolist()
+
+    assert grey([-1.0, 0.0, 0.5, 1.0]) == [0, 0, 128, 255]
+    assert grey([-1.0, 0.0, 99.6, 300.0]) == [0, 0, 100, 255]
+    assert_refused(Image.fromarray(np.array([[np.nan]], np.float32)), "finite")
+
+
+def test_what_is_transparent_is_laid_on_white():
+    clear, half, full = (200, 100, 0, 0), (200, 100, 0, 128), (200, 100, 0, 255)
+    rgba = np.array([[clear, half, full]], np.uint8)
+    expected = [[255, 255, 255], [227, 177, 127], [200, 100, 0]]
+    np.testing.assert_allclose(load_image(Image.fromarray(rgba))[0], expected, atol=1)
+    np.testing.assert_array_equal(load_image(Image.fromarray(rgba)), load_image(rgba))
+    np.testing.assert_allclose(load_image(Image.fromarray(rgba).convert("RGBa"))[0], expected, atol=1)
+    grey = Image.fromarray(np.array([[[100, 0], [100, 255]]], np.uint8), "LA")
+    for mode in ("LA", "La"):
+        np.testing.assert_allclose(load_image(grey.convert(mode))[0], [[255] * 3, [100] * 3], atol=1)
+
+
+def test_a_palette_or_a_plain_colour_may_be_transparent(tmp_path):
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putpixel((1, 0), 1)
+    for kind in ("PNG", "GIF"):
+        (tmp_path / "a").write_bytes(encoded(palette, kind, transparency=1))
+        np.testing.assert_array_equal(load_image(tmp_path / "a")[0], [[10, 20, 30], [255] * 3])
+    plain = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
+    (tmp_path / "a").write_bytes(encoded(plain, "PNG", transparency=(4, 5, 6)))
+    np.testing.assert_array_equal(load_image(tmp_path / "a")[0], [[1, 2, 3], [255] * 3])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_upright(tmp_path, orientation, kind):
+    # How the camera would store `upright` for each value of the tag, by the tag's definition (where row 0 and column 0 are).
+    stored_as = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: a.transpose(1, 0, 2)[::-1],
+        7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
+        8: lambda a: a.transpose(1, 0, 2)[:, ::-1],
+    }
+    upright = picture()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(stored_as[orientation](upright)))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    (tmp_path / "photo").write_bytes(encoded(stored, kind, exif=exif, **options))
+    np.testing.assert_array_equal(load_image(tmp_path / "photo"), upright)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_data_does_not_hide_the_picture(tmp_path):
+    (tmp_path / "photo").write_bytes(encoded(Image.fromarray(picture()), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff broken"))
+    np.testing.assert_array_equal(load_image(tmp_path / "photo"), picture())
+
+
+def test_of_an_animation_the_first_frame_counts(tmp_path):
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    for kind in ("GIF", "PNG", "WEBP", "TIFF"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        (tmp_path / "film").write_bytes(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+        np.testing.assert_array_equal(load_image(tmp_path / "film"), np.asarray(frames[0]), err_msg=kind)
+
+
+def test_arrays_are_taken_as_they_are():
+    image = picture()
+    np.testing.assert_array_equal(load_image(image), image)
+    np.testing.assert_array_equal(load_image(image[::-1, ::-1]), image[::-1, ::-1])
+    grey = image[:, :, 0]
+    for source in (grey, grey[:, :, None]):
+        np.testing.assert_array_equal(load_image(source), np.repeat(grey[:, :, None], 3, 2))
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    [
+        (picture().astype(np.float32), "float32 (6, 9, 3): expected an image, uint8 (H, W, 3)"),
+        (picture().astype(bool), "bool (6, 9, 3)"),
+        (picture().transpose(2, 0, 1), "uint8 (3, 6, 9)"),
+        (np.zeros((2, 32, 32, 3), np.uint8), "uint8 (2, 32, 32, 3)"),
+        (np.zeros(5, np.uint8), "uint8 (5,)"),
+        (None, "NoneType"),
+        (5, "int"),
+        (b"bytes", "bytes"),
+    ],
+)
+def test_another_kind_of_input_is_refused_with_what_was_expected(source, words):
+    assert_refused(source, words)
+
+
+def test_loading_does_not_change_the_callers_image():
+    source = Image.fromarray(np.dstack([picture(), picture()[:, :, 0]]))
+    before = source.copy()
+    load_image(source)
+    assert source == before
+
+
+def test_an_image_of_the_right_size_is_untouched():
+    image = picture(32, 48)
+    assert fit(image, (32, 48)) is image
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (64, 128), (128, 64), (8, 8), (1, 1000), (1000, 1), (33, 47), (31, 32)])
+def test_fit_gives_the_size_asked_for(height, width):
+    for size in ((32, 32), (32, 48), (48, 32)):
+        image = fit(np.full((height, width, 3), 77, np.uint8), size)
+        assert image.shape == (*size, 3) and (image == 77).all()
+
+
+def test_fit_cuts_out_the_centre():
+    wide = np.zeros((64, 128, 3), np.uint8)
+    wide[:, 32:96] = 200
+    assert (fit(wide, (16, 16))[:, 2:-2] == 200).all() and fit(wide, (32, 64))[:, 0].max() == 0
+    tall = wide.transpose(1, 0, 2)
+    assert (fit(np.ascontiguousarray(tall), (16, 16))[2:-2] == 200).all()
+
+
+def test_fit_blends_what_is_smaller_than_a_pixel():
+    checks = np.indices((256, 256)).sum(0) % 2 * np.uint8(255)
+    small = fit(np.repeat(checks[:, :, None], 3, 2).astype(np.uint8), (32, 32))
+    assert np.abs(small[4:-4, 4:-4].astype(int) - 127).max() <= 2
+
+
+def test_a_file_name_that_is_no_text_is_shown_in_one_line(tmp_path):
+    assert_refused(Path(tmp_path) / "two\nlines.png", r"two\nlines.png")
