@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisqx.kernels.im2col import Geometry, im2col
+from minisqx.kernels.im2col import im2col
 from minisqx.kernels.jit import njit
 from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.product import product
@@ -43,7 +43,7 @@ class Source(NamedTuple):
     produced: int
     weight: np.ndarray
     dz: np.ndarray
-    geometry: Geometry
+    geometry: np.ndarray
     stored: np.ndarray
     added: bool
     addend: np.ndarray
@@ -64,7 +64,7 @@ def whole_vectors(pixels, itemsize):
 
 @njit
 def is_pointwise(geometry):
-    """`Geometry.pointwise` for use inside kernels."""
+    """Whether im2col would only copy: a 1x1 kernel with stride 1. geometry: `Geometry.array`."""
     return geometry[0] * geometry[1] * geometry[2] * geometry[3] == 1
 
 
@@ -100,14 +100,11 @@ def fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scr
         weight = source.weight.reshape(source.weight.size)
         zeros, ones = constants.zeros, constants.ones
         if is_pointwise(source.geometry):
-            operand, operand_at, operand_stride = dz, at + first, stride
+            operand, operand_stride = dz[at + first :], stride
         else:
-            im2col(scratch, 0, SCRATCH_STRIDE, dz, at, stride, channels, source.geometry, first, columns, pixels, ones, zeros)
-            operand, operand_at, operand_stride = scratch, 0, SCRATCH_STRIDE
-        product(
-            g, 0, SCRATCH_STRIDE, weight, source.produced, operand, operand_at, operand_stride,
-            depth, columns, zeros, ones, zeros, 0, source.produced, False,
-        )  # fmt: skip
+            im2col(scratch, SCRATCH_STRIDE, dz[at:], stride, channels, source.geometry, first, columns, pixels, ones, zeros)
+            operand, operand_stride = scratch, SCRATCH_STRIDE
+        product(g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride, depth, columns, zeros, ones, zeros, source.produced, 0)
     for m in range(source.produced, rows):
         for p in range(columns):
             g[m * SCRATCH_STRIDE + p] = source.stored[chunk, m - source.produced, first + p]

@@ -48,7 +48,7 @@ def fold(folded_weight, folded_bias, weight, bias, scale, shift, taps, pointwise
 @njit
 def gather(scratch, x, at, stride, channels, geometry, first, columns, pixels, scale, shift, activation):
     """im2col of a block into `scratch` (rows of SCRATCH_STRIDE), through ELU if the input is stored before its activation."""
-    im2col(scratch, 0, SCRATCH_STRIDE, x, at, stride, channels, geometry, first, columns, pixels, scale, shift)
+    im2col(scratch, SCRATCH_STRIDE, x[at:], stride, channels, geometry, first, columns, pixels, scale, shift)
     if activation:
         for r in range(channels * geometry[0] * geometry[1]):
             elu_row(scratch, r * SCRATCH_STRIDE, scratch, r * SCRATCH_STRIDE, columns)
@@ -71,20 +71,16 @@ def convolve_chunk(
     for first in range(0, padded, BLOCK):
         columns = min(BLOCK, padded - first)
         if direct:
-            operand, operand_at, operand_stride = x, x_at + first, x_stride
+            operand, operand_stride = x[x_at + first :], x_stride
         else:
             gather(scratch, x, x_at, x_stride, channels, geometry, first, columns, pixels, in_scale, in_shift, in_activation)
-            operand, operand_at, operand_stride = scratch, 0, SCRATCH_STRIDE
-        if activated > 0:
-            product(
-                out, out_at + first, out_stride, weight, outputs, operand, operand_at, operand_stride,
-                depth, columns, bias, scale, shift, 0, activated, True,
-            )  # fmt: skip
-        if activated < outputs:
-            product(
-                out, out_at + activated * out_stride + first, out_stride, weight, outputs, operand, operand_at, operand_stride,
-                depth, columns, bias, scale, shift, activated, outputs, False,
-            )  # fmt: skip
+            operand, operand_stride = scratch, SCRATCH_STRIDE
+        for start, stop, activation in ((0, activated, 1), (activated, outputs, 0)):
+            if start < stop:
+                product(
+                    out[out_at + start * out_stride + first :], out_stride, weight[start:], outputs, operand, operand_stride,
+                    depth, columns, bias[start:], scale[start:], shift[start:], stop - start, activation,
+                )  # fmt: skip
         if moments.shape[1] > 0:
             batch_norm.add_block_moments(moments, out, out_at + first, out_stride, outputs, first, min(columns, pixels - first))
     clear_tail(out, out_at, out_stride, outputs, pixels, padded)
@@ -177,7 +173,7 @@ def backward(
             if first + columns > pixels:
                 clear_tail(dz_flat, at, stride, outputs, pixels, padded)
             if direct:
-                operand, operand_at, operand_stride = x_flat, x_at + first, x_stride
+                operand, operand_stride = x_flat[x_at + first :], x_stride
                 ones, ones_stride = constants.ones, 0
             else:
                 # The input as it is stored; scale and shift come afterwards, in `finish`. (After an activation they can't.)
@@ -185,17 +181,12 @@ def backward(
                 gather(
                     columns_of_x, x_flat, x_at, x_stride, channels, geometry, first, columns, pixels, gather_scale, gather_shift, in_activation
                 )  # fmt: skip
-                operand, operand_at, operand_stride = columns_of_x, 0, SCRATCH_STRIDE
+                operand, operand_stride = columns_of_x, SCRATCH_STRIDE
                 ones, ones_stride = columns_of_x[depth * SCRATCH_STRIDE :], SCRATCH_STRIDE
-                im2col(
-                    ones, 0, SCRATCH_STRIDE, constants.ones, 0, 0, 1, geometry, first, columns, pixels, constants.ones, constants.zeros
-                )  # fmt: skip
-            weight_gradient(
-                gradients, gradient_at, gradient_stride, dz_flat, at + first, stride, outputs, operand, operand_at, operand_stride, depth, columns
-            )  # fmt: skip
-            weight_gradient(
-                gradients, gradient_at + depth, gradient_stride, dz_flat, at + first, stride, outputs, ones, 0, ones_stride, taps, columns
-            )  # fmt: skip
+                im2col(ones, SCRATCH_STRIDE, constants.ones, 0, 1, geometry, first, columns, pixels, constants.ones, constants.zeros)
+            dz_block, sums = dz_flat[at + first :], gradients[gradient_at:]
+            weight_gradient(sums, gradient_stride, dz_block, stride, outputs, operand, operand_stride, depth, columns)
+            weight_gradient(sums[depth:], gradient_stride, dz_block, stride, outputs, ones, ones_stride, taps, columns)
     finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, geometry)
 
 
@@ -220,14 +211,14 @@ def finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift,
             in_sums[1, k] += weight[m, r] * total[r]
 
 
-@njit(parallel=True)
+@njit
 def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
     """dx (chunks, K, stride): the gradient that `source` describes, written out."""
     dx_flat = dx.reshape(dx.size)
+    scratch = workspace[0]
+    g = scratch[regions[1] :]
     rows, stride = dx.shape[1], dx.shape[2]
-    for chunk in prange(dx.shape[0]):
-        scratch = workspace[get_thread_id()]
-        g = scratch[regions[1] :]
+    for chunk in range(dx.shape[0]):
         pixels = images_of(cut, chunk) * map_pixels
         padded = whole_vectors(pixels, dx.itemsize)
         at = chunk * rows * stride

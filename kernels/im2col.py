@@ -13,7 +13,11 @@ Cost: one load and one store an element of `out`; only a block of pixels that fi
 
 from typing import NamedTuple
 
-from minisqx.kernels.jit import njit
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from minisqx.kernels.jit import call_published, publish
 
 
 class Geometry(NamedTuple):
@@ -35,9 +39,9 @@ class Geometry(NamedTuple):
         return self.kernel_height * self.kernel_width
 
     @property
-    def pointwise(self) -> bool:
-        """Whether im2col would only copy: a 1x1 kernel with stride 1."""
-        return self.taps == 1 and self.stride == 1 and self.upsample == 1
+    def array(self) -> np.ndarray:
+        """The ten numbers in order, int64: what kernels take."""
+        return np.array(self, np.int64)
 
     @classmethod
     def of(cls, kernel, stride, padding, input_size, output_size) -> "Geometry":
@@ -61,21 +65,18 @@ class Geometry(NamedTuple):
         )
 
 
-@njit
-def im2col(out, out_at, out_stride, x, x_at, x_stride, channels, geometry, first, columns, pixels, scale, shift):
-    """Gathers output pixels `first` to `first + columns` of one chunk that has `pixels` output pixels; beyond them is zero.
-
-    out, x: flat; `out_at`, `x_at`: places of the elements [0, 0]. scale, shift: (channels,).
-    """
-    (kernel_height, kernel_width, stride, upsample, padding_height, padding_width, in_height, in_width, out_height, out_width) = geometry
+def _im2col(out, out_stride, x, x_stride, channels, geometry, first, columns, pixels, scale, shift):
+    kernel_height, kernel_width, stride, upsample = geometry[0], geometry[1], geometry[2], geometry[3]
+    padding_height, padding_width, in_height, in_width = geometry[4], geometry[5], geometry[6], geometry[7]
+    out_height, out_width = geometry[8], geometry[9]
     out_map, in_map = out_height * out_width, in_height * in_width
     last = min(first + columns, pixels)
     for c in range(channels):
         a, b = scale[c], shift[c]
-        channel_at = x_at + c * x_stride
+        channel_at = c * x_stride
         for i in range(kernel_height):
             for j in range(kernel_width):
-                row_at = out_at + ((c * kernel_height + i) * kernel_width + j) * out_stride
+                row_at = ((c * kernel_height + i) * kernel_width + j) * out_stride
                 offset = j - padding_width
                 p = first
                 image, inside = p // out_map, p % out_map
@@ -115,3 +116,26 @@ def im2col(out, out_at, out_stride, x, x_at, x_stride, channels, geometry, first
                         image += 1
                 for q in range(max(last, first), first + columns):
                     out[row_at + q - first] = 0
+
+
+def prepare(dtype) -> None:
+    """Compiles `im2col` for a dtype, or loads it; to be called once before a kernel that uses it is compiled or run."""
+    element = types.float32 if dtype == "float32" else types.float64
+    pointer, index = types.CPointer(element), types.int64
+    signature = types.void(pointer, index, pointer, index, index, types.CPointer(index), index, index, index, pointer, pointer)
+    publish(f"minisqx_im2col_{element.name}", signature, _im2col)
+
+
+@intrinsic
+def im2col(typing_context, out, out_stride, x, x_stride, channels, geometry, first, columns, pixels, scale, shift):
+    """Gathers output pixels `first` to `first + columns` of one chunk that has `pixels` output pixels; beyond them is zero.
+
+    out, x: flat, beginning at element [0, 0]. geometry: `Geometry.array`. scale, shift: (channels,).
+    """
+    index = types.int64
+
+    def generate(context, builder, signature, values):
+        call_published(context, builder, f"minisqx_im2col_{signature.args[0].dtype.name}", signature, values)
+        return context.get_dummy_value()
+
+    return types.void(out, index, x, index, index, geometry, index, index, index, scale, shift), generate

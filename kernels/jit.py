@@ -15,12 +15,16 @@ from pathlib import Path
 import llvmlite
 import numba
 from llvmlite import binding as llvm
-from numba.core import caching
+from llvmlite import ir
+from numba.core import caching, cgutils, types
+from numba.core.ccallback import CFunc
 
 from minisqx.folders import cache_root
 
 # Sums may be reordered (so they can use vectors) and a*b+c fused. NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+# Only `prange` runs on several threads: Numba would also spread each small array expression.
+PRANGE = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
 
 
 def cpu_name() -> str:
@@ -115,7 +119,36 @@ def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
     if function is None:
         return lambda f: njit(f, parallel=parallel, fastmath=fastmath)
     flags = {"fastmath": FASTMATH} if fastmath else {}
-    dispatcher = numba.njit(nogil=True, boundscheck=False, error_model="numpy", parallel=parallel, **flags)(function)
+    dispatcher = numba.njit(nogil=True, boundscheck=False, error_model="numpy", parallel=PRANGE if parallel else False, **flags)(function)
     if _Folder.path is not None and not numba.config.DISABLE_JIT:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
+
+
+# Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large ones are compiled once, as C functions, and
+# called through a symbol.
+_published: dict[str, object] = {}
+
+
+def publish(name: str, signature, function) -> None:
+    """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by `call_published`."""
+    if name in _published:
+        return
+    compiled = CFunc(function, (signature.args, signature.return_type), {}, {"fastmath": FASTMATH, "error_model": "numpy"})
+    if _Folder.path is not None:
+        compiled._cache = _KernelCache(function)
+    compiled.compile()
+    llvm.add_symbol(name, compiled.address)
+    _published[name] = compiled
+
+
+def call_published(context, builder, name: str, signature, arguments: list) -> None:
+    """Emits the call of a published function; an array passes the address of its first element."""
+    values, kinds = [], []
+    for kind, value in zip(signature.args, arguments):
+        if isinstance(kind, types.Array):
+            value = context.make_array(kind)(context, builder, value).data
+        values.append(value)
+        kinds.append(value.type)
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), kinds), name)
+    builder.call(function, values)

@@ -14,53 +14,52 @@ Every output pixel is the same chain of multiply-adds over k whatever tile it fa
 """
 
 from numba import types
+from numba.core import typing
 from numba.extending import intrinsic
 
-from minisqx.kernels.jit import njit
-from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer, lanes, vector_registers
+from minisqx.kernels.jit import call_published, publish
+from minisqx.kernels.simd import INDEX, Loop, Vectors, lanes, vector_registers
 
 # Rows x vectors of the largest tile: as many accumulators as registers allow.
 ROWS = 6
 VECTORS = 4 if vector_registers()[1] == 32 else 2
 GRADIENT_ROWS = 4 if vector_registers()[1] == 32 else 3
-LANES32 = lanes(types.float32)
-LANES64 = lanes(types.float64)
 
 
-def _product_tile(rows: int, vectors: int, activation: bool):
+def _product_tile(rows: int, vectors: int):
     @intrinsic
-    def tile(typing, out, out_at, out_stride, weight, weight_at, weight_stride, x, x_at, x_stride, depth, bias, scale, shift, row):
+    def tile(typing, out, out_stride, weight, weight_stride, x, x_stride, depth, bias, scale, shift, activation):
         index = types.int64
-        signature = types.void(out, index, index, weight, index, index, x, index, index, index, bias, scale, shift, index)
+        signature = types.void(out, index, weight, index, x, index, index, bias, scale, shift, index)
 
         def generate(context, builder, signature, arguments):
             v = Vectors(builder, signature.args[0].dtype)
-
-            def pointer(position):
-                return data_pointer(context, builder, signature.args[position], arguments[position])
-
-            out, weight, x = pointer(0), pointer(3), pointer(6)
-            out_at, out_stride, weight_at, weight_stride, x_at, x_stride, depth, row = (arguments[i] for i in (1, 2, 4, 5, 7, 8, 9, 13))
-            bias, scale, shift = (
-                [v.broadcast(v.load_scalar(pointer(position), builder.add(row, INDEX(m)))) for m in range(rows)]
-                for position in (10, 11, 12)
-            )
-            initial = [bias[m] for m in range(rows) for _ in range(vectors)]
+            out, out_stride, weight, weight_stride, x, x_stride, depth, bias, scale, shift, activation = arguments
+            initial = []
+            for m in range(rows):
+                initial += [v.broadcast(v.load_scalar(bias, INDEX(m)))] * vectors
             loop = Loop(builder, "depth", initial)
-            x_row = builder.add(x_at, builder.mul(loop.index, x_stride))
-            weight_row = builder.add(weight_at, builder.mul(loop.index, weight_stride))
+            x_row = builder.mul(loop.index, x_stride)
+            weight_row = builder.mul(loop.index, weight_stride)
             columns = [v.load(x, builder.add(x_row, INDEX(n * v.lanes))) for n in range(vectors)]
             sums = []
             for m in range(rows):
                 w = v.broadcast(v.load_scalar(weight, builder.add(weight_row, INDEX(m))))
                 sums += [v.multiply_add(w, columns[n], loop.values[m * vectors + n]) for n in range(vectors)]
             loop.close(sums, 1, depth)
-            for m in range(rows):
-                out_row = builder.add(out_at, builder.mul(INDEX(m), out_stride))
-                for n in range(vectors):
-                    z = sums[m * vectors + n]
-                    y = v.multiply_add(v.elu(z) if activation else z, scale[m], shift[m])
-                    v.store(y, out, builder.add(out_row, INDEX(n * v.lanes)))
+
+            def store(activate) -> None:
+                for m in range(rows):
+                    a, b = (v.broadcast(v.load_scalar(values, INDEX(m))) for values in (scale, shift))
+                    for n in range(vectors):
+                        at = builder.add(builder.mul(INDEX(m), out_stride), INDEX(n * v.lanes))
+                        v.store(v.multiply_add(activate(sums[m * vectors + n]), a, b), out, at)
+
+            with builder.if_else(builder.icmp_signed("!=", activation, INDEX(0))) as (active, linear):
+                with active:
+                    store(v.elu)
+                with linear:
+                    store(lambda z: z)
             return context.get_dummy_value()
 
         return signature, generate
@@ -70,24 +69,23 @@ def _product_tile(rows: int, vectors: int, activation: bool):
 
 def _gradient_tile(rows: int, depth: int):
     @intrinsic
-    def tile(typing, dweight, dweight_at, dweight_stride, dz, dz_at, dz_stride, x, x_at, x_stride, columns):
+    def tile(typing, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
         index = types.int64
-        signature = types.void(dweight, index, index, dz, index, index, x, index, index, index)
+        signature = types.void(dweight, index, dz, index, x, index, index)
 
         def generate(context, builder, signature, arguments):
             v = Vectors(builder, signature.args[0].dtype)
-            dweight, dz, x = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 6))
-            dweight_at, dweight_stride, dz_at, dz_stride, x_at, x_stride, columns = (arguments[i] for i in (1, 2, 4, 5, 7, 8, 9))
+            dweight, dweight_stride, dz, dz_stride, x, x_stride, columns = arguments
             loop = Loop(builder, "columns", [v.constant(0.0)] * (rows * depth))
             left, right = (
-                [v.load(base, builder.add(builder.add(at, loop.index), builder.mul(INDEX(i), stride))) for i in range(count)]
-                for base, at, stride, count in ((dz, dz_at, dz_stride, rows), (x, x_at, x_stride, depth))
+                [v.load(base, builder.add(loop.index, builder.mul(INDEX(i), stride))) for i in range(count)]
+                for base, stride, count in ((dz, dz_stride, rows), (x, x_stride, depth))
             )
             sums = [v.multiply_add(left[m], right[k], loop.values[m * depth + k]) for m in range(rows) for k in range(depth)]
             loop.close(sums, v.lanes, columns)
             for m in range(rows):
                 for k in range(depth):
-                    at = builder.add(builder.add(dweight_at, builder.mul(INDEX(m), dweight_stride)), INDEX(k))
+                    at = builder.add(builder.mul(INDEX(m), dweight_stride), INDEX(k))
                     total = builder.fadd(v.load_scalar(dweight, at), v.sum(sums[m * depth + k]))
                     builder.store(total, builder.gep(dweight, [at]))
             return context.get_dummy_value()
@@ -97,21 +95,22 @@ def _gradient_tile(rows: int, depth: int):
     return tile
 
 
-# One tile for each number of rows, so that any channel count is covered by tiles of nearly equal height.
-_1, _2, _3, _4, _5, _6 = (_product_tile(rows, VECTORS, False) for rows in range(1, ROWS + 1))
-_1s, _2s, _3s, _4s, _5s, _6s = (_product_tile(rows, 1, False) for rows in range(1, ROWS + 1))
-_1e, _2e, _3e, _4e, _5e, _6e = (_product_tile(rows, VECTORS, True) for rows in range(1, ROWS + 1))
-_1es, _2es, _3es, _4es, _5es, _6es = (_product_tile(rows, 1, True) for rows in range(1, ROWS + 1))
+@intrinsic
+def _advance(typing, pointer, offset):
+    """pointer + offset elements."""
+    return pointer(pointer, types.int64), lambda context, builder, signature, arguments: builder.gep(arguments[0], [arguments[1]])
 
 
-@njit
-def product(out, out_at, out_stride, weight, weight_stride, x, x_at, x_stride, depth, columns, bias, scale, shift, first, last, activation):
-    """out[m, p] for rows `first` <= m < `last` and `columns` pixels, a multiple of a vector; see the file's head.
+# One tile for each number of rows, so that any channel count is covered by tiles of nearly equal height; and one vector wide, for what is left.
+_w1, _w2, _w3, _w4, _w5, _w6 = (_product_tile(rows, VECTORS) for rows in range(1, ROWS + 1))
+_n1, _n2, _n3, _n4, _n5, _n6 = (_product_tile(rows, 1) for rows in range(1, ROWS + 1))
+_g11, _g12, _g13, _g14 = (_gradient_tile(1, depth) for depth in range(1, 5))
+_g21, _g22, _g23, _g24 = (_gradient_tile(2, depth) for depth in range(1, 5))
+_g31, _g32, _g33, _g34 = (_gradient_tile(3, depth) for depth in range(1, 5))
+_g41, _g42, _g43, _g44 = (_gradient_tile(4, depth) for depth in range(1, 5))
 
-    `out`, `weight` and `x` are flat; `out_at` is the place of out[first, 0], `x_at` that of x[0, 0]. activation: 1 for ELU, 0 for none.
-    """
-    lane_count = LANES32 if out.itemsize == 4 else LANES64
-    rows = last - first
+
+def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation, lane_count):
     tiles = (rows + ROWS - 1) // ROWS
     p = 0
     while p < columns:
@@ -119,75 +118,40 @@ def product(out, out_at, out_stride, weight, weight_stride, x, x_at, x_stride, d
         m = 0
         for t in range(tiles):
             height = (rows - m + tiles - t - 1) // (tiles - t)
-            o, w, r = out_at + m * out_stride + p, first + m, first + m
-            a = (out, o, out_stride, weight, w, weight_stride, x, x_at + p, x_stride, depth, bias, scale, shift, r)
-            if activation:
-                if wide:
-                    if height == 6:
-                        _6e(*a)
-                    elif height == 5:
-                        _5e(*a)
-                    elif height == 4:
-                        _4e(*a)
-                    elif height == 3:
-                        _3e(*a)
-                    elif height == 2:
-                        _2e(*a)
-                    else:
-                        _1e(*a)
-                elif height == 6:
-                    _6es(*a)
-                elif height == 5:
-                    _5es(*a)
-                elif height == 4:
-                    _4es(*a)
-                elif height == 3:
-                    _3es(*a)
-                elif height == 2:
-                    _2es(*a)
-                else:
-                    _1es(*a)
-            elif wide:
+            a = (
+                _advance(out, m * out_stride + p), out_stride, _advance(weight, m), weight_stride, _advance(x, p), x_stride,
+                depth, _advance(bias, m), _advance(scale, m), _advance(shift, m), activation,
+            )  # fmt: skip
+            if wide:
                 if height == 6:
-                    _6(*a)
+                    _w6(*a)
                 elif height == 5:
-                    _5(*a)
+                    _w5(*a)
                 elif height == 4:
-                    _4(*a)
+                    _w4(*a)
                 elif height == 3:
-                    _3(*a)
+                    _w3(*a)
                 elif height == 2:
-                    _2(*a)
+                    _w2(*a)
                 else:
-                    _1(*a)
+                    _w1(*a)
             elif height == 6:
-                _6s(*a)
+                _n6(*a)
             elif height == 5:
-                _5s(*a)
+                _n5(*a)
             elif height == 4:
-                _4s(*a)
+                _n4(*a)
             elif height == 3:
-                _3s(*a)
+                _n3(*a)
             elif height == 2:
-                _2s(*a)
+                _n2(*a)
             else:
-                _1s(*a)
+                _n1(*a)
             m += height
         p += VECTORS * lane_count if wide else lane_count
 
 
-_g11, _g12, _g13, _g14 = (_gradient_tile(1, depth) for depth in range(1, 5))
-_g21, _g22, _g23, _g24 = (_gradient_tile(2, depth) for depth in range(1, 5))
-_g31, _g32, _g33, _g34 = (_gradient_tile(3, depth) for depth in range(1, 5))
-_g41, _g42, _g43, _g44 = (_gradient_tile(4, depth) for depth in range(1, 5))
-
-
-@njit
-def weight_gradient(dweight, dweight_at, dweight_stride, dz, dz_at, dz_stride, rows, x, x_at, x_stride, depth, columns):
-    """dweight[m, k] += sum_p dz[m, p] x[k, p] for `rows` x `depth` elements and `columns` pixels, a multiple of a vector.
-
-    All arrays are flat; each `_at` is the place of element [0, 0]. Columns beyond the last pixel must be zero in `dz` and finite in `x`.
-    """
+def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
     row_tiles = (rows + GRADIENT_ROWS - 1) // GRADIENT_ROWS
     depth_tiles = (depth + GRADIENT_ROWS - 1) // GRADIENT_ROWS
     m = 0
@@ -196,8 +160,8 @@ def weight_gradient(dweight, dweight_at, dweight_stride, dz, dz_at, dz_stride, r
         k = 0
         for j in range(depth_tiles):
             width = (depth - k + depth_tiles - j - 1) // (depth_tiles - j)
-            at = dweight_at + m * dweight_stride + k
-            a = (dweight, at, dweight_stride, dz, dz_at + m * dz_stride, dz_stride, x, x_at + k * x_stride, x_stride, columns)
+            at = m * dweight_stride + k
+            a = (_advance(dweight, at), dweight_stride, _advance(dz, m * dz_stride), dz_stride, _advance(x, k * x_stride), x_stride, columns)
             shape = height * 4 + width
             if shape == 20:
                 _g44(*a)
@@ -233,3 +197,52 @@ def weight_gradient(dweight, dweight_at, dweight_stride, dz, dz_at, dz_stride, r
                 _g11(*a)
             k += width
         m += height
+
+
+def _published_name(operation: str, element: types.Float) -> str:
+    return f"minisqx_{operation}_{element.name}"
+
+
+def prepare(dtype) -> None:
+    """Compiles the products for a dtype, or loads them; to be called once before a kernel that uses them is compiled or run."""
+    element = types.float32 if dtype == "float32" else types.float64
+    pointer, index = types.CPointer(element), types.int64
+    signature = types.void(
+        pointer, index, pointer, index, pointer, index, index, index, pointer, pointer, pointer, index, index, index
+    )  # fmt: skip
+    publish(_published_name("product", element), signature, _product)
+    signature = types.void(pointer, index, pointer, index, index, pointer, index, index, index)
+    publish(_published_name("weight_gradient", element), signature, _weight_gradient)
+
+
+@intrinsic
+def product(typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation):
+    """out[m, p] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's head. activation: 1 for ELU, 0 for none.
+
+    Arrays are flat and begin at their element [0, 0]; `columns` and `depth` are at least 1.
+    """
+    index = types.int64
+    arguments = (out, index, weight, index, x, index, index, index, bias, scale, shift, index, index)
+
+    def generate(context, builder, signature, values):
+        element = signature.args[0].dtype
+        signature = typing.signature(types.void, *signature.args, index)
+        call_published(context, builder, _published_name("product", element), signature, [*values, INDEX(lanes(element))])
+        return context.get_dummy_value()
+
+    return types.void(*arguments), generate
+
+
+@intrinsic
+def weight_gradient(typing_context, dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
+    """dweight[m, k] += sum_p dz[m, p] x[k, p] for `rows` x `depth` elements and `columns` pixels, a multiple of a vector.
+
+    Arrays are flat and begin at their element [0, 0]. Columns beyond the last pixel must be zero in `dz` and finite in `x`.
+    """
+    index = types.int64
+
+    def generate(context, builder, signature, values):
+        call_published(context, builder, _published_name("weight_gradient", signature.args[0].dtype), signature, values)
+        return context.get_dummy_value()
+
+    return types.void(dweight, index, dz, index, index, x, index, index, index), generate

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels import convolution, counters, dropout, linear, pooling, residual
+from minisqx.kernels import convolution, counters, dropout, im2col, linear, pooling, product, residual
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
 from minisqx.kernels.im2col import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
@@ -60,7 +60,7 @@ class Gradient:
 
     weight: np.ndarray | None = None
     dz: np.ndarray | None = None
-    geometry: Geometry | None = None
+    geometry: Geometry = Geometry(1, 1, 1, 1, 0, 0, 1, 1, 1, 1)
     stored: np.ndarray | None = None
     addend: np.ndarray | None = None
 
@@ -77,7 +77,7 @@ class Gradient:
             weight.shape[1],
             weight,
             none if self.dz is None else self.dz,
-            Geometry(1, 1, 1, 1, 0, 0, 1, 1, 1, 1) if self.geometry is None else self.geometry,
+            self.geometry.array,
             none if self.stored is None else self.stored,
             self.addend is not None,
             none if self.addend is None else self.addend,
@@ -89,6 +89,8 @@ class Workspace:
 
     def __init__(self, dtype):
         self.dtype = np.dtype(dtype)
+        im2col.prepare(self.dtype)
+        product.prepare(self.dtype)
         self._scratch = np.empty((0, 0), self.dtype)
         self._constants = Constants(np.zeros(0, self.dtype), np.ones(0, self.dtype))
 
@@ -197,7 +199,7 @@ class BasicBlock:
         self.count = convolution.forward(
             self.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
             x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
-            self.geometry, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments, self.workspace.scratch(self.depth),
+            self.geometry.array, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments, self.workspace.scratch(self.depth),
         )  # fmt: skip
         return Activation(self.e, layout, 0, self.scale, self.shift, self.norm_first, self.sums)
 
@@ -221,7 +223,7 @@ class BasicBlock:
         scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth + self.taps)
         convolution.backward(
             self.dz, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(dtype), self.sums, self.count, self.e, self.mean, self.variance,
-            p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.geometry, cut_of(layout), constants,
+            p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.geometry.array, cut_of(layout), constants,
             self.chunk_gradients, scratch, regions,
         )  # fmt: skip
         weight = p.weight
