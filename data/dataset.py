@@ -126,14 +126,16 @@ def open_dataset(
 
 
 def _read(path: Path, image_size: tuple[int, int] | None, say: Say) -> Dataset:
-    from minisqx.data import cifar10, hdf5, image_folder
+    from minisqx.data import cifar10, hdf5
 
     try:
         if path.is_dir():
             unpacked = cifar10.unpacked_folder(path)
             if unpacked is not None:
                 return cifar10.read_folder(unpacked)
-            return image_folder.open_image_folder(path, image_size, say)
+            from minisqx.data.image_folder import open_image_folder
+
+            return open_image_folder(path, image_size, say)
         with open(path, "rb") as file:
             start = file.read(8)
         if not start:
