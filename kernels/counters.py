@@ -43,7 +43,7 @@ def draws(key, count):
 
 
 def stream(*counters: int) -> np.uint64:
-    """The key of a stream: one counter after the other, in this order, mixed in. Integers of any size and sign."""
+    """The key of a stream: one counter after the other, in this order, mixed in. Integers, taken modulo 2**64."""
     mask, key = 0xFFFFFFFFFFFFFFFF, 0
     for counter in counters:
         key = int(mix(np.uint64((key + (counter + 1) * int(GOLDEN)) & mask)))

@@ -1,0 +1,141 @@
+"""HDF5 files are read where they are plain arrays, and refused wherever they reach outside of themselves."""
+
+import h5py
+import numpy as np
+import pytest
+
+import minisqx.kernels.counters  # noqa: F401  (compiled code is kept in the cache folder of the first import, not of a test)
+from minisqx.data import hdf5, open_dataset
+from minisqx.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (12, 9, 8, 3), dtype=np.uint8)
+LABELS = np.arange(12) % 3
+
+
+def write(path, **content):
+    with h5py.File(path, "w") as file:
+        for name, value in content.items():
+            file[name] = value
+    return path
+
+
+def error_line(path):
+    with pytest.raises(DataError) as caught:
+        open_dataset(path, say=lambda line: None)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_all_parts_are_read_as_they_are(tmp_path):
+    path = write(
+        tmp_path / "a.h5",
+        images=IMAGES[:8],
+        labels=LABELS[:8].astype(np.uint8),
+        test_images=IMAGES[8:],
+        test_labels=LABELS[8:].astype(">i2"),
+        classes=["ant", "bee", "fly"],
+    )
+    dataset = open_dataset(path)
+    assert dataset.name == "HDF5 file 'a.h5'" and dataset.classes == ("ant", "bee", "fly")
+    np.testing.assert_array_equal(dataset.train_images, IMAGES[:8])
+    np.testing.assert_array_equal(dataset.test_images, IMAGES[8:])
+    assert dataset.train_labels.tolist() == LABELS[:8].tolist() and dataset.test_labels.tolist() == LABELS[8:].tolist()
+
+
+def test_names_of_fixed_length_and_packed_arrays_are_read(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=IMAGES, compression="gzip", shuffle=True, fletcher32=True)
+        file["labels"], file["classes"] = LABELS, np.array(["ant", "bee", "fly"], "S")
+    assert open_dataset(path).classes == ("ant", "bee", "fly")
+
+
+def test_without_a_test_part_a_sixth_is_set_aside_and_without_names_classes_are_numbers(tmp_path):
+    lines = []
+    dataset = open_dataset(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), say=lines.append)
+    assert dataset.classes == ("0", "1", "2") and len(dataset.test_labels) == 2 and len(dataset.train_labels) == 10
+    assert any("set aside" in line for line in lines)
+    for image, label in zip(dataset.test_images, dataset.test_labels, strict=True):
+        assert any((image == IMAGES[index]).all() and LABELS[index] == label for index in range(12))
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ({"labels": LABELS}, "no data set 'images'"),
+        ({"images": IMAGES}, "no data set 'labels'"),
+        ({"images": IMAGES.astype(np.float32), "labels": LABELS}, "uint8 (N, height, width, 3)"),
+        ({"images": IMAGES[..., 0], "labels": LABELS}, "uint8 (N, height, width, 3)"),
+        ({"images": IMAGES[..., :2], "labels": LABELS}, "uint8 (N, height, width, 3)"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no image"),
+        ({"images": IMAGES, "labels": LABELS[:-1]}, "one an image"),
+        ({"images": IMAGES, "labels": LABELS.astype(np.float64)}, "integers (N,)"),
+        ({"images": IMAGES, "labels": LABELS - 1}, "label -1"),
+        ({"images": IMAGES, "labels": LABELS + 2**40}, "too large"),
+        ({"images": IMAGES, "labels": LABELS, "classes": ["a", "b"]}, "label 2; expected 0 to 1"),
+        ({"images": IMAGES, "labels": LABELS, "classes": ["a", "b", "a"]}, "twice"),
+        ({"images": IMAGES, "labels": LABELS, "classes": ["a", "b", "c\nd"]}, "can't be the name"),
+        ({"images": IMAGES, "labels": LABELS, "classes": [1, 2, 3]}, "list of names"),
+        ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES}, "no data set 'test_labels'"),
+        ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES[:, :8], "test_labels": LABELS}, "one size"),
+        ({"images/more": IMAGES, "labels": LABELS}, "a link or a group"),
+    ],
+)
+def test_content_of_another_kind_is_named(tmp_path, content, part):
+    assert part in error_line(write(tmp_path / "a.h5", **content))
+
+
+def test_links_are_refused(tmp_path):
+    write(tmp_path / "other.h5", images=IMAGES)
+    for link in (h5py.SoftLink("/labels"), h5py.SoftLink("/hidden"), h5py.ExternalLink(str(tmp_path / "other.h5"), "images")):
+        path = write(tmp_path / "a.h5", labels=LABELS, hidden=IMAGES, images=link)
+        assert "link" in error_line(path)
+
+
+def test_bytes_that_lie_in_another_file_are_refused(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(IMAGES.tobytes())
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", IMAGES.shape, np.uint8, external=[(str(secret), 0, IMAGES.nbytes)])
+        file["labels"] = LABELS
+    assert "another file" in error_line(path)
+    write(tmp_path / "other.h5", images=IMAGES)
+    with h5py.File(path, "w") as file:
+        plan = h5py.VirtualLayout(IMAGES.shape, np.uint8)
+        plan[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "images", IMAGES.shape)
+        file.create_virtual_dataset("images", plan)
+        file["labels"] = LABELS
+    assert "another file" in error_line(path)
+
+
+def test_objects_and_foreign_filters_are_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["images"] = IMAGES
+        file.create_dataset("labels", (12,), h5py.vlen_dtype(np.int64))
+    assert "integers (N,)" in error_line(path)
+    with h5py.File(path, "w") as file:
+        file["images"], file["labels"] = IMAGES, LABELS
+        file.create_dataset("classes", (3,), h5py.ref_dtype)
+    assert "list of names" in error_line(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=IMAGES, compression="lzf")
+        file["labels"] = LABELS
+    assert "filters" in error_line(path)
+
+
+def test_file_that_claims_more_bytes_than_allowed_is_refused_unread(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", (10**6, 1000, 1000, 3), np.uint8)  # takes no room in the file
+        file["labels"] = LABELS
+    assert f"at most {hdf5.MOST_BYTES >> 30} GiB" in error_line(path)
+
+
+def test_file_cut_off_anywhere_is_refused(tmp_path):
+    whole = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS).read_bytes()
+    for length in (8, 100, 900, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "b.h5").write_bytes(whole[:length])
+        assert "damaged or cut off" in error_line(tmp_path / "b.h5")

@@ -1,0 +1,191 @@
+"""A folder of images becomes a data set in the order of its names, or an error that names the file at fault."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minisqx.kernels.counters  # noqa: F401  (compiled code is kept in the cache folder of the first import, not of a test)
+from minisqx.data import image_folder, open_dataset
+from minisqx.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINISQX_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "data"
+
+
+def picture(seed: int, size=(8, 8)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def save(path, pixels) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def make_folder(root, classes=("cat", "dog"), train=3, test=2, size=(8, 8)):
+    """PNG files, every one another picture: its seed is part, class and number."""
+    for part, count in (("train", train), ("test", test)):
+        for label, name in enumerate(classes):
+            for number in range(count):
+                save(root / part / name / f"{number:03d}.png", picture(1000 * (part == "test") + 100 * label + number, size))
+    return root
+
+
+def error_line(*arguments, **options):
+    with pytest.raises(DataError) as caught:
+        open_dataset(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_and_labels_come_in_the_order_of_names(tmp_path):
+    dataset = open_dataset(make_folder(tmp_path / "photos"))
+    assert dataset.name == "image folder 'photos'" and dataset.classes == ("cat", "dog") and dataset.image_size == (8, 8)
+    assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and dataset.test_labels.tolist() == [0, 0, 1, 1]
+    for image, seed in zip(dataset.train_images, (0, 1, 2, 100, 101, 102), strict=True):
+        np.testing.assert_array_equal(image, picture(seed))
+    for image, seed in zip(dataset.test_images, (1000, 1001, 1100, 1101), strict=True):
+        np.testing.assert_array_equal(image, picture(seed))
+
+
+def test_files_are_told_by_content_and_hidden_ones_passed_over(tmp_path):
+    folder = make_folder(tmp_path / "photos", train=1)
+    for suffix in ("jpg", "bmp", "webp", "gif", "ppm", "tiff"):
+        save(tmp_path / f"x.{suffix}", picture(7))
+        shutil.move(tmp_path / f"x.{suffix}", folder / "train" / "cat" / f"{suffix}.data")
+    (folder / "train" / "cat" / ".DS_Store").write_bytes(b"not an image")
+    (folder / "train" / ".cache").mkdir()
+    (folder / ".git").mkdir()
+    dataset = open_dataset(folder)
+    assert np.bincount(dataset.train_labels).tolist() == [7, 1] and dataset.classes == ("cat", "dog")
+
+
+def test_images_of_different_sizes_are_brought_to_32_by_32(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    save(folder / "test" / "dog" / "wide.png", picture(5, (40, 60)))
+    lines = []
+    dataset = open_dataset(folder, say=lines.append)
+    assert dataset.image_size == (32, 32) and len(dataset.test_images) == 5
+    assert any("differ in size" in line for line in lines)
+
+
+def test_images_are_brought_to_the_size_asked_for(tmp_path):
+    folder = make_folder(tmp_path / "photos", size=(40, 60))
+    assert open_dataset(folder).image_size == (40, 60)
+    dataset = open_dataset(folder, image_size=(16, 24))
+    assert dataset.image_size == (16, 24)
+    # Nothing is cut away here, so the mean colour stays what it was but for the filter's weights at the edges.
+    difference = dataset.train_images[0].mean(axis=(0, 1)) - picture(0, (40, 60)).mean(axis=(0, 1))
+    assert abs(difference).max() < 3
+
+
+def test_one_split_is_divided_the_same_way_every_time_a_sixth_of_each_class(tmp_path, cache_folder):
+    folder = make_folder(tmp_path / "all", train=12, test=0)
+    shutil.rmtree(folder / "test", ignore_errors=True)
+    lines = []
+    first = open_dataset(folder, say=lines.append)
+    assert np.bincount(first.train_labels).tolist() == [10, 10] and np.bincount(first.test_labels).tolist() == [2, 2]
+    assert any("4 of its 24 images are set aside" in line for line in lines)
+    shutil.move(folder / "train", tmp_path / "plain")
+    second = open_dataset(tmp_path / "plain")
+    np.testing.assert_array_equal(first.test_images, second.test_images)
+    together = np.concatenate([first.train_images, first.test_images]).reshape(24, -1)
+    assert len(np.unique(together, axis=0)) == 24
+
+
+def test_second_start_decodes_nothing_until_a_file_changes(tmp_path, monkeypatch, cache_folder):
+    folder = make_folder(tmp_path / "photos")
+    first = open_dataset(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "load_image", lambda path: pytest.fail("decoded again"))
+        again = open_dataset(folder)
+    assert again.name == first.name and again.classes == first.classes
+    for part in ("train_images", "train_labels", "test_images", "test_labels"):
+        np.testing.assert_array_equal(getattr(again, part), getattr(first, part))
+    changed = folder / "train" / "cat" / "000.png"
+    state = changed.stat()
+    save(changed, picture(77))
+    os.utime(changed, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000))
+    np.testing.assert_array_equal(open_dataset(folder).train_images[0], picture(77))
+    assert len(list(cache_folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "text"])
+def test_damaged_cache_costs_a_line_and_is_made_again(tmp_path, cache_folder, damage):
+    folder = make_folder(tmp_path / "photos")
+    first = open_dataset(folder)
+    [kept] = cache_folder.iterdir()
+    content = bytearray(kept.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "flip":
+        content[content.find(picture(0).tobytes()) + 9] ^= 1
+    else:
+        content = b"nothing of the kind"
+    kept.write_bytes(content)
+    lines = []
+    np.testing.assert_array_equal(open_dataset(folder, say=lines.append).train_images, first.train_images)
+    assert sum("can't be used" in line and "\n" not in line for line in lines) == 1
+    lines.clear()
+    open_dataset(folder, say=lines.append)
+    assert len(lines) == 1, "the cache was not made again"
+
+
+def test_cache_folder_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MINISQX_CACHE", str(tmp_path / "file"))
+    lines = []
+    assert open_dataset(make_folder(tmp_path / "photos"), say=lines.append).image_size == (8, 8)
+    assert sum("set MINISQX_CACHE" in line and "\n" not in line for line in lines) == 1
+
+
+def test_file_that_is_no_image_is_named(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    (folder / "train" / "dog" / "labels.csv").write_text("a,b")
+    assert "labels.csv" in error_line(folder)
+
+
+def test_empty_or_truncated_image_is_named(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    victim = folder / "test" / "dog" / "001.png"
+    whole = victim.read_bytes()
+    for content in (b"", whole[: len(whole) // 2]):
+        victim.write_bytes(content)
+        assert "001.png" in error_line(folder)
+
+
+def test_empty_class_folder_is_named(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    (folder / "train" / "eel").mkdir()
+    line = error_line(folder)
+    assert "eel" in line and "empty class folder" in line
+
+
+def test_class_that_only_the_test_part_has_is_named(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    save(folder / "test" / "eel" / "0.png", picture(1))
+    line = error_line(folder)
+    assert "eel" in line and "same classes" in line
+
+
+def test_folders_of_another_shape_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty folder" in error_line(tmp_path / "empty")
+    save(tmp_path / "flat" / "0.png", picture(1))
+    assert "no class folder" in error_line(tmp_path / "flat")
+    save(tmp_path / "only" / "test" / "cat" / "0.png", picture(1))
+    assert "none called 'train'" in error_line(tmp_path / "only")
+    save(make_folder(tmp_path / "deep") / "train" / "cat" / "more" / "0.png", picture(1))
+    assert "more" in error_line(tmp_path / "deep")
+    save(tmp_path / "one" / "cat" / "0.png", picture(1))
+    assert "at least two" in error_line(tmp_path / "one")
+
+
+def test_images_that_fit_into_no_memory_are_refused_before_they_are_decoded(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    assert "GiB" in error_line(folder, image_size=(40_000, 40_000))
