@@ -9,6 +9,7 @@ import numpy as np
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
 from minisqx.layers import Activation, AveragePool, BasicBlock, BlockParameters, Bottleneck, Dropout, Gradient, Linear, Workspace, form
+from minisqx.plan import Plan
 from minisqx.spec import ConvolutionSpec, NetworkSpec
 
 DTYPES = ("float32", "float64")
@@ -50,27 +51,18 @@ class ShallowSqueezeNext:
         options = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
         return cls(**options, seed=seed, dtype=dtype)
 
-    def _groups(self) -> list[tuple[ConvolutionSpec, ...]]:
-        """Convolutions that are computed together: a bottleneck's first one with its shortcut, all others alone."""
-        groups = [(self.spec.stem,)]
-        for block in self.spec.bottlenecks:
-            first = block.main[0]
-            groups.append((first,) if block.shortcut is None else (first, block.shortcut))
-            groups += [(convolution,) for convolution in block.main[1:]]
-        return [*groups, (self.spec.head,)]
-
     def _allocate(self) -> None:
         """Cuts the flat buffers into tensors. Convolutions of one group lie next to each other, so that their weights are one matrix, too."""
         sections = []
-        for group in [*self._groups(), (self.spec.classifier,)]:
+        for group in [*self.spec.groups, (self.spec.classifier,)]:
             sections += [[(f"{layer.name}.{kind}", layer.parameter_shapes[kind]) for layer in group] for kind in group[0].parameter_shapes]
-        statistics = [[(f"{c.name}.{kind}", (c.out_channels,)) for c in group] for group in self._groups() for kind in ("running_mean", "running_var")]
+        statistics = [[(f"{c.name}.{kind}", (c.out_channels,)) for c in group] for group in self.spec.groups for kind in ("running_mean", "running_var")]
         self.flat_parameters, self._parameters, self._parameter_sections = _cut(sections, self.dtype)
         self.flat_gradients, self._gradients, self._gradient_sections = _cut(sections, self.dtype)
         self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
 
     def _build(self) -> None:
-        groups = [self._basic_block(group) for group in self._groups()]
+        groups = [self._basic_block(group) for group in self.spec.groups]
         blocks = iter(groups)
         self.stem = next(blocks)
         self.bottlenecks = [
@@ -133,10 +125,8 @@ class ShallowSqueezeNext:
         layout = self.stem.x.layout
         return layout.unpack(form(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
 
-    def plan(self):
+    def plan(self) -> Plan:
         """The network as it is now, ready to run: batch norm constant, nothing kept for backward."""
-        from minisqx.plan import Plan
-
         return Plan(self.spec, self.state_dict())
 
     def _packed(self, x) -> tuple[np.ndarray, Layout]:

@@ -222,6 +222,16 @@ class NetworkSpec:
         return (self.stem, *inner, self.head)
 
     @property
+    def groups(self) -> tuple[tuple[ConvolutionSpec, ...], ...]:
+        """Convolutions that are computed together: a bottleneck's first one with its shortcut (they read the same tensor), all others alone."""
+        groups = [(self.stem,)]
+        for block in self.bottlenecks:
+            first = block.main[0]
+            groups.append((first,) if block.shortcut is None else (first, block.shortcut))
+            groups += [(convolution,) for convolution in block.main[1:]]
+        return (*groups, (self.head,))
+
+    @property
     def layers(self) -> tuple[ConvolutionSpec | LinearSpec, ...]:
         """Every layer that has parameters, in the order of the forward pass."""
         return (*self.convolutions, self.classifier)

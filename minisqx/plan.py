@@ -1,0 +1,176 @@
+"""Compiles a network's description and state to the table of steps that `kernels/inference.py` runs."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numba
+import numpy as np
+
+from minisqx.kernels import im2col, inference, product
+from minisqx.kernels.batch_norm import EPSILON
+from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
+from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.spec import ConvolutionSpec, NetworkSpec
+
+
+class Plan:
+    """A network frozen as it is: batch norm's running statistics become constants. Safe to run from several threads at once."""
+
+    # Images that go through the network together on one thread: enough columns for the small maps, little enough for the cache.
+    IMAGES_PER_CHUNK = 8
+
+    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray]):
+        self.spec = spec
+        self.dtype = next(iter(state.values())).dtype
+        im2col.prepare(self.dtype)
+        product.prepare(self.dtype)
+        self._weights, self._places = _constant_weights(spec, state)
+        self._classifier = state["classifier.weight"], state["classifier.bias"]
+        self._programs: dict[tuple[int, int, int], _Program] = {}
+
+    def run(self, data: np.ndarray, layout: Layout) -> np.ndarray:
+        """Logits (N, classes) of a batch in the memory layout; chunks are shared among the threads that Numba is set to."""
+        images = layout.unpack(data)
+        logits = np.empty((layout.images, self.spec.num_classes), self.dtype)
+        starts = range(0, layout.images, self.IMAGES_PER_CHUNK)
+        threads = min(numba.get_num_threads(), len(starts))
+        if threads == 1:
+            for start in starts:
+                self._run_chunk(logits, images, start)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda start: self._run_chunk(logits, images, start), starts))
+        return logits
+
+    def _run_chunk(self, logits: np.ndarray, images: np.ndarray, start: int) -> None:
+        part = images[start : start + self.IMAGES_PER_CHUNK]
+        count, _, height, width = part.shape
+        program = self._program(count, height, width)
+        memory, scratch = aligned_empty(program.memory, self.dtype), aligned_empty(program.scratch, self.dtype)
+        layout = program.layout
+        layout.pack(part, memory[: 3 * layout.stride].reshape(1, 3, layout.stride))
+        features = np.empty((count, self.spec.classifier.in_features), self.dtype)
+        inference.run(
+            logits[start : start + count], features, count, program.steps, self._weights, memory, program.ones, program.zeros, scratch, *self._classifier
+        )  # fmt: skip
+
+    def _program(self, images: int, height: int, width: int) -> "_Program":
+        key = (images, height, width)
+        if key not in self._programs:
+            self._programs[key] = _Program(replace(self.spec, input_size=(height, width)), self._places, images, self.dtype)
+        return self._programs[key]
+
+
+class _Program:
+    """The steps for one number of images and one input size, and how much memory they take."""
+
+    def __init__(self, spec: NetworkSpec, places: dict[str, int], images: int, dtype):
+        self.layout = Layout(images, *spec.input_size, dtype.itemsize, images)
+        self._places = places
+        self._memory = _Memory()
+        self._steps: list[np.ndarray] = []
+        self._longest, self._deepest = self.layout.stride, 1
+        y, size = self._memory.take(3 * self.layout.stride), spec.input_size
+        y, size = self._convolve((spec.stem,), y, size, release=True)
+        for block in spec.bottlenecks:
+            group = block.main[:1] if block.shortcut is None else (block.main[0], block.shortcut)
+            x, x_size = y, size
+            entry, size = self._convolve(group, x, x_size, release=False)
+            main = entry
+            for convolution in block.main[1:]:
+                main, size = self._convolve((convolution,), main, size, release=main != entry)
+            stride = self._stride(size)
+            channels = block.main[-1].out_channels
+            other = x if block.shortcut is None else entry + block.main[0].out_channels * stride
+            y = self._add(main, other, channels, size)
+            for place in (x, entry, main):
+                self._memory.release(place)
+        self._convolve((spec.head,), y, size, release=True)
+        self.steps = np.array(self._steps, np.int64)
+        self.memory = self._memory.size
+        self.scratch = max(self._deepest * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
+        length = max(self._longest, BLOCK, self._widest())
+        self.ones, self.zeros = np.ones(length, dtype), np.zeros(length, dtype)
+
+    def _widest(self) -> int:
+        return int(self.steps[:, [inference.ROWS, inference.IN_ROWS]].max())
+
+    def _stride(self, size: tuple[int, int]) -> int:
+        stride = self.layout.resized(*size).stride
+        self._longest = max(self._longest, stride)
+        return stride
+
+    def _step(self, kind: int, out: int, size, rows: int, in_at: int, in_size, in_rows: int) -> np.ndarray:
+        step = np.zeros(inference.COLUMNS, np.int64)
+        step[: inference.IN_ROWS + 1] = kind, out, self._stride(size), rows, in_at, self._stride(in_size), in_rows
+        self._steps.append(step)
+        return step
+
+    def _convolve(self, group: tuple[ConvolutionSpec, ...], x: int, in_size, release: bool):
+        spec = group[0]
+        size, rows = spec.size_after(in_size), sum(s.out_channels for s in group)
+        out = self._memory.take(rows * self._stride(size))
+        step = self._step(inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
+        step[inference.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
+        step[inference.WEIGHT_AT] = self._places[spec.name]
+        geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
+        step[inference.GEOMETRY :] = geometry
+        self._deepest = max(self._deepest, spec.in_channels * geometry.taps)
+        if release:
+            self._memory.release(x)
+        return out, size
+
+    def _add(self, main: int, other: int, rows: int, size) -> int:
+        out = self._memory.take(rows * self._stride(size))
+        step = self._step(inference.SUM, out, size, rows, main, size, rows)
+        step[inference.OTHER_AT] = other
+        step[inference.GEOMETRY :] = Geometry.of((1, 1), 1, (0, 0), size, size)
+        return out
+
+
+class _Memory:
+    """Places for tensors in one flat memory: first fit among what earlier tensors gave back."""
+
+    LINE = 16
+
+    def __init__(self):
+        self.size = 0
+        self._used: dict[int, int] = {}
+
+    def take(self, elements: int) -> int:
+        elements = -(-elements // self.LINE) * self.LINE
+        place = 0
+        for start, length in sorted(self._used.items()):
+            if place + elements <= start:
+                break
+            place = start + length
+        self._used[place] = elements
+        self.size = max(self.size, place + elements)
+        return place
+
+    def release(self, place: int) -> None:
+        self._used.pop(place, None)
+
+
+def _constant_weights(spec: NetworkSpec, state: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """All convolutions' weights with their batch norms, flat, and where each group begins; see `kernels/inference.py`."""
+    pieces: list[np.ndarray] = []
+    places: dict[str, int] = {}
+    at = 0
+    for group in spec.groups:
+        weight, bias, gamma, beta, mean, variance = (
+            np.concatenate([state[f"{s.name}.{kind}"].astype(np.float64) for s in group])
+            for kind in ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
+        )
+        weight = weight.reshape(len(weight), -1).T
+        scale = gamma / np.sqrt(variance + EPSILON)
+        shift = beta - mean * scale
+        if spec.block_order == "conv-bn-elu":
+            weight, bias = weight * scale, bias * scale + shift
+            scale, shift = np.ones_like(scale), np.zeros_like(shift)
+        places[group[0].name] = at
+        pieces += [weight.ravel(), bias, scale, shift]
+        at = sum(piece.size for piece in pieces)
+    dtype = next(iter(state.values())).dtype
+    return np.concatenate(pieces).astype(dtype), places
