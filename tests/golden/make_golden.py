@@ -1,0 +1,154 @@
+"""Makes the golden files beside it with PyTorch: `pip install 'minisqx[golden]'`, then `python -m tests.golden.make_golden`.
+
+Each file is one small network with a random state in which no gamma is 1 and no bias, beta or mean is 0, so that a swapped or
+missing term shows. Expected tensors are float64. `store.py` says how they are packed.
+
+Every tensor carries the error of PyTorch's own float32: the largest of 72 runs that differ in rounding alone, since a single
+run can be near by luck (against one other run, every second group of tensors of PyTorch's own has a tensor that is over twice
+as far off). The runs are the images in 24 orders, each with oneDNN's kernels, with PyTorch's own, and with its own on
+channels-last tensors. oneDNN on channels-last tensors is left out: it writes past its workspace in a strided 1x1 convolution
+of fewer than 16 channels (uxlfoundation/oneDNN issue 6035). It takes one to five minutes.
+"""
+
+import dataclasses
+import platform
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.nn import functional
+
+from minisqx.spec import NetworkSpec
+from tests import torch_twin
+from tests.golden.store import OPTIMIZER, STEPS, Expected, Golden, write
+
+SEED = 2
+ORDERS = 24
+TINY = (0.125, (1, 1, 1, 1))
+
+# name -> (batch, most stored elements of a tensor of activations, spec)
+CASES = {
+    "every_element": (4, None, NetworkSpec(*TINY, dropout=0.0, input_size=(16, 16))),
+    "more_blocks": (4, 256, NetworkSpec(0.2, (1, 2, 2, 1), dropout=0.0)),
+    "public_code": (5, 256, NetworkSpec(0.2, dropout=0.0, block_order="conv-bn-elu", stem_padding=1)),
+    "other_options": (
+        4,
+        256,
+        NetworkSpec(0.125, (1, 2, 2, 1), 7, 0.0, (48, 40), separable_order="3x1-1x3", shortcut_activation=False),
+    ),
+    "dropout": (4, 256, NetworkSpec(*TINY, dropout=0.3)),
+}
+
+
+def random_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Values on a grid of 1/1024, so float32 holds them exactly and they compress well. Gammas have either sign."""
+    state = {}
+    for name, shape in {**spec.parameter_shapes, **spec.buffer_shapes}.items():
+        values = generator.uniform(-1, 1, shape)
+        if name.endswith(".weight"):
+            values *= np.sqrt(6 / np.prod(shape[1:]))
+        elif name.endswith(".gamma"):
+            values = np.sign(values) * (0.75 + 0.5 * np.abs(values))
+        elif name.endswith(".running_var"):
+            values = 1 + 0.5 * values
+        else:
+            values *= 0.3
+        state[name] = np.round(values * 1024) / 1024
+    return state
+
+
+def run(golden: Golden, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, dict[str, np.ndarray]]:
+    """One forward, one backward and three optimizer steps on the same batch: group -> name -> whole tensor."""
+    twin = torch_twin.TorchTwin(golden.spec, golden.mask)
+    twin.to(dtype)
+    torch_twin.to_torch(golden.state, twin)
+    twin.to(memory_format=memory_format)
+    x = torch.as_tensor(golden.x).to(dtype).to(memory_format=memory_format).requires_grad_()
+    labels = torch.as_tensor(golden.labels)
+    found: dict[str, dict[str, np.ndarray]] = {"evaluation": {"logits": twin.eval()(x).detach().numpy().copy()}}
+    twin.train()
+    optimizer = torch.optim.SGD(twin.parameters(), **OPTIMIZER)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        logits, activations = torch_twin.forward_with_activations(twin, x)
+        loss = functional.cross_entropy(logits, labels)
+        loss.backward()
+        if step == 0:
+            found["activations"] = {**activations, "logits": logits.detach().numpy().copy(), "loss": loss.detach().numpy().copy()}
+            found["gradients"] = {**torch_twin.gradients(twin), "input": x.grad.numpy().copy()}
+            found["after_one_forward"] = {name: t for name, t in torch_twin.from_torch(twin).items() if ".running_" in name}
+        optimizer.step()
+    found["after_three_steps"] = torch_twin.from_torch(twin)
+    found["evaluation"]["logits_after_three_steps"] = twin.eval()(x).detach().numpy().copy()
+    for layer in golden.spec.convolutions:
+        # A bias straight before a batch norm changes nothing. PyTorch's gradient is rounding noise around the true zero.
+        if dtype == torch.float64 and (golden.spec.block_order == "conv-bn-elu" or not layer.activation):
+            found["gradients"][f"{layer.name}.bias"][:] = 0
+    return found
+
+
+def float32_runs(golden: Golden, generator: np.random.Generator) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+    """The same in float32: the images in several orders, each in PyTorch's three ways. Results are in the file's order."""
+    for _ in range(ORDERS):
+        order = generator.permutation(len(golden.x))
+        mask = None if golden.mask is None else golden.mask[order]
+        permuted = dataclasses.replace(golden, x=golden.x[order], labels=golden.labels[order], mask=mask)
+        for onednn, memory_format in (
+            (True, torch.contiguous_format),
+            (False, torch.contiguous_format),
+            (False, torch.channels_last),
+        ):
+            with torch.backends.mkldnn.flags(enabled=onednn):
+                found = run(permuted, torch.float32, memory_format)
+            for group, name, tensor in ((g, n, t) for g, tensors in found.items() for n, t in tensors.items()):
+                if name == "input" or group in ("activations", "evaluation") and name != "loss":
+                    found[group][name] = tensor[np.argsort(order)]
+            yield found
+
+
+def make(name: str) -> Golden:
+    """The golden file of one case, ready to be written."""
+    batch, most, spec = CASES[name]
+    generator = np.random.default_rng([SEED, zlib.crc32(name.encode())])
+    x = np.round(generator.normal(0, 1, (batch, 3, *spec.input_size)) * 256) / 256
+    labels = generator.integers(0, spec.num_classes, batch)
+    mask = None
+    if spec.dropout:
+        mask = (generator.random((batch, spec.head.in_channels, *spec.head.input_size)) >= spec.dropout).astype(np.float64)
+    golden = Golden(spec, x, labels, mask, random_state(spec, generator), {})
+    for group, tensors in run(golden, torch.float64, torch.contiguous_format).items():
+        golden.expected[group] = {
+            key: Expected.sampled(tensor, most if group == "activations" or key == "input" else None)
+            for key, tensor in tensors.items()
+        }
+    errors: dict[tuple[str, str], float] = {}
+    for found in float32_runs(golden, generator):
+        for group, tensors in golden.expected.items():
+            for key, expected in tensors.items():
+                errors[group, key] = max(errors.get((group, key), 0.0), expected.difference(found[group][key]))
+    for (group, key), error in errors.items():
+        golden.expected[group][key] = dataclasses.replace(golden.expected[group][key], float32_error=error)
+    return golden
+
+
+def main() -> None:
+    attributes = {
+        "generator": "tests/golden/make_golden.py",
+        "versions": f"PyTorch {torch.__version__}, NumPy {np.__version__}, h5py {h5py.__version__}, "
+        f"Python {platform.python_version()}",
+        "seed": str(SEED),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    folder = Path(__file__).parent
+    for name in CASES:
+        path = folder / f"{name}.h5"
+        write(path, make(name), attributes)
+        print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Golden files: how tensors are packed into HDF5, and how a test reads and compares them.
+
+A file holds one network's `x`, `labels`, `mask` (with dropout) and initial `state`, and five groups of expected tensors,
+float64. A group is one dataset, its tensors end to end, with the JSON attribute `index` of (name, shape, stride,
+float32_error) a tensor: hundreds of small datasets would cost more than the numbers in them.
+
+stride: a large tensor is stored as a sample, every stride-th element of the flattened array. The stride shares no factor with the
+tensor's size, so the sample meets every row, column, channel and image.
+float32_error: how far PyTorch's own float32 is from the stored float64, as `Expected.difference` measures it; see
+`make_golden.py`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from minisqx.spec import NetworkSpec
+
+# What the expected tensors `after_three_steps` come from: this many steps of this optimizer on the same batch.
+STEPS = 3
+OPTIMIZER = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
+
+GROUPS = ("activations", "gradients", "evaluation", "after_one_forward", "after_three_steps")
+COMPRESSED = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One tensor of shape `shape` as PyTorch computed it; `values` are every `stride`-th element of it, flattened."""
+
+    shape: tuple[int, ...]
+    stride: int
+    values: np.ndarray
+    float32_error: float = math.nan
+
+    @classmethod
+    def sampled(cls, tensor: np.ndarray, most: int | None) -> "Expected":
+        """All of the tensor, or a sample of at most `most` elements."""
+        stride = 1 if most is None else -(-tensor.size // most)
+        while math.gcd(stride, tensor.size) != 1:
+            stride += 1
+        return cls(tensor.shape, stride, tensor.ravel()[::stride].copy())
+
+    def difference(self, tensor: np.ndarray) -> float:
+        """Largest difference over the largest expected value, or over 1 where zero is expected everywhere; infinity for NaN."""
+        if tensor.shape != self.shape:
+            return math.inf
+        largest = np.abs(self.values).max() or 1.0
+        difference = np.abs(tensor.ravel()[:: self.stride].astype(np.float64) - self.values).max() / largest
+        return float(difference) if np.isfinite(difference) else math.inf
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One golden file: what goes in, and what must come out."""
+
+    spec: NetworkSpec
+    x: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray | None
+    state: dict[str, np.ndarray]
+    expected: dict[str, dict[str, Expected]]
+
+
+def write(path: Path, golden: Golden, attributes: Mapping[str, str]) -> None:
+    """Writes one golden file. What goes in is exact in float32 and stored so."""
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs.update(attributes)
+        file.attrs["spec"] = json.dumps(golden.spec.to_dict())
+        file.create_dataset("x", data=golden.x.astype(np.float32), **COMPRESSED)
+        file.create_dataset("labels", data=golden.labels)
+        if golden.mask is not None:
+            file.create_dataset("mask", data=golden.mask.astype(np.uint8), **COMPRESSED)
+        _write_group(
+            file, "state", {name: Expected(a.shape, 1, a.ravel().astype(np.float32)) for name, a in golden.state.items()}
+        )
+        for group in GROUPS:
+            _write_group(file, group, golden.expected[group])
+
+
+def _write_group(file: h5py.File, name: str, tensors: Mapping[str, Expected]) -> None:
+    packed = file.create_dataset(name, data=np.concatenate([t.values for t in tensors.values()]), **COMPRESSED)
+    packed.attrs["index"] = json.dumps([[key, t.shape, t.stride, t.float32_error] for key, t in tensors.items()])
+
+
+def read(path: Path) -> Golden:
+    """Reads one golden file; what goes in comes as float64."""
+    with h5py.File(path) as file:
+        spec = NetworkSpec.from_dict(json.loads(file.attrs["spec"]))
+        state = {name: t.values.reshape(t.shape).astype(np.float64) for name, t in _read_group(file, "state").items()}
+        mask = file["mask"][()].astype(np.float64) if "mask" in file else None
+        expected = {group: _read_group(file, group) for group in GROUPS}
+        return Golden(spec, file["x"][()].astype(np.float64), file["labels"][()], mask, state, expected)
+
+
+def _read_group(file: h5py.File, name: str) -> dict[str, Expected]:
+    packed, tensors, at = file[name][()], {}, 0
+    for key, shape, stride, float32_error in json.loads(file[name].attrs["index"]):
+        count = -(-math.prod(shape) // stride)
+        tensors[key] = Expected(tuple(shape), stride, packed[at : at + count], float32_error)
+        at += count
+    return tensors

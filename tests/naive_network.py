@@ -1,0 +1,65 @@
+"""A whole Shallow SqueezeNext in plain NumPy, forward only: put together from `naive.py`, from a `NetworkSpec` and a state dict.
+
+Complex numbers go through it, so its derivative by any parameter or pixel is known to machine precision without a line of
+backprop.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from minisqx.spec import ConvolutionSpec, NetworkSpec
+from tests import naive
+
+
+class NaiveNetwork:
+    """`forward` and what it leaves behind.
+
+    state: arrays under minisqx's names. mask: dropout's (N, C, H, W) of zeros and ones for training; None where nothing is
+    dropped.
+    activations: name -> output of every basic block and bottleneck, `pooled` and `logits`, of the last forward.
+    running: the running statistics after the last training forward; `state` is not changed.
+    """
+
+    def __init__(self, spec: NetworkSpec, state: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> None:
+        self.spec, self.state, self.mask = spec, state, mask
+        self.activations: dict[str, np.ndarray] = {}
+        self.running: dict[str, np.ndarray] = {}
+
+    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+        """x (N, 3, H, W) -> logits (N, classes)."""
+        self.activations, self.running = {}, {}
+        x = self._basic_block(self.spec.stem, x, training)
+        for block in self.spec.bottlenecks:
+            shortcut = x if block.shortcut is None else self._basic_block(block.shortcut, x, training)
+            for layer in block.main:
+                x = self._basic_block(layer, x, training)
+            x = self._keep(block.name, naive.elu(x + shortcut))
+        if training and self.mask is not None:
+            x = naive.dropout(x, self.mask, self.spec.dropout)
+        x = self._basic_block(self.spec.head, x, training)
+        pooled = self._keep("pooled", naive.average_pool(x))
+        return self._keep("logits", naive.linear(pooled, self.state["classifier.weight"], self.state["classifier.bias"]))
+
+    def _keep(self, name: str, value: np.ndarray) -> np.ndarray:
+        self.activations[name] = value
+        return value
+
+    def _basic_block(self, layer: ConvolutionSpec, x: np.ndarray, training: bool) -> np.ndarray:
+        weight, bias = self.state[f"{layer.name}.weight"], self.state[f"{layer.name}.bias"]
+        z = naive.convolution(x, weight, bias, layer.stride, layer.padding)
+        activation = naive.elu if layer.activation else lambda value: value
+        if self.spec.block_order == "conv-elu-bn":
+            out = self._batch_norm(layer.name, activation(z), training)
+        else:
+            out = activation(self._batch_norm(layer.name, z, training))
+        return self._keep(layer.name, out)
+
+    def _batch_norm(self, name: str, x: np.ndarray, training: bool) -> np.ndarray:
+        gamma, beta, mean, variance = (self.state[f"{name}.{part}"] for part in ("gamma", "beta", "running_mean", "running_var"))
+        if training:
+            batch_mean, batch_variance = naive.batch_norm_statistics(x)
+            running = naive.batch_norm_running(mean, variance, batch_mean, batch_variance, x.size // x.shape[1])
+            self.running[f"{name}.running_mean"], self.running[f"{name}.running_var"] = running
+            mean, variance = batch_mean, batch_variance
+        return naive.batch_norm(x, gamma, beta, mean, variance)
