@@ -5,6 +5,7 @@ Nothing here reads a file or imports Numba, so a wrong option is refused before 
 
 import argparse
 import math
+import shlex
 from dataclasses import asdict, dataclass, fields
 
 from minisqx.errors import OptionError
@@ -84,6 +85,19 @@ class TrainingOptions:
         """`to_dict` without what changes no result and says more of the machine than of the run."""
         return {key: value for key, value in self.to_dict().items() if key not in (*PLACE_OPTIONS, "out")}
 
+    def command(self) -> str:
+        """The command line that means the same run: every option that is not the default, but for --threads and --out."""
+        words = ["minisqx", "train"]
+        for name, value in asdict(self).items():
+            option = name.replace("_", "-")
+            if name in ("threads", "out") or value == getattr(TrainingOptions, name):
+                continue
+            if value is False:
+                words.append(f"--no-{option}")
+            else:
+                words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words)
+
     def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
         """The network for data of `num_classes` classes and images of `input_size` (height, width) pixels."""
         chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS}
@@ -113,6 +127,8 @@ def _check(options: TrainingOptions) -> None:
     require(number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
     require(number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
     require(isinstance(o.nesterov, bool), "nesterov", o.nesterov, "True or False")
+    if o.nesterov and o.momentum == 0:
+        raise OptionError("momentum 0 with nesterov: expected a momentum over 0, or --no-nesterov (nesterov=False)")
     require(
         number(o.weight_decay) and 0 <= o.weight_decay <= 1, "weight decay", o.weight_decay, "a number from 0 to 1, such as 1e-4"
     )

@@ -1,6 +1,7 @@
-"""The bar that a person at a terminal sees during an epoch."""
+"""What a person sees of a run: a bar during an epoch, a line after it."""
 
 import sys
+from importlib.util import find_spec
 
 
 class EpochBar:
@@ -25,3 +26,36 @@ class EpochBar:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def missing_packages() -> list[str]:
+    """A line that says what the user will miss without packages of the extra, or no line."""
+    wanted = {"matplotlib": "curves.png"} | ({"tqdm": "progress bar"} if sys.stderr.isatty() else {})
+    missing = [f"no {what} without {package}" for package, what in wanted.items() if find_spec(package) is None]
+    return [f"{', '.join(missing)}: pip install 'minisqx[train]'"] if missing else []
+
+
+def epoch_line(history: list[dict], epochs: int) -> str:
+    """The newest row of `history` in words, with the time that the other epochs should take."""
+    row = history[-1]
+    parts = [f"epoch {row['epoch']}/{epochs}: lr {row['lr']:.3g}"]
+    for split, name in (("train", "training"), ("validation", "validation"), ("test", "test")):
+        if row[f"{split}_loss"] is not None:
+            parts.append(f"{name} loss {row[f'{split}_loss']:.3f}, accuracy {100 * row[f'{split}_accuracy']:.1f} %")
+    parts.append(f"{row['images_per_second']:.0f} images/s, {duration(row['seconds'])}")
+    if row["epoch"] < epochs:
+        parts.append(f"{duration((epochs - row['epoch']) * row['seconds'])} left")
+    return "; ".join(parts)
+
+
+def three(values: tuple[float, float, float]) -> str:
+    """The numbers of red, green and blue."""
+    return ", ".join(f"{value:.4f}" for value in values)
+
+
+def duration(seconds: float) -> str:
+    """In words: 0.4 s, 50 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from minisqx.checkpoint import Checkpoint, load_checkpoint
 from minisqx.curves import draw_curves
 from minisqx.errors import TrainingError
 
@@ -61,7 +60,8 @@ class RunFolder:
                     return folder
             except OSError as error:
                 raise TrainingError(
-                    f"can't write a run folder at {str(path)!r} ({reason(error)}): choose another with --out"
+                    f"can't use {str(path)!r} as a run folder ({reason(error)}): expected a folder, new or old, that can be written;"
+                    " choose another with --out"
                 ) from None
         raise AssertionError("the candidates never end")
 
@@ -111,15 +111,6 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(history)
         self._write(self.history, text.getvalue())
-
-    def load_last(self) -> Checkpoint:
-        """last.h5 with its training state; raises CheckpointError if it is damaged, TrainingError if it only has weights."""
-        checkpoint = load_checkpoint(self.last)
-        if checkpoint.training is None or checkpoint.optimizer is None:
-            raise TrainingError(
-                f"{str(self.last)!r} has weights alone: expected the last.h5 that training writes; start a new run"
-            )
-        return checkpoint
 
     def draw(self, history: list[dict], title: str) -> None:
         """Draws `curves.png`, or nothing without Matplotlib."""

@@ -2,24 +2,22 @@
 
 import math
 import platform
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
-from importlib.util import find_spec
 
 import numpy as np
 
-from minisqx.checkpoint import Checkpoint, save_checkpoint
+from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.data.loader import Batch, Loader
 from minisqx.errors import TrainingError
 from minisqx.interrupt import StopRequest
 from minisqx.network import ShallowSqueezeNext
 from minisqx.optim import SGD, StepSchedule, cross_entropy
 from minisqx.options import TrainingOptions
-from minisqx.progress import EpochBar
+from minisqx.progress import EpochBar, epoch_line, missing_packages, three
 from minisqx.run_folder import RunFolder
 from minisqx.schedule import OneCycleSchedule
 from minisqx.training_data import Part, TrainingData
@@ -34,7 +32,7 @@ class RunState:
     """How far a run is, in plain numbers; kept in last.h5.
 
     epoch: epochs that are complete. batch: batches of the next one that are; loss_sum, correct, samples, seconds: sums over them.
-    history: the rows of history.csv.
+    lr: the learning rate of the last batch. best_accuracy: on the validation images. history: the rows of history.csv.
     """
 
     epoch: int = 0
@@ -43,6 +41,7 @@ class RunState:
     correct: int = 0
     samples: int = 0
     seconds: float = 0.0
+    lr: float = 0.0
     best_epoch: int = 0
     best_accuracy: float = -1.0
     history: list[dict] = field(default_factory=list)
@@ -58,6 +57,17 @@ class RunState:
         self.epoch += 1
         self.batch, self.loss_sum, self.correct, self.samples, self.seconds = 0, 0.0, 0, 0, 0.0
         self.history.append(row)
+
+
+def load_run(folder: RunFolder) -> tuple[Checkpoint, RunState]:
+    """last.h5 and the state in it. Raises CheckpointError if the file is damaged, TrainingError if another version wrote it."""
+    checkpoint = load_checkpoint(folder.last)
+    training = checkpoint.training or {}
+    if set(training) != {"state", "dropout_step", "data_digest"} or set(training["state"]) != set(asdict(RunState())):
+        raise TrainingError(
+            f"{str(folder.last)!r} has no training state that this minisqx knows: resume with the version that wrote it"
+        )
+    return checkpoint, RunState(**training["state"])
 
 
 class Stopped(Exception):
@@ -97,8 +107,8 @@ class Trainer:
             dtype="float32",
         )
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes network, optimizer and state from last.h5; raises TrainingError if they are of another network or other data."""
+    def restore(self, checkpoint: Checkpoint, state: RunState) -> None:
+        """Takes over what `load_run` read; raises TrainingError if it is of another network or other data."""
         training = checkpoint.training
         if training["data_digest"] != self.data.digest:
             raise TrainingError(
@@ -112,7 +122,7 @@ class Trainer:
         self.network.load_state_dict(checkpoint.state)
         self.network.dropout_step = training["dropout_step"]
         self.optimizer.velocity[:] = checkpoint.optimizer["velocity"]
-        self.state = RunState(**training["state"])
+        self.state = state
 
     def config(self) -> dict:
         """What config.json says of the run; `options` are what a resumed run reads back."""
@@ -133,7 +143,8 @@ class Trainer:
 
     def run(self) -> None:
         """Trains to the planned end. Raises Stopped after SIGINT or SIGTERM, TrainingError if the loss is not finite."""
-        self._say_plan()
+        for line in self._plan():
+            self.say(line)
         with self._stop:
             try:
                 self._save_last()
@@ -149,33 +160,22 @@ class Trainer:
                 if self.state.history:
                     self._draw()
 
-    def _say_plan(self) -> None:
-        data, spec, folder = self.data, self.spec, self.folder
-        aside = (
-            f"{len(data.validation)} of the training images choose best.h5"
-            if len(data.validation)
-            else "best.h5 is the last epoch"
-        )
-        self.say(f"validation: {aside}")
-        source = "measured on these training images" if data.measured else "CIFAR-10's usual constants"
-        self.say(f"normalisation: mean {three(data.mean)}, standard deviation {three(data.std)} ({source})")
-        self.say(f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds an image")
-        begun = (
-            f"epoch {self.state.epoch + 1} after {self.state.batch} of {len(self.loader)} batches, "
-            if self.state.samples or self.state.epoch
-            else ""
-        )
-        self.say(f"run: {begun}{self.options.epochs} epochs of {len(self.loader)} batches, in {str(folder.path)!r}")
-        wanted = {"matplotlib": "curves.png"} | ({"tqdm": "progress bar"} if sys.stderr.isatty() else {})
-        missing = [f"no {what} without {package}" for package, what in wanted.items() if find_spec(package) is None]
-        if missing:
-            self.say(f"{', '.join(missing)}: pip install 'minisqx[train]'")
+    def _plan(self) -> list[str]:
+        """What is going to happen, a line for each thing."""
+        data, spec, state, batches = self.data, self.spec, self.state, len(self.loader)
+        source = "measured on the training images" if data.measured else "the usual constants of CIFAR-10"
+        chosen = f"best on {len(data.validation)} images set aside for validation" if len(data.validation) else "last epoch"
+        begun = f", from epoch {state.epoch + 1}, batch {state.batch + 1} on" if state.epoch or state.batch else ""
+        return [
+            f"normalisation: mean {three(data.mean)}, standard deviation {three(data.std)} ({source})",
+            f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds an image",
+            f"run: {self.options.epochs} epochs of {batches} batches{begun}; best.h5: the {chosen}; in {str(self.folder.path)!r}",
+            *missing_packages(),
+        ]
 
     def _warm_up(self) -> None:
         """Compiles every kernel, on one image and with a network of its own, so that no epoch's time has it in it."""
-        notice = threading.Timer(
-            COMPILING_AFTER, self.say, ["compiling the kernels for this CPU: it takes about a minute, once ..."]
-        )
+        notice = threading.Timer(COMPILING_AFTER, self.say, ["compiling the kernels for this CPU: up to a minute, once ..."])
         notice.daemon = True
         notice.start()
         try:
@@ -207,7 +207,7 @@ class Trainer:
 
     def _train_batch(self, batch: Batch) -> tuple[float, int]:
         """One step; returns the batch's mean loss and its number of right answers."""
-        self.optimizer.lr = self.learning_rate()
+        self.optimizer.lr = self.state.lr = self._learning_rate()
         logits = self.network.forward(batch, training=True)
         loss, dlogits = cross_entropy(logits, batch.labels)
         if not math.isfinite(loss):
@@ -216,7 +216,7 @@ class Trainer:
         self.optimizer.step()
         return float(loss), right_answers(logits, batch.labels)
 
-    def learning_rate(self) -> float:
+    def _learning_rate(self) -> float:
         """Of the batch that comes next."""
         options, state = self.options, self.state
         if options.schedule == "one-cycle":
@@ -227,9 +227,9 @@ class Trainer:
         """Mean loss and accuracy of a part as in inference; None without images."""
         if not len(part):
             return None, None
-        loss_sum, correct = 0.0, 0
+        loss_sum, correct, plan = 0.0, 0, self.network.plan()
         for batch in self._loader(part, MEASURING_BATCH, training=False).epoch(0):
-            logits = self.network.forward(batch, training=False)
+            logits = plan.run(batch.data, batch.layout)
             loss, _ = cross_entropy(logits, batch.labels)
             if not math.isfinite(loss):
                 raise self._diverged(f"the loss in the test after the epoch is {loss}")
@@ -245,7 +245,7 @@ class Trainer:
         test_loss, test_accuracy = self._measure(self.data.test)
         row = {
             "epoch": state.epoch + 1,
-            "lr": float(f"{self.optimizer.lr:.6g}"),
+            "lr": float(f"{state.lr:.6g}"),
             "train_loss": round(state.loss_sum / state.samples, 6),
             "train_accuracy": round(state.correct / state.samples, 6),
             "validation_loss": validation_loss,
@@ -273,7 +273,7 @@ class Trainer:
     def _diverged(self, what: str) -> TrainingError:
         where = f"epoch {self.state.epoch + 1}, after {self.state.batch} batches"
         return TrainingError(
-            f"{what} in {where}, at learning rate {self.optimizer.lr:g}: start a new run with a lower --lr;"
+            f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr;"
             f" {str(self.folder.last)!r} keeps the last good state"
         )
 
@@ -320,30 +320,3 @@ def right_answers(logits: np.ndarray, labels: np.ndarray) -> int:
 def versions() -> dict[str, str]:
     """Of what decides the bits of a result."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in ("minisqx", "numpy", "numba")}}
-
-
-def epoch_line(history: list[dict], epochs: int) -> str:
-    """The newest row of `history` for people, with the time that the other epochs should take."""
-    row = history[-1]
-    parts = [f"epoch {row['epoch']}/{epochs}: lr {row['lr']:.3g}"]
-    for split, name in (("train", "training"), ("validation", "validation"), ("test", "test")):
-        if row[f"{split}_loss"] is not None:
-            parts.append(f"{name} loss {row[f'{split}_loss']:.3f}, accuracy {100 * row[f'{split}_accuracy']:.1f} %")
-    left = (epochs - row["epoch"]) * row["seconds"]
-    parts.append(
-        f"{row['images_per_second']:.0f} images/s, {row['seconds']:.0f} s" + (f", {duration(left)} left" if left else "")
-    )
-    return "; ".join(parts)
-
-
-def three(values: tuple[float, float, float]) -> str:
-    """The numbers of red, green and blue."""
-    return ", ".join(f"{value:.4f}" for value in values)
-
-
-def duration(seconds: float) -> str:
-    """In words: 50 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

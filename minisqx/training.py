@@ -7,7 +7,6 @@ Nothing heavy is imported before the options are known to be good and the number
 import functools
 import shlex
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +29,9 @@ class TrainingResult:
     best_epoch: int
 
 
-def train(options: TrainingOptions, say: Say = print, command: str = "") -> TrainingResult:
-    """Trains a new network to the planned end.
+def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
+    """Trains a new network to the planned end; `say` takes the lines that report the run.
 
-    say takes the lines that report the run; command is what the user typed, kept with the weights.
     Ctrl-C (SIGTERM) saves the run after the current batch, then raises KeyboardInterrupt (SystemExit).
     Raises DataError for bad data, OptionError for options that don't fit it, TrainingError if the loss is not finite or the
     run folder can't be written.
@@ -43,6 +41,7 @@ def train(options: TrainingOptions, say: Say = print, command: str = "") -> Trai
     from minisqx.trainer import Trainer
     from minisqx.training_data import open_training_data
 
+    command = options.command()
     if options.data is not None and Path(options.data).exists():
         # A run may be resumed from another working folder.
         options = replace(options, data=str(Path(options.data).absolute()))
@@ -74,16 +73,15 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
         ) from None
     options = replace(options, data=data or options.data, threads=threads)
     _use_threads(options, say)
-    from minisqx.trainer import Trainer
+    from minisqx.trainer import Trainer, load_run
     from minisqx.training_data import open_training_data
 
-    checkpoint = folder.load_last()
-    state = checkpoint.training["state"]
-    if state["epoch"] >= options.epochs:
-        say(f"the run {str(folder.path)!r} is complete, {state['epoch']} epochs of {options.epochs}: there is nothing to resume")
-        return TrainingResult(folder.path, state["history"], state["best_epoch"])
+    checkpoint, state = load_run(folder)
+    if state.epoch >= options.epochs:
+        say(f"the run {str(folder.path)!r} is complete, {state.epoch} epochs of {options.epochs}: there is nothing to resume")
+        return TrainingResult(folder.path, state.history, state.best_epoch)
     trainer = Trainer(options, open_training_data(options, say), folder, config.get("command", ""), say)
-    trainer.restore(checkpoint)
+    trainer.restore(checkpoint, state)
     return _go(trainer, say)
 
 
@@ -123,12 +121,13 @@ def run(args) -> int:
     given = given_options(args)
     try:
         if args.resume is None:
-            train(TrainingOptions(**given), say, shlex.join(["minisqx", *sys.argv[1:]]))
+            train(TrainingOptions(**given), say)
         else:
             fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
             if fixed:
                 raise OptionError(
-                    f"{', '.join(fixed)} with --resume: a run keeps the options it began with; leave them out, or start a new run"
+                    f"{', '.join(fixed)} with --resume: expected nothing but --data and --threads beside it; a run keeps its options,"
+                    " so start a new one for others"
                 )
             resume(args.resume, say, **given)
     except KeyboardInterrupt:

@@ -1,0 +1,376 @@
+"""Training runs, on data small enough that a run takes less than a second once the kernels are compiled."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
+from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
+from minisqx.network import ShallowSqueezeNext
+from minisqx.options import TrainingOptions
+from minisqx.progress import EpochBar
+from minisqx.run_folder import COLUMNS, RunFolder
+from minisqx.trainer import RunState, Trainer
+from minisqx.training import resume, train
+from minisqx.training_data import CIFAR10_CLASSES, measure, open_training_data
+
+# 53 training images in batches of 13 after 7 are set aside: the last batch of an epoch has 1 image.
+SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "threads": 1}
+
+
+def write_data(path: Path, images: int = 60, classes: tuple[str, ...] = ("red", "green", "blue"), seed: int = 0) -> Path:
+    """Noise with more of one colour for each class; a network that works tells them apart after one epoch."""
+    generator = np.random.default_rng(seed)
+    with h5py.File(path, "w") as file:
+        for part, count in (("", images), ("test_", 20)):
+            labels = np.arange(count) % len(classes)
+            pixels = generator.integers(0, 120, (count, 12, 12, 3))
+            pixels[np.arange(count), :, :, labels % 3] += 60
+            file[f"{part}images"], file[f"{part}labels"] = pixels.astype(np.uint8), labels
+        file["classes"] = [name.encode() for name in classes]
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    return str(write_data(tmp_path_factory.mktemp("data") / "colours.h5"))
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory) -> RunFolder:
+    """A run that was never stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    return RunFolder(train(TrainingOptions(**SMALL, data=data, out=folder), say=lambda line: None).folder)
+
+
+def rows(folder: RunFolder) -> list[dict]:
+    with folder.history.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def bits(folder: RunFolder) -> tuple:
+    """All that a repeated run must have in common: weights, velocity, dropout's counter, and the history but for its times."""
+    last = load_checkpoint(folder.last)
+    arrays = {name: array.tobytes() for name, array in (last.state | last.optimizer).items()}
+    history = [{name: row[name] for name in COLUMNS[:8]} for row in rows(folder)]
+    return arrays, last.training["dropout_step"], history, load_checkpoint(folder.best).metrics["epoch"]
+
+
+def test_a_run_leaves_configuration_history_and_two_checkpoints(finished):
+    assert {"config.json", "history.csv", "last.h5", "best.h5"} <= {file.name for file in finished.path.iterdir()}
+    assert [row["epoch"] for row in rows(finished)] == ["1", "2", "3"]
+    assert tuple(rows(finished)[0]) == COLUMNS
+    config = json.loads(finished.config.read_text())
+    assert TrainingOptions.from_dict(config["options"]).batch_size == 13
+    assert config["data"]["images"] == {"train": 53, "validation": 7, "test": 20}
+
+
+def test_a_network_that_trains_learns_the_colours(data, tmp_path):
+    result = train(
+        TrainingOptions(epochs=8, batch_size=16, validation=0, threads=1, data=data, out=tmp_path), say=lambda line: None
+    )
+    assert result.history[-1]["test_accuracy"] >= 0.9
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+
+
+def test_checkpoints_say_what_they_are_and_where_they_come_from(finished):
+    for path in (finished.last, finished.best):
+        checkpoint = load_checkpoint(path)
+        assert checkpoint.classes == ("red", "green", "blue")
+        assert checkpoint.provenance["recipe"]["lr"] == 0.1
+        assert checkpoint.provenance["command"].endswith("--epochs 3 --batch-size 13 --validation 7")
+        assert checkpoint.provenance["data"] == "HDF5 file 'colours.h5'"
+        assert 0 < min(checkpoint.std) < 1 and "test_accuracy" in checkpoint.metrics
+    assert load_checkpoint(finished.last).optimizer is not None
+    assert load_checkpoint(finished.best).optimizer is None and load_checkpoint(finished.best).training is None
+
+
+def test_best_is_the_first_epoch_with_the_highest_validation_accuracy(finished):
+    accuracies = [float(row["validation_accuracy"]) for row in rows(finished)]
+    assert load_checkpoint(finished.best).metrics["epoch"] == 1 + accuracies.index(max(accuracies))
+
+
+def test_the_history_has_what_the_saved_network_gives_on_the_whole_test_part(finished, data):
+    last = load_checkpoint(finished.last)
+    network = ShallowSqueezeNext.from_spec(last.spec)
+    network.load_state_dict(last.state)
+    with h5py.File(data) as file:
+        images, labels = file["test_images"][:], file["test_labels"][:]
+    x = ((images / 255 - last.mean) / last.std).transpose(0, 3, 1, 2).astype(np.float32)
+    logits = network.forward(x, training=False).astype(np.float64)
+    loss = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(20), labels])
+    assert float(rows(finished)[-1]["test_loss"]) == pytest.approx(loss, abs=2e-6)
+    assert float(rows(finished)[-1]["test_accuracy"]) == np.mean(logits.argmax(axis=1) == labels)
+
+
+def test_loss_and_accuracy_of_an_epoch_are_averages_over_images_not_over_batches():
+    state = RunState()
+    state.add_batch(loss=1.0, correct=3, samples=3, seconds=0.1)
+    state.add_batch(loss=5.0, correct=0, samples=1, seconds=0.1)
+    assert (state.loss_sum / state.samples, state.correct / state.samples) == (2.0, 0.75)
+
+
+def test_without_validation_images_best_is_the_last_epoch(data, tmp_path):
+    folder = RunFolder(train(TrainingOptions(**SMALL | {"validation": 0}, data=data, out=tmp_path), say=lambda line: None).folder)
+    last, best = load_checkpoint(folder.last), load_checkpoint(folder.best)
+    assert best.metrics["epoch"] == 3 and all(np.array_equal(best.state[name], last.state[name]) for name in last.state)
+    assert rows(folder)[0]["validation_accuracy"] == ""
+
+
+def test_the_same_options_give_the_same_bits_on_any_number_of_threads_and_another_seed_others(finished, data, tmp_path):
+    again = train(TrainingOptions(**SMALL | {"threads": 2}, data=data, out=tmp_path / "again"), say=lambda line: None)
+    assert bits(RunFolder(again.folder)) == bits(finished)
+    other = train(TrainingOptions(**SMALL, seed=1, data=data, out=tmp_path / "other"), say=lambda line: None)
+    assert bits(RunFolder(other.folder))[0] != bits(finished)[0]
+
+
+def stop_after(monkeypatch, calls: int, method: str) -> None:
+    """Makes Ctrl-C arrive during call number `calls` of a method of the trainer."""
+    plain, count = getattr(Trainer, method), 0
+
+    def counted(*arguments):
+        nonlocal count
+        count += 1
+        if count == calls:
+            signal.raise_signal(signal.SIGINT)
+        return plain(*arguments)
+
+    monkeypatch.setattr(Trainer, method, counted)
+
+
+@pytest.mark.parametrize("calls, method", [(1, "_train_batch"), (8, "_train_batch"), (10, "_train_batch"), (1, "_measure")])
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(calls, method, finished, data, tmp_path, monkeypatch):
+    said = []
+    stop_after(monkeypatch, calls, method)
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), said.append)
+    monkeypatch.undo()
+    assert "--resume" in said[-1]
+    folder = RunFolder(tmp_path / "run")
+    assert load_checkpoint(folder.last).training["state"]["epoch"] < 3
+    result = resume(tmp_path / "run", say=lambda line: None)
+    assert bits(folder) == bits(finished)
+    assert [row["lr"] for row in result.history] == [float(row["lr"]) for row in rows(finished)]
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(finished, data, tmp_path, monkeypatch):
+    """Nothing can be saved at the kill itself, and the files beside last.h5 may be newer than it or gone."""
+    plain = Trainer._measure
+
+    def killed(trainer, part):
+        if trainer.state.epoch == 1:
+            raise MemoryError
+        return plain(trainer, part)
+
+    monkeypatch.setattr(Trainer, "_measure", killed)
+    with pytest.raises(MemoryError):
+        train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), say=lambda line: None)
+    monkeypatch.undo()
+    folder = RunFolder(tmp_path / "run")
+    folder.history.unlink()
+    resume(folder.path, say=lambda line: None)
+    assert bits(folder) == bits(finished)
+
+
+def test_within_an_epoch_a_checkpoint_is_written_again_and_again(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("minisqx.trainer.SAVE_EVERY", 0.0)
+    saved = []
+    plain = Trainer._save_last
+    monkeypatch.setattr(Trainer, "_save_last", lambda trainer: (saved.append(trainer.state.batch), plain(trainer)))
+    train(TrainingOptions(**SMALL | {"epochs": 1}, data=data, out=tmp_path), say=lambda line: None)
+    assert saved == [0, 1, 2, 3, 4, 5, 0]
+
+
+def test_a_finished_run_has_nothing_to_resume(finished):
+    before, said = finished.last.read_bytes(), []
+    result = resume(finished.path, said.append)
+    assert "complete" in said[-1] and len(result.history) == 3
+    assert finished.last.read_bytes() == before
+
+
+def test_a_run_is_resumed_with_moved_data_but_not_with_changed_data(finished, data, tmp_path, monkeypatch):
+    moved = tmp_path / "colours.h5"
+    moved.write_bytes(Path(data).read_bytes())
+    stop_after(monkeypatch, 2, "_train_batch")
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainingOptions(**SMALL, data=moved, out=tmp_path / "run"), say=lambda line: None)
+    monkeypatch.undo()
+    write_data(moved, seed=1)
+    before = (tmp_path / "run" / "last.h5").read_bytes()
+    with pytest.raises(TrainingError, match="is not the data"):
+        resume(tmp_path / "run", say=lambda line: None)
+    assert (tmp_path / "run" / "last.h5").read_bytes() == before
+    resume(tmp_path / "run", say=lambda line: None, data=data)
+    assert bits(RunFolder(tmp_path / "run")) == bits(finished)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(data, tmp_path):
+    with pytest.raises(TrainingError, match="lower --lr") as refused:
+        train(TrainingOptions(**SMALL | {"lr": 1e30}, data=data, out=tmp_path), say=lambda line: None)
+    assert "\n" not in str(refused.value)
+    assert all(np.isfinite(array).all() for array in load_checkpoint(tmp_path / "last.h5").state.values())
+
+
+def test_out_is_the_run_folder_if_it_is_new_or_empty_and_else_holds_it(tmp_path):
+    assert RunFolder.create(str(tmp_path / "new" / "deep"), "net").path == tmp_path / "new" / "deep"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    below = [RunFolder.create(str(tmp_path / "full"), "net").path for _ in range(3)]
+    assert len(set(below)) == 3 and {path.parent for path in below} == {tmp_path / "full"}
+    assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+def test_without_out_the_run_folder_lies_in_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = RunFolder.create(None, "shallow-06-0.2x").path
+    assert path.parent == Path("runs") and path.name.startswith("shallow-06-0.2x-")
+
+
+def test_bad_data_leaves_no_run_folder_behind(tmp_path):
+    with pytest.raises(DataError):
+        train(TrainingOptions(**SMALL, data=tmp_path / "nothing.h5", out=tmp_path / "run"), say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(data, tmp_path):
+    with pytest.raises(OptionError, match="60"):
+        train(TrainingOptions(**SMALL | {"validation": 60}, data=data, out=tmp_path / "run"), say=lambda line: None)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"options": {"lr": 1}}'])
+def test_resuming_a_damaged_run_folder_is_refused_in_one_line(content, finished, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.last.write_bytes(finished.last.read_bytes())
+    if content is not None:
+        folder.config.write_text(content)
+    with pytest.raises(TrainingError) as refused:
+        resume(tmp_path, say=lambda line: None)
+    assert "config.json" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_resuming_with_a_damaged_checkpoint_is_refused(finished, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.config.write_bytes(finished.config.read_bytes())
+    folder.last.write_bytes(finished.last.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError):
+        resume(tmp_path, say=lambda line: None)
+    folder.last.write_bytes(finished.best.read_bytes())
+    with pytest.raises(TrainingError, match="no training state"):
+        resume(tmp_path, say=lambda line: None)
+
+
+def test_normalisation_is_measured_on_the_training_part_unless_the_data_is_cifar10(data, tmp_path):
+    prepared = open_training_data(TrainingOptions(**SMALL, data=data), say=lambda line: None)
+    pixels = prepared.train.images.reshape(-1, 3) / 255
+    assert prepared.mean == pytest.approx(pixels.mean(axis=0)) and prepared.std == pytest.approx(pixels.std(axis=0))
+    like_cifar10 = write_data(tmp_path / "ten.h5", classes=CIFAR10_CLASSES)
+    prepared = open_training_data(TrainingOptions(**SMALL, data=like_cifar10), say=lambda line: None)
+    assert (prepared.mean, prepared.std) == (CIFAR10_MEAN, CIFAR10_STD)
+
+
+def test_a_colour_that_never_changes_has_a_standard_deviation_to_divide_by():
+    images = np.full((2, 3, 3, 3), 137, np.uint8)
+    assert measure(images) == ((137 / 255,) * 3, (1.0,) * 3)
+
+
+def test_the_validation_part_is_taken_from_the_training_part_as_a_count_or_a_share(data):
+    for validation, count in ((0, 0), (7, 7), (0.25, 15), (0.001, 1)):
+        prepared = open_training_data(TrainingOptions(**SMALL | {"validation": validation}, data=data), say=lambda line: None)
+        assert (len(prepared.train), len(prepared.validation)) == (60 - count, count)
+
+
+def test_curves_are_a_picture_and_without_matplotlib_a_line(finished, data, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    assert finished.curves.read_bytes().startswith(b"\x89PNG")
+    said = []
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    folder = RunFolder(train(TrainingOptions(**SMALL | {"epochs": 1}, data=data, out=tmp_path), said.append).folder)
+    assert not folder.curves.exists() and folder.best.exists()
+    assert [line for line in said if "no curves.png without matplotlib: pip install 'minisqx[train]'" in line]
+
+
+def test_a_terminal_gets_a_bar_with_speed_loss_and_accuracy(monkeypatch):
+    pytest.importorskip("tqdm")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = EpochBar("epoch 2/3", images=100, done=40)
+    time.sleep(0.2)  # tqdm draws at most every 0.1 s
+    bar.update(60, loss=1.25, accuracy=0.5)
+    bar.close()
+    assert "epoch 2/3: 100%" in terminal.getvalue() and "images/s" in terminal.getvalue()
+    assert "loss 1.250, accuracy 50.0 %" in terminal.getvalue()
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "minisqx.train", *map(str, words)]
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_a_real_run_after_the_batch_with_a_checkpoint(name, code, data, tmp_path):
+    words = ("--data", data, "--width", 0.125, "--epochs", 100000, "--batch-size", 13, "--threads", 1, "--out", tmp_path / "run")
+    with subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not process.stdout.readline().startswith("epoch 1/"):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(getattr(signal, name))
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "--resume" in out.splitlines()[-1] and "Traceback" not in errors
+    state = load_checkpoint(tmp_path / "run" / "last.h5").training["state"]
+    assert state["epoch"] >= 1 and len(rows(RunFolder(tmp_path / "run"))) == state["epoch"]
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    code = """if True:
+        import signal
+        from minisqx.interrupt import StopRequest
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            print(stop.signal.name, flush=True)
+            signal.raise_signal(signal.SIGINT)
+            print("still here")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (130, ["SIGINT"])
+
+
+def test_signals_are_as_before_once_a_run_is_over(finished):
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+BAD = [
+    ("--width 0", 2),
+    ("--blocks 1,1,1", 2),
+    ("--batch-size 0", 2),
+    ("--epochs -1", 2),
+    ("--lr nan", 2),
+    ("--milestones 9,3", 2),
+    ("--data nowhere", 3),
+    ("--data DATA --out FILE", 6),
+    ("--resume .", 6),
+    ("--resume FINISHED --lr 0.2", 2),
+]
+
+
+@pytest.mark.parametrize("words, code", BAD, ids=[words for words, _ in BAD])
+def test_a_bad_command_gets_one_line_and_its_exit_code(words, code, data, finished, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    words = words.replace("DATA", data).replace("FILE", str(tmp_path / "file")).replace("FINISHED", str(finished.path))
+    done = subprocess.run(
+        command(*words.split()), cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"COLUMNS": "80"}
+    )
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1 and "expected" in done.stderr
+    assert [file.name for file in tmp_path.iterdir() if file.name != "runs"] == ["file"]
