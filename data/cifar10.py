@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def read_archive(path: Path) -> Dataset:
     found: dict[_Version, dict[str, bytes]] = {version: {} for version in _VERSIONS}
     try:
         with gzip.open(path) as stream:
-            bounded = _Bounded(stream, str(path))
+            bounded: Any = _Bounded(stream, str(path))
             with tarfile.open(fileobj=bounded, mode="r|") as archive:
                 for member in archive:
                     if member.name not in wanted:
@@ -141,7 +142,8 @@ def read_archive(path: Path) -> Dataset:
                         raise DataError(
                             f"{str(path)!r}: {member.name!r} is not one plain file of a usual size: get the official archive"
                         )
-                    found[version][name] = archive.extractfile(member).read()
+                    file: Any = archive.extractfile(member)
+                    found[version][name] = file.read()
             while bounded.read(1 << 20):
                 pass  # the checksum of the whole stands at the very end
     except DataError:

@@ -13,6 +13,7 @@ from minisqx.data.cache import cached, file_state
 from minisqx.data.dataset import Dataset, Say, check_bytes, check_classes, divided, size_text
 from minisqx.errors import DataError, ImageError
 from minisqx.images import fit, load_image
+from minisqx.threads import thread_count
 
 DEFAULT_SIZE = (32, 32)
 
@@ -116,7 +117,7 @@ def decode_images(name: str, files: list[Path], image_size: tuple[int, int] | No
             image = fit(image, size)
         images[index] = image
 
-    with ThreadPoolExecutor(os.cpu_count(), "minisqx-images") as pool:
+    with ThreadPoolExecutor(thread_count()[0], "minisqx-images") as pool:
         for _ in pool.map(decode, range(len(files))):
             pass
     return images

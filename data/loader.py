@@ -5,7 +5,7 @@ asked for at any time, or from its middle on, and is always the same.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,8 @@ class Loader:
 
         The next batch is made by a thread while the caller works with this one; the thread ends with the iterator.
         """
+        if start >= len(self):
+            return
         order = self.order(epoch)
         key = stream(self.seed, AUGMENTATION, epoch)
         _, height, width, _ = self.images.shape
@@ -98,9 +100,9 @@ class Loader:
             return Batch(data, layout, self.labels[indices], indices)
 
         with ThreadPoolExecutor(1, "minisqx-loader") as maker:
-            coming: Future[Batch] | None = maker.submit(make, start) if start < len(self) else None
-            for number in range(start, len(self)):
+            coming = maker.submit(make, start)
+            for following in range(start + 1, len(self)):
                 batch = coming.result()
-                if number + 1 < len(self):
-                    coming = maker.submit(make, number + 1)
+                coming = maker.submit(make, following)
                 yield batch
+            yield coming.result()

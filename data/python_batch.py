@@ -11,6 +11,7 @@ The official files are pickles of Python 2, protocol 2; files that Python 3 wrot
 import math
 import pickletools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ _NAMES = {
 class _Array:
     """Stands where a file builds an array; `value` is filled from the state that the file gives, once."""
 
-    value = None
+    value: np.ndarray | None = None
 
 
 class _Uint8:
@@ -80,7 +81,9 @@ class _Refused(Exception):
 
 
 def _run(data: bytes):
-    stack, memo = [], {}
+    stack: list = []
+    memo: dict = {}
+    argument: Any  # what it is depends on the instruction; genops has checked it
 
     def from_mark() -> list:
         at = len(stack) - 1
