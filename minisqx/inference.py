@@ -1,0 +1,176 @@
+"""Using a trained network: `load` it, `infer` what an image shows."""
+
+import functools
+import operator
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+from PIL import Image
+
+from minisqx.checkpoint import load_checkpoint
+from minisqx.errors import CheckpointError, ImageError, OptionError
+from minisqx.images import fit, load_image
+from minisqx.kernels.layout import Layout
+from minisqx.network import ShallowSqueezeNext
+from minisqx.plan import Plan
+from minisqx.spec import NetworkSpec
+
+DEFAULT_MODEL = NetworkSpec().name
+IMAGES_AT_ONCE = 128
+
+ImageSource = str | os.PathLike | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """What a model makes of one image: `probabilities`, float64 (classes,), read-only, and what follows from them."""
+
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def index(self) -> int:
+        """Number of the likeliest class."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def label(self) -> str:
+        """Name of the likeliest class."""
+        return self.classes[self.index]
+
+    @property
+    def probability(self) -> float:
+        """Of the likeliest class, 0 to 1."""
+        return float(self.probabilities[self.index])
+
+    def topk(self, k: int) -> list[tuple[str, float]]:
+        """The `k` likeliest classes as (label, probability), the likeliest first; at a tie the one with the lower number."""
+        if isinstance(k, bool) or not hasattr(k, "__index__") or not 1 <= operator.index(k) <= len(self.classes):
+            raise OptionError(f"topk {k!r}: expected a whole number from 1 to {len(self.classes)}, the number of classes")
+        order = np.argsort(-self.probabilities, kind="stable")[: operator.index(k)]
+        return [(self.classes[index], float(self.probabilities[index])) for index in order]
+
+    def __str__(self) -> str:
+        best, *others = (f"{label} {100 * share:.1f} %" for label, share in self.topk(min(3, len(self.classes))))
+        return f"{best} ({', '.join(others)})" if others else best
+
+    def __repr__(self) -> str:
+        return f"Prediction(label={self.label!r}, index={self.index}, probability={self.probability:.4f})"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with all that is needed to use it.
+
+    classes, mean, std, metrics, provenance: as in `Checkpoint`. name: a shipped model's name, or the file's.
+    `infer` takes the network as it is on the first call; later changes of its weights don't count.
+    """
+
+    name: str
+    network: ShallowSqueezeNext = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    mean: tuple[float, float, float] = field(repr=False)
+    std: tuple[float, float, float] = field(repr=False)
+    metrics: dict[str, float]
+    provenance: dict = field(repr=False)
+
+    def infer(self, img: ImageSource | Sequence[ImageSource]) -> Prediction | list[Prediction]:
+        """The prediction for an image (see `load_image`), or a list of them for a list.
+
+        An image's prediction has the same bits alone and in any list. Raises ImageError for what is no usable image.
+        """
+        if not isinstance(img, (list, tuple)):
+            return self._predict([self._input(img)])[0]
+        predictions = []
+        for first in range(0, len(img), IMAGES_AT_ONCE):
+            inputs = []
+            for index, one in enumerate(img[first : first + IMAGES_AT_ONCE], start=first):
+                try:
+                    inputs.append(self._input(one))
+                except ImageError as error:
+                    raise ImageError(f"[{index}] of the list: {error}") from error
+            predictions += self._predict(inputs)
+        return predictions
+
+    @functools.cached_property
+    def _plan(self) -> Plan:
+        return self.network.plan()
+
+    @functools.cached_property
+    def _values(self) -> np.ndarray:
+        """(3, 256): what the network gets for each value of each colour, rounded once, as in training."""
+        mean, std = np.array([self.mean, self.std])[:, :, None]
+        return ((np.arange(256) / 255 - mean) / std).astype(self.network.dtype)
+
+    def _input(self, img: ImageSource) -> np.ndarray:
+        """(3, H, W) for the network."""
+        pixels = fit(load_image(img), self.network.spec.input_size)
+        return self._values[np.arange(3)[:, None, None], pixels.transpose(2, 0, 1)]
+
+    def _predict(self, inputs: list[np.ndarray]) -> list[Prediction]:
+        layout = Layout.of_batch(len(inputs), *self.network.spec.input_size, self.network.dtype)
+        logits = self._plan.run(layout.pack(np.stack(inputs), layout.empty(3, self.network.dtype)), layout)
+        if not np.isfinite(logits).all():
+            raise CheckpointError(f"the model {self.name!r} gives no finite numbers: its training has failed; use another one")
+        return [Prediction(row, self.classes) for row in softmax(logits)]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities float64 (N, classes), read-only, of logits (N, classes)."""
+    shifted = logits.astype(np.float64)
+    powers = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    powers.flags.writeable = False
+    return powers
+
+
+def load(name_or_path: str | os.PathLike) -> Model:
+    """The model of a checkpoint file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
+
+    Raises CheckpointError where there is none, or where it is damaged.
+    """
+    shipped = _shipped()
+    if name_or_path in shipped:
+        name = str(name_or_path)
+        with resources.as_file(shipped[name]) as path:
+            checkpoint = load_checkpoint(path)
+    elif os.path.lexists(name_or_path):
+        name = os.path.basename(os.fspath(name_or_path))
+        checkpoint = load_checkpoint(name_or_path)
+    else:
+        known = "or one of " + ", ".join(sorted(shipped)) if shipped else "since no weights come with this installation"
+        raise CheckpointError(f"there is no model {os.fspath(name_or_path)!r}; expected the path of a checkpoint, {known}")
+    network = ShallowSqueezeNext.from_spec(checkpoint.spec, dtype=checkpoint.dtype)
+    network.load_state_dict(checkpoint.state)
+    kept = ("classes", "mean", "std", "metrics", "provenance")
+    return Model(name, network, *(getattr(checkpoint, part) for part in kept))
+
+
+def infer(
+    img: ImageSource | Sequence[ImageSource], model: Model | str | os.PathLike | None = None
+) -> Prediction | list[Prediction]:
+    """What the image shows: a path, a PIL image or an array, uint8 (H, W, 3); a list of predictions for a list of images.
+
+    model: from `load`, or what `load` takes; None is the model that comes with minisqx, kept for further calls.
+    """
+    if model is None:
+        model = _default_model()
+    elif not isinstance(model, Model):
+        model = load(model)
+    return model.infer(img)
+
+
+@functools.cache
+def _default_model() -> Model:
+    return load(DEFAULT_MODEL)
+
+
+def _shipped() -> dict:
+    """Name -> file of the weights that are installed with minisqx."""
+    folder = resources.files("minisqx.data") / "weights"
+    if not folder.is_dir():
+        return {}
+    return {file.name.removesuffix(".h5"): file for file in folder.iterdir() if file.name.endswith(".h5")}

@@ -1,0 +1,82 @@
+"""What the commands print: plain text for people, aligned, at most 100 columns wide."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from minisqx.spec import LinearSpec, NetworkSpec
+
+if TYPE_CHECKING:
+    from minisqx.evaluation import Evaluation
+    from minisqx.inference import Prediction
+
+WIDTH = 100
+CONFUSIONS = 20
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
+    """The lines of a table: the first `left` columns stand to the left, the others, numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" if at < left else f"{cell:>{width}}" for at, (cell, width) in enumerate(zip(row, widths))]
+        yield "  ".join(cells).rstrip()
+
+
+def summary(spec: NetworkSpec) -> Iterator[str]:
+    """The layers of a network, and what they add up to."""
+    height, width = spec.input_size
+    yield f"{spec.name}: images of {height} x {width} pixels, {spec.num_classes} classes"
+    yield ""
+    rows = [("layer", "output", "parameters", "multiply-adds")]
+    for layer in spec.layers:
+        shape = (layer.out_features,) if isinstance(layer, LinearSpec) else (layer.out_channels, *layer.output_size)
+        parameters = sum(map(math.prod, layer.parameter_shapes.values()))
+        rows.append((layer.name, " x ".join(map(str, shape)), f"{parameters:,}", f"{layer.macs:,}"))
+    rows.append(("total", "", f"{spec.parameters:,}", f"{spec.macs:,}"))
+    *layers, total = table(rows, left=2)
+    yield from layers
+    yield "-" * len(total)
+    yield total
+    yield ""
+    yield f"{spec.parameters:,} trainable parameters; with the running statistics {spec.state_bytes:,} bytes of float32"
+    yield f"{spec.macs / 1e6:.3g} million multiply-adds an image"
+
+
+def evaluation(result: "Evaluation") -> Iterator[str]:
+    """Accuracy of all and of each class, and what is taken for what."""
+    yield f"accuracy {100 * result.accuracy:.2f} % ({result.correct} of {result.images} images), mean loss {result.loss:.4f}"
+    yield ""
+    rows = [("class", "images", "accuracy")]
+    for name, counts, share in zip(result.classes, result.confusion, result.class_accuracy):
+        rows.append((name, str(counts.sum()), "-" if share is None else f"{100 * share:.2f} %"))
+    yield from table(rows)
+    yield ""
+    yield from _confusion(result)
+
+
+def _confusion(result: "Evaluation") -> Iterator[str]:
+    """The whole matrix if it fits on the page, else its largest entries off the diagonal."""
+    numbers = list(map(str, range(len(result.classes))))
+    rows = [("", "", *numbers)]
+    rows += [(number, name, *map(str, counts)) for number, name, counts in zip(numbers, result.classes, result.confusion)]
+    lines = list(table(rows, left=2))
+    if max(map(len, lines)) <= WIDTH:
+        yield "confusion: a row for each true class, a column for each class that the model names"
+        yield from lines
+        return
+    yield f"the {CONFUSIONS} most frequent confusions"
+    mistakes = [
+        (int(count), truth, said)
+        for truth, counts in zip(result.classes, result.confusion)
+        for said, count in zip(result.classes, counts)
+        if count and said != truth
+    ]
+    mistakes.sort(key=lambda mistake: -mistake[0])
+    rows = [("true class", "taken for", "images"), *((truth, said, str(count)) for count, truth, said in mistakes[:CONFUSIONS])]
+    yield from table(rows, left=2)
+
+
+def prediction(name: str, result: "Prediction", topk: int) -> Iterator[str]:
+    """One image's likeliest classes."""
+    yield name
+    yield from table([(f"  {label}", f"{100 * share:.2f} %") for label, share in result.topk(topk)])

@@ -1,0 +1,79 @@
+"""What `minisqx info` says of the machine and the installation: what a report of a fault or of a speed should come with."""
+
+import os
+import platform
+import sys
+import textwrap
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import numba
+
+from minisqx.errors import MinisqxError
+from minisqx.folders import cache_root
+from minisqx.inference import DEFAULT_MODEL, load
+from minisqx.kernels.jit import cpu_features, cpu_name
+from minisqx.kernels.simd import vector_registers
+from minisqx.report import WIDTH, table
+from minisqx.threads import use_threads
+
+REQUIRED = ("numpy", "numba", "llvmlite", "pillow", "h5py")
+EXTRA = ("tqdm", "matplotlib", "pooch")
+
+
+def info(threads: int, source: str) -> Iterator[str]:
+    """Lines about versions, CPU, threads and folders. `threads` is the number that is used, `source` where it comes from."""
+    use_threads(threads)
+    facts = [
+        ("minisqx", f"{metadata.version('minisqx')} in {Path(__file__).parent}"),
+        ("python", f"{platform.python_version()} ({sys.executable})"),
+        *((name, metadata.version(name)) for name in REQUIRED),
+        *((name, _extra(name)) for name in EXTRA),
+        ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
+        ("CPU", f"{_cpu_model()}, {os.cpu_count()} logical CPUs"),
+        ("code for", f"{cpu_name()}, vectors of {vector_registers()[0] * 8} bits"),
+        ("threads", f"{threads} ({source})"),
+        ("thread layer", f"{numba.threading_layer()} (Numba's)"),
+        ("cache", _folder(cache_root())),
+        ("weights", _weights()),
+    ]
+    width = max(len(name) for name, _ in facts)
+    yield from table(facts, left=2)
+    features = " ".join(feature[1:] for feature in cpu_features().split(",") if feature.startswith("+"))
+    indent = " " * (width + 2)
+    yield from textwrap.wrap(
+        features or "unknown", WIDTH, initial_indent="CPU features".ljust(width + 2), subsequent_indent=indent
+    )
+
+
+def _extra(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed; it comes with: pip install 'minisqx[train]'"
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown model"
+
+
+def _folder(path: Path) -> str:
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    size = sum(os.lstat(file).st_size for file in files if os.path.lexists(file))
+    return f"{path}, {size / 1e6:.1f} MB in {len(files)} files; it may be deleted at any time"
+
+
+def _weights() -> str:
+    try:
+        model = load(DEFAULT_MODEL)
+    except MinisqxError as error:
+        return str(error)
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in model.metrics.items())
+    return f"{model.name}, trained on {model.provenance.get('data', 'unknown data')} ({figures})"

@@ -1,0 +1,257 @@
+"""The command line: what it prints, and that every fault is one line and an exit code."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minisqx
+from minisqx import cli, report
+from minisqx.checkpoint import Checkpoint, save_checkpoint
+from minisqx.errors import CheckpointError, DataError, ImageError, OptionError
+from minisqx.evaluation import Evaluation, evaluate, model_labels
+from minisqx.spec import NetworkSpec
+
+CLASSES = ("cat", "dog", "frog")
+
+
+def run(capsys, *arguments):
+    """Exit code, lines on stdout and lines on stderr of `minisqx ARGUMENTS`."""
+    try:
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        code = end.code
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err.splitlines()
+
+
+def picture(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    net = minisqx.ShallowSqueezeNext(width=0.125, num_classes=len(CLASSES))
+    # Random images look alike on the average: as they are, all would get the same answer.
+    net.parameters()["classifier.weight"][:] *= 30
+    x = np.stack([np.asarray(picture(seed)) for seed in range(60)]).transpose(0, 3, 1, 2) / 255 - 0.5
+    features = net.forward(x.astype(np.float32), training=False)
+    net.parameters()["classifier.bias"][:] -= np.median(features, axis=0)
+    path = tmp_path_factory.mktemp("weights") / "pets.h5"
+    save_checkpoint(path, Checkpoint(net.spec, net.state_dict(), CLASSES, mean=(0.5,) * 3, std=(1.0,) * 3))
+    return path
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """An image folder: 2 training and 4 test images of each class."""
+    folder = tmp_path_factory.mktemp("images")
+    seed = 0
+    for part, count in (("train", 2), ("test", 4)):
+        for name in CLASSES:
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                picture(seed).save(folder / part / name / f"{number}.png")
+                seed += 1
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINISQX_CACHE", str(tmp_path / "cache"))
+
+
+def test_summary_prints_every_layer_and_the_totals(capsys):
+    code, out, err = run(capsys, "summary", "--width", "0.2")
+    assert code == 0 and not err
+    rows = {line.split()[0]: line for line in out[3:-3]}
+    spec = NetworkSpec(width=0.2)
+    assert [layer.name for layer in spec.layers] == list(rows)[:-2]
+    assert rows["stem"].split() == ["stem", "12", "x", "30", "x", "30", "360", "291,600"]
+    assert rows["total"].split() == ["total", "11,253", "735,446"]
+    assert "48,092 bytes" in out[-2] and "0.735 million" in out[-1]
+    assert max(map(len, out)) <= 100
+
+
+def test_summary_takes_the_options_of_the_network(capsys):
+    code, out, _ = run(
+        capsys,
+        "summary",
+        "--width",
+        "1",
+        "--blocks",
+        "1,2,8,1",
+        "--num-classes",
+        "100",
+        "--input-size",
+        "48,64",
+        "--stem-padding",
+        "1",
+    )
+    spec = NetworkSpec(width=1, blocks=(1, 2, 8, 1), num_classes=100, input_size=(48, 64), stem_padding=1)
+    assert (
+        code == 0 and f"{spec.parameters:,}" in out[-2] and out[0] == "shallow-14-1281-1x: images of 48 x 64 pixels, 100 classes"
+    )
+
+
+def test_infer_prints_the_likeliest_classes_of_every_image(capsys, weights, images):
+    names = [images / "test" / "cat" / "0.png", images / "test" / "dog" / "1.png"]
+    code, out, err = run(capsys, "infer", *names, "--model", weights, "--topk", "2")
+    assert code == 0 and not err and len(out) == 6
+    for first, name in ((0, names[0]), (3, names[1])):
+        assert out[first] == str(name)
+        for line, (label, probability) in zip(out[first + 1 :], minisqx.infer(name, weights).topk(2)):
+            assert line.split() == [label, f"{100 * probability:.2f}", "%"]
+
+
+def test_infer_prints_three_classes_unless_told_otherwise(capsys, weights, images):
+    code, out, _ = run(capsys, "infer", images / "test" / "cat" / "0.png", "--model", weights)
+    assert code == 0 and len(out) == 4
+
+
+def test_a_bad_image_among_good_ones_does_not_keep_their_answers_back(capsys, weights, images, tmp_path):
+    good = images / "test" / "cat" / "0.png"
+    code, out, err = run(capsys, "infer", good, tmp_path / "missing.png", good, "--model", weights)
+    assert code == ImageError.exit_code and len(out) == 8 and len(err) == 1 and "missing.png" in err[0]
+
+
+def test_evaluate_counts_what_infer_says(capsys, weights, images):
+    model = minisqx.load(weights)
+    expected = np.zeros((3, 3), int)
+    for truth, name in enumerate(CLASSES):
+        for number in range(4):
+            expected[truth, model.infer(images / "test" / name / f"{number}.png").index] += 1
+    assert 0 < expected.trace() < 12, "the test's own network says the same of all images"
+    code, out, _ = run(capsys, "evaluate", weights, "--data", images, "--batch-size", "5")
+    assert code == 0
+    assert out[1].startswith(f"accuracy {100 * expected.trace() / 12:.2f} % ({expected.trace()} of 12 images)")
+    for truth, name in enumerate(CLASSES):
+        assert f"{name:<5}       4  {100 * expected[truth, truth] / 4:>6.2f} %" in out
+        assert out[truth - 3].split() == [str(truth), name, *map(str, expected[truth])]
+
+
+def test_the_batch_size_changes_no_result(weights):
+    model = minisqx.load(weights)
+    images = np.stack([np.asarray(picture(seed)) for seed in range(13)])
+    labels = np.arange(13) % 3
+    results = [evaluate(model, images, labels, size) for size in (1, 4, 13, 100)]
+    for result in results:
+        np.testing.assert_array_equal(result.confusion, results[0].confusion)
+        assert result.loss == pytest.approx(results[0].loss, rel=1e-6)
+    probabilities = np.stack([prediction.probabilities for prediction in model.infer(list(images))])
+    assert results[0].loss == pytest.approx(-np.log(probabilities[np.arange(13), labels]).mean(), rel=1e-5)
+
+
+def test_classes_are_matched_by_name_where_the_names_are_the_same(weights):
+    model = minisqx.load(weights)
+    np.testing.assert_array_equal(model_labels(model, ("frog", "cat", "dog"), np.array([0, 1, 2, 0])), [2, 0, 1, 2])
+    np.testing.assert_array_equal(model_labels(model, ("a", "b", "c"), np.array([0, 1, 2, 0])), [0, 1, 2, 0])
+    with pytest.raises(DataError, match="the data has 2 classes, the model 'pets.h5' tells 3 apart"):
+        model_labels(model, ("a", "b"), np.array([0]))
+
+
+def test_a_class_without_test_images_has_no_accuracy():
+    result = Evaluation(("a", "b"), np.array([[3, 1], [0, 0]]), 0.5)
+    assert result.class_accuracy == [0.75, None] and result.accuracy == 0.75
+    assert "b           0         -" in report.evaluation(result)
+
+
+def test_many_classes_are_reported_by_their_most_frequent_confusions():
+    confusion = np.eye(50, dtype=np.int64) * 90
+    confusion[7, 9], confusion[3, 4] = 8, 9
+    lines = list(report.evaluation(Evaluation(tuple(f"class {n}" for n in range(50)), confusion, 1.0)))
+    assert max(map(len, lines)) <= 100
+    assert [line.split() for line in lines[-2:]] == [["class", "3", "class", "4", "9"], ["class", "7", "class", "9", "8"]]
+
+
+def test_info_says_versions_threads_and_the_cache_folder(capsys, tmp_path):
+    code, out, _ = run(capsys, "info", "--threads", "1")
+    text = "\n".join(out)
+    assert code == 0 and max(map(len, (line for line in out if "/" not in line and "weights" not in line))) <= 100
+    for words in (minisqx.__version__, sys.version.split()[0], np.__version__, "1 (--threads)", str(tmp_path / "cache")):
+        assert words in text
+
+
+def test_python_m_minisqx_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "minisqx", "summary"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith("shallow-06-0.2x")
+
+
+def test_version(capsys):
+    assert run(capsys, "--version") == (0, [f"minisqx {minisqx.__version__}"], [])
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("summary",), ("evaluate",), ("infer",), ("info",)])
+def test_help_ends_with_an_example(capsys, command):
+    code, out, _ = run(capsys, *command, "--help")
+    assert code == 0 and out[-2] == "example:" and out[-1].startswith("  minisqx ")
+
+
+@pytest.mark.parametrize(
+    "arguments, code, words",
+    [
+        ([], 2, "COMMAND"),
+        (["sumary"], 2, "'sumary'"),
+        (["summary", "--width", "0"], 2, "width 0"),
+        (["summary", "--width", "wide"], 2, "'wide'"),
+        (["summary", "--blocks", "1,1,1"], 2, "blocks (1, 1, 1)"),
+        (["summary", "--input-size", "2"], 2, "too small"),
+        (["summary", "--input-size", "a\nb"], 2, "expected a side in pixels"),
+        (["summary", "--input-size", "32,32,3"], 2, "input_size"),
+        (["summary", "--num-classes", "0"], 2, "num_classes 0"),
+        (["train", "--epochs", "-1"], 2, "epochs -1"),
+        (["train", "--batch-size", "0"], 2, "batch size 0"),
+        (["infer"], 2, "IMAGE"),
+        (["infer", "{cat}", "--model", "{weights}", "--topk", "4"], 2, "topk 4: expected 1 to 3"),
+        (["infer", "{cat}", "--model", "{weights}", "--topk", "0"], 2, "topk 0"),
+        (["infer", "{cat}", "--model", "{weights}", "--threads", "0"], 2, "threads 0"),
+        (["infer", "{tmp}/missing.png", "--model", "{weights}"], ImageError.exit_code, "there is no file"),
+        (["infer", "{cat}", "--model", "{tmp}/missing.h5"], CheckpointError.exit_code, "missing.h5"),
+        (["infer", "{cat}", "--model", "{cat}"], CheckpointError.exit_code, "is not an HDF5 file"),
+        (["evaluate", "{weights}", "--data", "{tmp}/missing"], DataError.exit_code, "missing"),
+        (["evaluate", "{weights}", "--data", "{images}", "--batch-size", "0"], 2, "batch size 0"),
+        (["evaluate", "{weights}", "--data", "{images}/train/cat"], DataError.exit_code, "cat"),
+        (["evaluate", "{cat}", "--data", "{images}"], CheckpointError.exit_code, "is not an HDF5 file"),
+        (["evaluate", "--data", "{images}"], 2, "MODEL"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_exit_code(capsys, weights, images, tmp_path, arguments, code, words):
+    names = {"weights": weights, "cat": images / "test" / "cat" / "0.png", "images": images, "tmp": tmp_path}
+    found, out, err = run(capsys, *(argument.format(**names) for argument in arguments))
+    assert found == code and out == []
+    assert len(err) == 1 and err[0].startswith("minisqx: ") and words in err[0]
+
+
+def test_a_wrong_thread_variable_is_refused(capsys, monkeypatch, weights, images):
+    monkeypatch.setenv("MINISQX_NUM_THREADS", "many")
+    code, _, err = run(capsys, "infer", images / "test" / "cat" / "0.png", "--model", weights)
+    assert code == 2 and len(err) == 1 and "MINISQX_NUM_THREADS 'many'" in err[0]
+
+
+def test_ctrl_c_ends_quietly_with_130(capsys, monkeypatch):
+    def interrupted(spec):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "summary", interrupted)
+    assert run(capsys, "summary") == (130, [], [])
+
+
+def test_an_error_with_a_line_break_is_still_one_line(capsys, monkeypatch):
+    def broken(spec):
+        raise OptionError("two\nlines")
+
+    monkeypatch.setattr(report, "summary", broken)
+    assert run(capsys, "summary") == (2, [], ["minisqx: two lines"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break differently there")
+def test_a_reader_that_has_enough_causes_no_complaint():
+    # Far more than a pipe holds.
+    command = [sys.executable, "-m", "minisqx", "summary", "--blocks", "100,100,100,100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(60) == 141
