@@ -41,6 +41,7 @@ __all__ = ["__version__", "errors", *_HOMES]
 
 
 def __getattr__(name: str):
+    value: object
     if name == "__version__":
         from importlib.metadata import version
 

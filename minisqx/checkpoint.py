@@ -52,7 +52,7 @@ class Checkpoint:
 
     spec: NetworkSpec
     state: dict[str, np.ndarray]
-    classes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] = ()
     mean: tuple[float, float, float] = CIFAR10_MEAN
     std: tuple[float, float, float] = CIFAR10_STD
     metrics: dict[str, float] = field(default_factory=dict)
@@ -61,8 +61,7 @@ class Checkpoint:
     training: dict | None = None
 
     def __post_init__(self) -> None:
-        classes = map(str, range(self.spec.num_classes)) if self.classes is None else self.classes
-        object.__setattr__(self, "classes", tuple(classes))
+        object.__setattr__(self, "classes", tuple(self.classes or map(str, range(self.spec.num_classes))))
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))
         object.__setattr__(self, "std", tuple(map(float, self.std)))
         _check_state(self.spec, self.state)

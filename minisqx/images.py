@@ -17,7 +17,7 @@ EXPECTED = "expected an image: " + ", ".join(FORMATS)
 
 # What undoes each value of the EXIF tag "orientation" but 1, which is upright.
 ORIENTATION = 0x0112
-TURNS = {
+TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

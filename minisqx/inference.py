@@ -3,9 +3,9 @@
 import functools
 import operator
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import overload
 
 import numpy as np
 from PIL import Image
@@ -77,7 +77,11 @@ class Model:
     metrics: dict[str, float]
     provenance: dict = field(repr=False)
 
-    def infer(self, img: ImageSource | Sequence[ImageSource]) -> Prediction | list[Prediction]:
+    @overload
+    def infer(self, img: ImageSource) -> Prediction: ...
+    @overload
+    def infer(self, img: list | tuple) -> list[Prediction]: ...
+    def infer(self, img):
         """The prediction for an image (see `load_image`), or a list of them for a list.
 
         An image's prediction has the same bits alone and in any list. Raises ImageError for what is no usable image.
@@ -149,9 +153,11 @@ def load(name_or_path: str | os.PathLike) -> Model:
     return Model(name, network, *(getattr(checkpoint, part) for part in kept))
 
 
-def infer(
-    img: ImageSource | Sequence[ImageSource], model: Model | str | os.PathLike | None = None
-) -> Prediction | list[Prediction]:
+@overload
+def infer(img: ImageSource, model: Model | str | os.PathLike | None = None) -> Prediction: ...
+@overload
+def infer(img: list | tuple, model: Model | str | os.PathLike | None = None) -> list[Prediction]: ...
+def infer(img, model=None):
     """What the image shows: a path, a PIL image or an array, uint8 (H, W, 3); a list of predictions for a list of images.
 
     model: from `load`, or what `load` takes; None is the model that comes with minisqx, kept for further calls.
