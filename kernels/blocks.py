@@ -36,7 +36,7 @@ class Source(NamedTuple):
     """Where the gradient g of a tensor comes from, for its rows one after the other.
 
     The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are needed: weight is
-    (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry the transposed one. The other rows are read
+    (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry, inside and index the `Taps` of the transposed one. The other rows are read
     from `stored` (chunks, rows - produced, stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all.
     """
 
@@ -44,6 +44,8 @@ class Source(NamedTuple):
     weight: np.ndarray
     dz: np.ndarray
     geometry: np.ndarray
+    inside: np.ndarray
+    index: np.ndarray
     stored: np.ndarray
     added: bool
     addend: np.ndarray
@@ -87,24 +89,64 @@ def flip_taps(flipped, weight, taps):
 
 
 @njit
+def _fill_product(g, source, chunk, first, columns, pixels, constants, scratch):
+    """The first rows of g, of a convolution with stride 1: the product of its weight and the im2col of its dz."""
+    dz = source.dz.reshape(source.dz.size)
+    channels, stride = source.dz.shape[1], source.dz.shape[2]
+    at = chunk * channels * stride
+    zeros, ones = constants.zeros, constants.ones
+    if is_pointwise(source.geometry):
+        operand, operand_stride = dz[at + first :], stride
+    else:
+        im2col(
+            scratch, SCRATCH_STRIDE, dz[at:], stride, channels, source.geometry, source.inside.reshape(source.inside.size),
+            source.index.reshape(source.index.size), source.inside.shape[1], first, columns, pixels, ones, zeros,
+        )  # fmt: skip
+        operand, operand_stride = scratch, SCRATCH_STRIDE
+    weight = source.weight.reshape(source.weight.size)
+    product(
+        g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride, source.weight.shape[0], columns, zeros, ones, zeros, source.produced, 0
+    )  # fmt: skip
+
+
+@njit
+def _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch):
+    """The same for a 1x1 convolution with a stride: the product at the pixels that it read, and zero between them."""
+    dz = source.dz.reshape(source.dz.size)
+    channels, stride = source.dz.shape[1], source.dz.shape[2]
+    last = min(first + columns, pixels)
+    index = source.index[0]
+    low, high = -1, -1
+    for p in range(first, last):
+        if index[p] >= 0:
+            high = index[p] + 1
+            if low < 0:
+                low = index[p]
+    if low >= 0:
+        operand = dz[chunk * channels * stride + low :]
+        weight = source.weight.reshape(source.weight.size)
+        product(
+            scratch, SCRATCH_STRIDE, weight, source.produced, operand, stride, source.weight.shape[0], whole_vectors(high - low, dz.itemsize),
+            constants.zeros, constants.ones, constants.zeros, source.produced, 0,
+        )  # fmt: skip
+    for m in range(source.produced):
+        row, read = g[m * SCRATCH_STRIDE :], scratch[m * SCRATCH_STRIDE :]
+        for p in range(columns):
+            place = index[first + p]
+            row[p] = read[place - low] if place >= 0 and first + p < pixels else 0
+
+
+@njit
 def fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch):
     """Writes the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with rows of SCRATCH_STRIDE.
 
     `columns` is a multiple of a vector; columns beyond `pixels` have any finite value. scratch: flat, for the im2col of the source.
     """
     if source.produced > 0:
-        dz = source.dz.reshape(source.dz.size)
-        channels, stride = source.dz.shape[1], source.dz.shape[2]
-        at = chunk * channels * stride
-        depth = source.weight.shape[0]
-        weight = source.weight.reshape(source.weight.size)
-        zeros, ones = constants.zeros, constants.ones
-        if is_pointwise(source.geometry):
-            operand, operand_stride = dz[at + first :], stride
+        if source.geometry[3] > 1:
+            _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch)
         else:
-            im2col(scratch, SCRATCH_STRIDE, dz[at:], stride, channels, source.geometry, first, columns, pixels, ones, zeros)
-            operand, operand_stride = scratch, SCRATCH_STRIDE
-        product(g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride, depth, columns, zeros, ones, zeros, source.produced, 0)
+            _fill_product(g, source, chunk, first, columns, pixels, constants, scratch)
     for m in range(source.produced, rows):
         for p in range(columns):
             g[m * SCRATCH_STRIDE + p] = source.stored[chunk, m - source.produced, first + p]

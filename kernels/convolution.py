@@ -46,18 +46,21 @@ def fold(folded_weight, folded_bias, weight, bias, scale, shift, taps, pointwise
 
 
 @njit
-def gather(scratch, x, at, stride, channels, geometry, first, columns, pixels, scale, shift, activation):
+def gather(scratch, x, at, stride, channels, taps, first, columns, pixels, scale, shift, activation):
     """im2col of a block into `scratch` (rows of SCRATCH_STRIDE), through ELU if the input is stored before its activation."""
-    im2col(scratch, SCRATCH_STRIDE, x[at:], stride, channels, geometry, first, columns, pixels, scale, shift)
+    inside, index = taps.inside.reshape(taps.inside.size), taps.index.reshape(taps.index.size)
+    im2col(
+        scratch, SCRATCH_STRIDE, x[at:], stride, channels, taps.geometry, inside, index, taps.inside.shape[1], first, columns, pixels, scale, shift
+    )  # fmt: skip
     if activation:
-        for r in range(channels * geometry[0] * geometry[1]):
+        for r in range(channels * taps.inside.shape[0]):
             elu_row(scratch, r * SCRATCH_STRIDE, scratch, r * SCRATCH_STRIDE, columns)
 
 
 @njit
 def convolve_chunk(
     out, out_at, out_stride, outputs, x, x_at, x_stride, channels, pixels, weight, bias, scale, shift, activated,
-    geometry, in_scale, in_shift, in_activation, moments, scratch,
+    taps, in_scale, in_shift, in_activation, moments, scratch,
 ):  # fmt: skip
     """One chunk of out = activation(weight^T im2col(x) + bias) * scale + shift; rows from `activated` on have no activation.
 
@@ -65,15 +68,15 @@ def convolve_chunk(
     chunk's output pixels. in_scale, in_shift, in_activation: what the gather applies to x. moments: (2, outputs) float64, the moments of
     what was stored, or (2, 0) for none. scratch: flat.
     """
-    depth = channels * geometry[0] * geometry[1]
-    direct = is_pointwise(geometry) and not in_activation
+    depth = channels * taps.inside.shape[0]
+    direct = is_pointwise(taps.geometry) and not in_activation
     padded = whole_vectors(pixels, out.itemsize)
     for first in range(0, padded, BLOCK):
         columns = min(BLOCK, padded - first)
         if direct:
             operand, operand_stride = x[x_at + first :], x_stride
         else:
-            gather(scratch, x, x_at, x_stride, channels, geometry, first, columns, pixels, in_scale, in_shift, in_activation)
+            gather(scratch, x, x_at, x_stride, channels, taps, first, columns, pixels, in_scale, in_shift, in_activation)
             operand, operand_stride = scratch, SCRATCH_STRIDE
         for start, stop, activation in ((0, activated, 1), (activated, outputs, 0)):
             if start < stop:
@@ -89,7 +92,7 @@ def convolve_chunk(
 @njit(parallel=True)
 def forward(
     out, scale, shift, mean, variance, running_mean, running_var, x, in_scale, in_shift, in_activation,
-    weight, bias, gamma, beta, activated, geometry, cut, constants, folded_weight, folded_bias, chunk_moments, workspace,
+    weight, bias, gamma, beta, activated, taps, cut, constants, folded_weight, folded_bias, chunk_moments, workspace,
 ):  # fmt: skip
     """The training forward pass of a basic block; returns the number of values a channel.
 
@@ -97,10 +100,10 @@ def forward(
     x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read; weight (M, K * taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace
     (threads, size): scratch.
     """
-    pointwise = is_pointwise(geometry) and not in_activation
-    fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, geometry[0] * geometry[1], pointwise)
+    pointwise = is_pointwise(taps.geometry) and not in_activation
+    fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, taps.inside.shape[0], pointwise)
     outputs = out.shape[1]
-    out_pixels = geometry[8] * geometry[9]
+    out_pixels = taps.geometry[8] * taps.geometry[9]
     out_stride, x_stride = out.shape[2], x.shape[2]
     out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), folded_weight.reshape(folded_weight.size)
     chunk_moments[:] = 0
@@ -110,7 +113,7 @@ def forward(
         convolve_chunk(
             out_flat, chunk * outputs * out_stride, out_stride, outputs, x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size,
             counts[chunk], weight_flat, folded_bias, constants.ones, constants.zeros, activated,
-            geometry, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
+            taps, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
         )  # fmt: skip
     count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
     batch_norm.affine(scale, shift, gamma, beta, mean, variance)
@@ -139,7 +142,7 @@ def _dz_block(dz, dz_at, dz_stride, g, e, coefficients, activated, columns):
 @njit(parallel=True)
 def backward(
     dz, dweight, dbias, dgamma, dbeta, in_sums, source, sums, count, e, mean, variance, gamma, activated,
-    x, in_scale, in_shift, in_activation, weight, geometry, cut, constants, chunk_gradients, workspace, regions,
+    x, in_scale, in_shift, in_activation, weight, taps, cut, constants, chunk_gradients, workspace, regions,
 ):  # fmt: skip
     """The backward pass of a basic block whose batch norm comes last; see the file's head.
 
@@ -149,15 +152,16 @@ def backward(
     """
     outputs, stride = dz.shape[1], dz.shape[2]
     channels, x_stride = in_scale.size, x.shape[2]
-    taps = geometry[0] * geometry[1]
-    depth = channels * taps
-    out_pixels = geometry[8] * geometry[9]
-    direct = is_pointwise(geometry) and not in_activation
+    tap_count, columns_of_table = taps.inside.shape
+    depth = channels * tap_count
+    out_pixels = taps.geometry[8] * taps.geometry[9]
+    direct = is_pointwise(taps.geometry) and not in_activation
+    inside = taps.inside.reshape(taps.inside.size)
     coefficients = np.empty((3, outputs))
     batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
     dz_flat, e_flat, x_flat = dz.reshape(dz.size), e.reshape(e.size), x.reshape(x.size)
     gradients = chunk_gradients.reshape(chunk_gradients.size)
-    gradient_stride = depth + taps
+    gradient_stride = depth + tap_count
     for chunk in prange(dz.shape[0]):
         scratch = workspace[get_thread_id()]
         g, columns_of_x = scratch[regions[1] : regions[2]], scratch[regions[2] :]
@@ -179,15 +183,14 @@ def backward(
                 # The input as it is stored; scale and shift come afterwards, in `finish`. (After an activation they can't.)
                 gather_scale, gather_shift = (in_scale, in_shift) if in_activation else (constants.ones, constants.zeros)
                 gather(
-                    columns_of_x, x_flat, x_at, x_stride, channels, geometry, first, columns, pixels, gather_scale, gather_shift, in_activation
+                    columns_of_x, x_flat, x_at, x_stride, channels, taps, first, columns, pixels, gather_scale, gather_shift, in_activation
                 )  # fmt: skip
                 operand, operand_stride = columns_of_x, SCRATCH_STRIDE
-                ones, ones_stride = columns_of_x[depth * SCRATCH_STRIDE :], SCRATCH_STRIDE
-                im2col(ones, SCRATCH_STRIDE, constants.ones, 0, 1, geometry, first, columns, pixels, constants.ones, constants.zeros)
+                ones, ones_stride = inside[first:], columns_of_table
             dz_block, sums = dz_flat[at + first :], gradients[gradient_at:]
             weight_gradient(sums, gradient_stride, dz_block, stride, outputs, operand, operand_stride, depth, columns)
-            weight_gradient(sums[depth:], gradient_stride, dz_block, stride, outputs, ones, ones_stride, taps, columns)
-    finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, geometry)
+            weight_gradient(sums[depth:], gradient_stride, dz_block, stride, outputs, ones, ones_stride, tap_count, columns)
+    finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, taps.geometry)
 
 
 @njit

@@ -12,7 +12,7 @@ from minisqx.kernels.simd import Loop, Vectors, data_pointer
 
 
 @intrinsic
-def _elu_vectors(typing, out, out_at, x, x_at, columns):
+def _elu_vectors(typing_context, out, out_at, x, x_at, columns):
     index = types.int64
     signature = types.void(out, index, x, index, index)
 

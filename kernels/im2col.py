@@ -7,17 +7,39 @@ pixel where the division leaves a remainder or the result lies outside the map. 
 padding. The same gather on the output's gradient, with stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, gives the
 input's gradient (`Geometry.transposed`): backward needs no scatter.
 
-A value is x * scale[c] + shift[c], so a deferred batch norm is applied on the way, and the zeros of the padding stay zero.
+A value is x * scale[c] + shift[c], so a deferred batch norm is applied on the way, and the zeros of the padding stay zero. What lies where is worked
+out once for each geometry, as tables (`Taps`). Three loops fill the rows, the fastest that fits:
+
+- the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
+- stride 1 otherwise (the stem): runs of an output row are runs of an input row, copied as vectors;
+- strides: one look-up an element.
+
 Cost: one load and one store an element of `out`; only a block of pixels that fits in cache is gathered at a time.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numba import types
+from numba.core import typing
 from numba.extending import intrinsic
 
 from minisqx.kernels.jit import call_published, publish
+from minisqx.kernels.layout import Layout
+from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes
+
+
+class Taps(NamedTuple):
+    """A geometry as kernels take it, for chunks of one layout.
+
+    geometry: the ten numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies inside the map, else 0 (also
+    in the padding columns). index: (taps, columns) int64, the column of the input there, or -1.
+    """
+
+    geometry: np.ndarray
+    inside: np.ndarray
+    index: np.ndarray
 
 
 class Geometry(NamedTuple):
@@ -33,15 +55,6 @@ class Geometry(NamedTuple):
     in_width: int
     out_height: int
     out_width: int
-
-    @property
-    def taps(self) -> int:
-        return self.kernel_height * self.kernel_width
-
-    @property
-    def array(self) -> np.ndarray:
-        """The ten numbers in order, int64: what kernels take."""
-        return np.array(self, np.int64)
 
     @classmethod
     def of(cls, kernel, stride, padding, input_size, output_size) -> "Geometry":
@@ -64,50 +77,97 @@ class Geometry(NamedTuple):
             self.in_width,
         )
 
+    def taps(self, layout: Layout, dtype) -> Taps:
+        """The tables for an output of `layout`."""
+        return _tables(self, layout.images_per_chunk, layout.stride, np.dtype(dtype))
 
-def _im2col(out, out_stride, x, x_stride, channels, geometry, first, columns, pixels, scale, shift):
-    kernel_height, kernel_width, stride, upsample = geometry[0], geometry[1], geometry[2], geometry[3]
-    padding_height, padding_width, in_height, in_width = geometry[4], geometry[5], geometry[6], geometry[7]
-    out_height, out_width = geometry[8], geometry[9]
-    out_map, in_map = out_height * out_width, in_height * in_width
-    last = min(first + columns, pixels)
+
+@lru_cache(maxsize=512)
+def _tables(geometry: Geometry, images: int, columns: int, dtype) -> Taps:
+    g = geometry
+    image, y, x = (a.ravel() for a in np.indices((images, g.out_height, g.out_width)))
+
+    def source(place, stride, tap, padding, size):
+        """The input's coordinate along one axis, and whether there is one."""
+        at = place * stride + tap - padding
+        return at // g.upsample, (at >= 0) & (at % g.upsample == 0) & (at // g.upsample < size)
+
+    index = np.full((g.kernel_height * g.kernel_width, columns), -1, np.int64)
+    for i in range(g.kernel_height):
+        for j in range(g.kernel_width):
+            from_y, inside_y = source(y, g.stride, i, g.padding_height, g.in_height)
+            from_x, inside_x = source(x, g.stride, j, g.padding_width, g.in_width)
+            found = (image * g.in_height + from_y) * g.in_width + from_x
+            index[i * g.kernel_width + j, : found.size] = np.where(inside_y & inside_x, found, -1)
+    return Taps(np.array(g, np.int64), (index >= 0).astype(dtype), index)
+
+
+@intrinsic
+def _copy_run(typing_context, out, x, count, scale, shift):
+    """out[p] = x[p] * scale + shift for 0 <= p < count, count at least a vector: whole vectors, the last one overlapping the one before."""
+    signature = types.void(out, x, types.int64, scale, shift)
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(builder, signature.args[0].dtype)
+        out, x, count, scale, shift = arguments
+        scale, shift = v.broadcast(scale), v.broadcast(shift)
+        last = builder.sub(count, INDEX(v.lanes))
+        loop = Loop(builder, "run", [])
+        at = builder.select(builder.icmp_signed("<", loop.index, last), loop.index, last)
+        v.store(v.multiply_add(v.load(x, at), scale, shift), out, at)
+        loop.close([], v.lanes, count)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _im2col(out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift, lane_count):
+    taps = geometry[0] * geometry[1]
+    step, upsample, padding_height, padding_width = geometry[2], geometry[3], geometry[4], geometry[5]
+    in_height, in_width, out_height, out_width = geometry[6], geometry[7], geometry[8], geometry[9]
+    plain = step == 1 and upsample == 1
+    same = plain and in_height == out_height and in_width == out_width
+    zero = x[0] * 0
     for c in range(channels):
-        a, b = scale[c], shift[c]
-        channel_at = c * x_stride
-        for i in range(kernel_height):
-            for j in range(kernel_width):
-                row_at = ((c * kernel_height + i) * kernel_width + j) * out_stride
-                offset = j - padding_width
+        a, b, channel = scale[c], shift[c], advance(x, c * x_stride)
+        for t in range(taps):
+            row = advance(out, (c * taps + t) * out_stride - first)
+            i, j = t // geometry[1] - padding_height, t % geometry[1] - padding_width
+            if same:
+                offset = i * in_width + j
+                mask, source = advance(inside, t * table_stride), advance(channel, offset)
+                # Within these bounds the shifted pixel exists in this chunk, though it may belong to another row or image.
+                left = min(max(first, -offset), first + columns)
+                right = max(left, min(first + columns, pixels - offset))
+                for p in range(first, left):
+                    row[p] = zero
+                for p in range(left, right):
+                    row[p] = source[p] * a + b if mask[p] > 0 else zero
+                for p in range(right, first + columns):
+                    row[p] = zero
+            elif plain:
                 p = first
-                image, inside = p // out_map, p % out_map
-                y, start = inside // out_width, inside % out_width
+                last = min(first + columns, pixels)
+                inside_image = first % (out_height * out_width)
+                image, y, start = first // (out_height * out_width), inside_image // out_width, inside_image % out_width
                 while p < last:
                     # One run: the part of one row of one image that lies in this block.
                     end = min(out_width, start + last - p)
-                    to = row_at + p - first - start
-                    source_y = y * stride + i - padding_height
-                    inside_y = source_y >= 0 and source_y % upsample == 0 and source_y // upsample < in_height
-                    if not inside_y:
-                        for x_out in range(start, end):
-                            out[to + x_out] = 0
-                    elif stride == 1 and upsample == 1:
-                        source = channel_at + image * in_map + source_y * in_width + offset
-                        left = min(max(start, -offset), end)
-                        right = max(min(end, in_width - offset), left)
-                        for x_out in range(start, left):
-                            out[to + x_out] = 0
-                        for x_out in range(left, right):
-                            out[to + x_out] = x[source + x_out] * a + b
-                        for x_out in range(right, end):
-                            out[to + x_out] = 0
+                    left = min(max(start, -j), end)
+                    right = max(min(end, in_width - j), left)
+                    if y + i < 0 or y + i >= in_height:
+                        left = right = end
+                    target = advance(row, p - start)
+                    source = advance(channel, (image * in_height + y + i) * in_width + j)
+                    for q in range(start, left):
+                        target[q] = zero
+                    if right - left >= lane_count:
+                        _copy_run(advance(target, left), advance(source, left), right - left, a, b)
                     else:
-                        source = channel_at + image * in_map + source_y // upsample * in_width
-                        for x_out in range(start, end):
-                            source_x = x_out * stride + offset
-                            if source_x >= 0 and source_x % upsample == 0 and source_x // upsample < in_width:
-                                out[to + x_out] = x[source + source_x // upsample] * a + b
-                            else:
-                                out[to + x_out] = 0
+                        for q in range(left, right):
+                            target[q] = source[q] * a + b
+                    for q in range(right, end):
+                        target[q] = zero
                     p += end - start
                     start = 0
                     y += 1
@@ -115,27 +175,42 @@ def _im2col(out, out_stride, x, x_stride, channels, geometry, first, columns, pi
                         y = 0
                         image += 1
                 for q in range(max(last, first), first + columns):
-                    out[row_at + q - first] = 0
+                    row[q] = zero
+            else:
+                place = advance(index, t * table_stride)
+                for p in range(first, first + columns):
+                    row[p] = channel[place[p]] * a + b if place[p] >= 0 and p < pixels else zero
+
+
+def _name(element: types.Float) -> str:
+    return f"minisqx_im2col_{element.name}"
 
 
 def prepare(dtype) -> None:
     """Compiles `im2col` for a dtype, or loads it; to be called once before a kernel that uses it is compiled or run."""
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
-    signature = types.void(pointer, index, pointer, index, index, types.CPointer(index), index, index, index, pointer, pointer)
-    publish(f"minisqx_im2col_{element.name}", signature, _im2col)
+    integers = types.CPointer(index)
+    signature = types.void(
+        pointer, index, pointer, index, index, integers, pointer, integers, index, index, index, index, pointer, pointer, index
+    )  # fmt: skip
+    publish(_name(element), signature, _im2col)
 
 
 @intrinsic
-def im2col(typing_context, out, out_stride, x, x_stride, channels, geometry, first, columns, pixels, scale, shift):
+def im2col(typing_context, out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift):
     """Gathers output pixels `first` to `first + columns` of one chunk that has `pixels` output pixels; beyond them is zero.
 
-    out, x: flat, beginning at element [0, 0]. geometry: `Geometry.array`. scale, shift: (channels,).
+    out, x: flat, beginning at element [0, 0]. geometry, inside, index: flat arrays of `Taps`, whose rows are `table_stride` long. scale, shift:
+    (channels,).
     """
-    index = types.int64
+    i64 = types.int64
+    arguments = (out, i64, x, i64, i64, geometry, inside, index, i64, i64, i64, i64, scale, shift)
 
     def generate(context, builder, signature, values):
-        call_published(context, builder, f"minisqx_im2col_{signature.args[0].dtype.name}", signature, values)
+        element = signature.args[0].dtype
+        signature = typing.signature(types.void, *signature.args, i64)
+        call_published(context, builder, _name(element), signature, [*values, INDEX(lanes(element))])
         return context.get_dummy_value()
 
-    return types.void(out, index, x, index, index, geometry, index, index, index, scale, shift), generate
+    return types.void(*arguments), generate

@@ -5,23 +5,25 @@ flat memory by place and stride, and the last average becomes logits. One call w
 thread: no Python between layers, no thread pool that another caller could disturb, and no allocation.
 
 Columns of a step: KIND, then for both kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS; a convolution has ACTIVATED rows, the place
-WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift one after the other, and GEOMETRY; a sum has OTHER_AT.
+WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift one after the other, and TABLE_AT of its `Taps` in `inside` and `index`, whose rows
+are OUT_STRIDE long; a sum has OTHER_AT.
 """
 
 import numpy as np
 
 from minisqx.kernels import linear, pooling
 from minisqx.kernels.convolution import convolve_chunk
+from minisqx.kernels.im2col import Taps
 from minisqx.kernels.jit import njit
 from minisqx.kernels.residual import add_chunk
 
 CONVOLUTION, SUM = 0, 1
-KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATED, WEIGHT_AT, OTHER_AT, GEOMETRY = range(11)
+KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATED, WEIGHT_AT, OTHER_AT, TABLE_AT, GEOMETRY = range(12)
 COLUMNS = GEOMETRY + 10
 
 
 @njit
-def run(logits, features, images, steps, weights, memory, ones, zeros, scratch, classifier_weight, classifier_bias):
+def run(logits, features, images, steps, weights, inside, index, memory, ones, zeros, scratch, classifier_weight, classifier_bias):
     """Fills logits (images, classes) for one chunk, whose input lies where the first step reads it.
 
     features (images, C), memory, scratch: written. ones, zeros: rows as in `blocks.Constants`. classifier_weight (classes, C),
@@ -34,10 +36,14 @@ def run(logits, features, images, steps, weights, memory, ones, zeros, scratch, 
         pixels = images * geometry[8] * geometry[9]
         if step[KIND] == CONVOLUTION:
             weight = weights[step[WEIGHT_AT] :]
-            bias = weight[step[IN_ROWS] * geometry[0] * geometry[1] * rows :]
+            count = geometry[0] * geometry[1]
+            bias = weight[step[IN_ROWS] * count * rows :]
+            table, end = step[TABLE_AT], step[TABLE_AT] + count * step[OUT_STRIDE]
+            shape = (count, step[OUT_STRIDE])
+            taps = Taps(geometry, inside[table:end].reshape(shape), index[table:end].reshape(shape))
             convolve_chunk(
                 memory, step[OUT_AT], step[OUT_STRIDE], rows, memory, step[IN_AT], step[IN_STRIDE], step[IN_ROWS], pixels,
-                weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATED], geometry, ones, zeros, False, no_moments, scratch,
+                weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATED], taps, ones, zeros, False, no_moments, scratch,
             )  # fmt: skip
         else:
             add_chunk(

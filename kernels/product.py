@@ -18,7 +18,7 @@ from numba.core import typing
 from numba.extending import intrinsic
 
 from minisqx.kernels.jit import call_published, publish
-from minisqx.kernels.simd import INDEX, Loop, Vectors, lanes, vector_registers
+from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes, vector_registers
 
 # Rows x vectors of the largest tile: as many accumulators as registers allow.
 ROWS = 6
@@ -28,7 +28,7 @@ GRADIENT_ROWS = 4 if vector_registers()[1] == 32 else 3
 
 def _product_tile(rows: int, vectors: int):
     @intrinsic
-    def tile(typing, out, out_stride, weight, weight_stride, x, x_stride, depth, bias, scale, shift, activation):
+    def tile(typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, bias, scale, shift, activation):
         index = types.int64
         signature = types.void(out, index, weight, index, x, index, index, bias, scale, shift, index)
 
@@ -69,7 +69,7 @@ def _product_tile(rows: int, vectors: int):
 
 def _gradient_tile(rows: int, depth: int):
     @intrinsic
-    def tile(typing, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
+    def tile(typing_context, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
         index = types.int64
         signature = types.void(dweight, index, dz, index, x, index, index)
 
@@ -95,12 +95,6 @@ def _gradient_tile(rows: int, depth: int):
     return tile
 
 
-@intrinsic
-def _advance(typing, pointer, offset):
-    """pointer + offset elements."""
-    return pointer(pointer, types.int64), lambda context, builder, signature, arguments: builder.gep(arguments[0], [arguments[1]])
-
-
 # One tile for each number of rows, so that any channel count is covered by tiles of nearly equal height; and one vector wide, for what is left.
 _w1, _w2, _w3, _w4, _w5, _w6 = (_product_tile(rows, VECTORS) for rows in range(1, ROWS + 1))
 _n1, _n2, _n3, _n4, _n5, _n6 = (_product_tile(rows, 1) for rows in range(1, ROWS + 1))
@@ -119,8 +113,8 @@ def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns
         for t in range(tiles):
             height = (rows - m + tiles - t - 1) // (tiles - t)
             a = (
-                _advance(out, m * out_stride + p), out_stride, _advance(weight, m), weight_stride, _advance(x, p), x_stride,
-                depth, _advance(bias, m), _advance(scale, m), _advance(shift, m), activation,
+                advance(out, m * out_stride + p), out_stride, advance(weight, m), weight_stride, advance(x, p), x_stride,
+                depth, advance(bias, m), advance(scale, m), advance(shift, m), activation,
             )  # fmt: skip
             if wide:
                 if height == 6:
@@ -161,7 +155,7 @@ def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, 
         for j in range(depth_tiles):
             width = (depth - k + depth_tiles - j - 1) // (depth_tiles - j)
             at = m * dweight_stride + k
-            a = (_advance(dweight, at), dweight_stride, _advance(dz, m * dz_stride), dz_stride, _advance(x, k * x_stride), x_stride, columns)
+            a = (advance(dweight, at), dweight_stride, advance(dz, m * dz_stride), dz_stride, advance(x, k * x_stride), x_stride, columns)
             shape = height * 4 + width
             if shape == 20:
                 _g44(*a)

@@ -13,6 +13,7 @@ from functools import cache
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 from minisqx.kernels.jit import cpu_features, cpu_name
 
@@ -160,3 +161,9 @@ class Loop:
 def data_pointer(context, builder, array_type, array):
     """The address of an array's first element."""
     return context.make_array(array_type)(context, builder, array).data
+
+
+@intrinsic
+def advance(typing_context, pointer, offset):
+    """pointer + offset elements."""
+    return pointer(pointer, types.int64), lambda context, builder, signature, arguments: builder.gep(arguments[0], [arguments[1]])

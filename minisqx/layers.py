@@ -15,7 +15,7 @@ import numpy as np
 from minisqx.errors import OptionError
 from minisqx.kernels import convolution, counters, dropout, im2col, linear, pooling, product, residual
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
-from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.spec import ConvolutionSpec
 
@@ -51,23 +51,28 @@ class Activation:
         return np.where(y > 0, y, np.expm1(np.minimum(y, 0))) if self.activation else y
 
 
+def no_taps(dtype) -> Taps:
+    """What stands for the taps of a gradient that is no product."""
+    return Taps(np.ones(10, np.int64), np.empty((0, 0), dtype), np.empty((0, 0), np.int64))
+
+
 @dataclass(frozen=True)
 class Gradient:
     """The gradient of a tensor, before it is formed: for its first rows a product, for the others stored, and an addend.
 
-    weight: (out_channels * taps, rows) and dz (chunks, out_channels, stride) of the layer that read the tensor; geometry: its transposed one.
+    weight: (out_channels * taps, rows) and dz (chunks, out_channels, stride) of the layer that read the tensor; taps: of its transposed geometry.
     """
 
     weight: np.ndarray | None = None
     dz: np.ndarray | None = None
-    geometry: Geometry = Geometry(1, 1, 1, 1, 0, 0, 1, 1, 1, 1)
+    taps: Taps | None = None
     stored: np.ndarray | None = None
     addend: np.ndarray | None = None
 
     @property
     def depth(self) -> int:
-        """Rows of the im2col that forming the product takes."""
-        return 0 if self.weight is None else self.weight.shape[0]
+        """Rows of scratch that forming the product takes."""
+        return 0 if self.weight is None else max(self.weight.shape)
 
     def source(self, dtype) -> Source:
         """What the kernels take; parts that are absent become empty arrays."""
@@ -77,7 +82,7 @@ class Gradient:
             weight.shape[1],
             weight,
             none if self.dz is None else self.dz,
-            self.geometry.array,
+            *(self.taps or no_taps(dtype)),
             none if self.stored is None else self.stored,
             self.addend is not None,
             none if self.addend is None else self.addend,
@@ -158,14 +163,14 @@ class BasicBlock:
         spec = specs[0]
         self.specs, self.parameters, self.gradients = specs, parameters, gradients
         self.running_mean, self.running_var, self.norm_first, self.workspace = running_mean, running_var, norm_first, workspace
-        self.taps = spec.kernel[0] * spec.kernel[1]
+        self.tap_count = spec.kernel[0] * spec.kernel[1]
         self.channels = sum(s.out_channels for s in specs)
         # Channels that have an ELU come first: only a shortcut may lack it.
         self.activated = sum(s.out_channels for s in specs if s.activation)
-        depth, dtype = spec.in_channels * self.taps, workspace.dtype
+        depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
         self.depth = depth
         self.folded_weight, self.folded_bias = np.empty((depth, self.channels), dtype), np.empty(self.channels, dtype)
-        self.flipped_weight = np.empty((self.channels * self.taps, spec.in_channels), dtype)
+        self.flipped_weight = np.empty((self.channels * self.tap_count, spec.in_channels), dtype)
         self.scale, self.shift = np.empty(self.channels, dtype), np.empty(self.channels, dtype)
         self.mean, self.variance = np.empty(self.channels), np.empty(self.channels)
         self.sums = np.empty((2, self.channels))
@@ -174,7 +179,7 @@ class BasicBlock:
 
     def _buffers(self, layout: Layout):
         """(e, dz, chunk moments, chunk gradients, chunk sums) for an output of this layout."""
-        chunks, m, taps = layout.chunks, self.channels, self.taps
+        chunks, m, taps = layout.chunks, self.channels, self.tap_count
         return (
             self.workspace.empty(layout, m),
             self.workspace.empty(layout, m),
@@ -188,7 +193,8 @@ class BasicBlock:
         self.x = x
         spec, size = self.specs[0], (x.layout.height, x.layout.width)
         self.layout = layout = x.layout.resized(*spec.size_after(size))
-        self.geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
+        geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
+        self.taps, self.taps_transposed = geometry.taps(layout, self.workspace.dtype), geometry.transposed.taps(x.layout, self.workspace.dtype)
         if layout.images * layout.map_pixels < 2:
             raise OptionError(
                 f"{spec.name} has one value a channel in this batch, and batch norm needs two to train: use a larger batch or image"
@@ -199,7 +205,7 @@ class BasicBlock:
         self.count = convolution.forward(
             self.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
             x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
-            self.geometry.array, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments, self.workspace.scratch(self.depth),
+            self.taps, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments, self.workspace.scratch(self.depth),
         )  # fmt: skip
         return Activation(self.e, layout, 0, self.scale, self.shift, self.norm_first, self.sums)
 
@@ -220,17 +226,17 @@ class BasicBlock:
             gradient, activated = self._backward_activation(gradient), 0
         x = self.x
         regions = np.array([0, gradient.depth, gradient.depth + self.channels]) * SCRATCH_STRIDE
-        scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth + self.taps)
+        scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
         convolution.backward(
             self.dz, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(dtype), self.sums, self.count, self.e, self.mean, self.variance,
-            p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.geometry.array, cut_of(layout), constants,
+            p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.taps, cut_of(layout), constants,
             self.chunk_gradients, scratch, regions,
         )  # fmt: skip
         weight = p.weight
-        if self.taps > 1:
+        if self.tap_count > 1:
             weight = self.flipped_weight
-            flip_taps(weight, p.weight, self.taps)
-        return Gradient(weight, self.dz, self.geometry.transposed)
+            flip_taps(weight, p.weight, self.tap_count)
+        return Gradient(weight, self.dz, self.taps_transposed)
 
     def _backward_activation(self, gradient: Gradient) -> Gradient:
         """For the order convolution, batch norm, ELU: through the ELU, before batch norm's backward can have its sums."""

@@ -9,7 +9,7 @@ import numpy as np
 from minisqx.kernels import im2col, inference, product
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
-from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.spec import ConvolutionSpec, NetworkSpec
 
@@ -52,7 +52,7 @@ class Plan:
         layout.pack(part, memory[: 3 * layout.stride].reshape(1, 3, layout.stride))
         features = np.empty((count, self.spec.classifier.in_features), self.dtype)
         inference.run(
-            logits[start : start + count], features, count, program.steps, self._weights, memory, program.ones, program.zeros, scratch, *self._classifier
+            logits[start : start + count], features, count, program.steps, self._weights, program.inside, program.index, memory, program.ones, program.zeros, scratch, *self._classifier
         )  # fmt: skip
 
     def _program(self, images: int, height: int, width: int) -> "_Program":
@@ -67,7 +67,9 @@ class _Program:
 
     def __init__(self, spec: NetworkSpec, places: dict[str, int], images: int, dtype):
         self.layout = Layout(images, *spec.input_size, dtype.itemsize, images)
-        self._places = places
+        self._places, self._dtype = places, dtype
+        self._taps: list[Taps] = []
+        self._tables: dict[Geometry, int] = {}
         self._memory = _Memory()
         self._steps: list[np.ndarray] = []
         self._longest, self._deepest = self.layout.stride, 1
@@ -89,6 +91,8 @@ class _Program:
         self._convolve((spec.head,), y, size, release=True)
         self.steps = np.array(self._steps, np.int64)
         self.memory = self._memory.size
+        self.inside = np.concatenate([taps.inside.ravel() for taps in self._taps])
+        self.index = np.concatenate([taps.index.ravel() for taps in self._taps])
         self.scratch = max(self._deepest * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
         length = max(self._longest, BLOCK, self._widest())
         self.ones, self.zeros = np.ones(length, dtype), np.zeros(length, dtype)
@@ -116,10 +120,18 @@ class _Program:
         step[inference.WEIGHT_AT] = self._places[spec.name]
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
         step[inference.GEOMETRY :] = geometry
-        self._deepest = max(self._deepest, spec.in_channels * geometry.taps)
+        step[inference.TABLE_AT] = self._table(geometry, size)
+        self._deepest = max(self._deepest, spec.in_channels * spec.kernel[0] * spec.kernel[1])
         if release:
             self._memory.release(x)
         return out, size
+
+    def _table(self, geometry: Geometry, size) -> int:
+        """Where this geometry's tables begin in `inside` and `index`; equal ones are kept once."""
+        if geometry not in self._tables:
+            self._tables[geometry] = sum(taps.index.size for taps in self._taps)
+            self._taps.append(geometry.taps(self.layout.resized(*size), self._dtype))
+        return self._tables[geometry]
 
     def _add(self, main: int, other: int, rows: int, size) -> int:
         out = self._memory.take(rows * self._stride(size))
