@@ -60,7 +60,7 @@ class RunFolder:
                     return folder
             except OSError as error:
                 raise TrainingError(
-                    f"can't use {str(path)!r} as a run folder ({reason(error)}): expected a folder, new or old, that can be written;"
+                    f"run folder {str(path)!r} can't be used ({reason(error)}): expected a folder, new or old, to write to;"
                     " choose another with --out"
                 ) from None
         raise AssertionError("the candidates never end")

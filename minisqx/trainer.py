@@ -63,7 +63,8 @@ def load_run(folder: RunFolder) -> tuple[Checkpoint, RunState]:
     """last.h5 and the state in it. Raises CheckpointError if the file is damaged, TrainingError if another version wrote it."""
     checkpoint = load_checkpoint(folder.last)
     training = checkpoint.training or {}
-    if set(training) != {"state", "dropout_step", "data_digest"} or set(training["state"]) != set(asdict(RunState())):
+    known = set(training) == {"state", "dropout_step", "data_digest"} and set(training["state"]) == set(asdict(RunState()))
+    if not known or checkpoint.optimizer is None:
         raise TrainingError(
             f"{str(folder.last)!r} has no training state that this minisqx knows: resume with the version that wrote it"
         )
@@ -109,7 +110,7 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint, state: RunState) -> None:
         """Takes over what `load_run` read; raises TrainingError if it is of another network or other data."""
-        training = checkpoint.training
+        training, optimizer = checkpoint.training or {}, checkpoint.optimizer or {}
         if training["data_digest"] != self.data.digest:
             raise TrainingError(
                 f"{self.data.name} is not the data that {str(self.folder.path)!r} was trained on: name that with --data,"
@@ -121,7 +122,7 @@ class Trainer:
             )
         self.network.load_state_dict(checkpoint.state)
         self.network.dropout_step = training["dropout_step"]
-        self.optimizer.velocity[:] = checkpoint.optimizer["velocity"]
+        self.optimizer.velocity[:] = optimizer["velocity"]
         self.state = state
 
     def config(self) -> dict:
@@ -169,7 +170,7 @@ class Trainer:
         return [
             f"normalisation: mean {three(data.mean)}, standard deviation {three(data.std)} ({source})",
             f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds an image",
-            f"run: {self.options.epochs} epochs of {batches} batches{begun}; best.h5: the {chosen}; in {str(self.folder.path)!r}",
+            f"run: {self.options.epochs} x {batches} batches{begun}; best.h5: the {chosen}; in {str(self.folder.path)!r}",
             *missing_packages(),
         ]
 

@@ -126,8 +126,8 @@ def run(args) -> int:
             fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
             if fixed:
                 raise OptionError(
-                    f"{', '.join(fixed)} with --resume: expected nothing but --data and --threads beside it; a run keeps its options,"
-                    " so start a new one for others"
+                    f"{', '.join(fixed)} with --resume: expected nothing but --data and --threads beside it;"
+                    " a run keeps its options, so start a new one for others"
                 )
             resume(args.resume, say, **given)
     except KeyboardInterrupt:

@@ -86,12 +86,17 @@ def measure(images: np.ndarray) -> tuple[tuple[float, float, float], tuple[float
     # Sums of whole numbers, exact in float64: the difference loses nothing that matters.
     std = np.sqrt(np.maximum(squares / pixels - mean * mean, 0))
     std[std == 0] = 255
-    return tuple(float(m) for m in mean / 255), tuple(float(s) for s in std / 255)
+    return _three(mean / 255), _three(std / 255)
+
+
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = values.tolist()
+    return red, green, blue
 
 
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(repr(dataset.classes).encode())
     for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
         digest.update(repr(array.shape).encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
