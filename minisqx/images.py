@@ -110,11 +110,10 @@ def _from_picture(picture: Image.Image, shown: str) -> np.ndarray:
     """`shown` is for messages."""
     _check_size(*picture.size, shown)
     try:
-        # Some formats have their orientation behind the pixels.
-        picture.load()
-        upright = _colours(picture)
+        colours = _colours(picture)
+        # Only asked now: some formats have it behind the pixels, and some turn the picture themselves while they are read.
         turn = TURNS.get(_orientation(picture))
-        return np.asarray(upright if turn is None else upright.transpose(turn))
+        return np.asarray(colours if turn is None else colours.transpose(turn))
     except Exception as error:
         # Pillow's decoders answer damage with any of OSError, SyntaxError, ValueError, struct.error, EOFError and more.
         raise _damaged(shown, error) from error

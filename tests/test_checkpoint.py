@@ -207,7 +207,11 @@ def test_links_and_additions_are_refused(saved, tmp_path):
         file["more"] = 1
     assert_refused(saved, "nothing else")
     with h5py.File(saved, "r+") as file:
-        del file["more"], file["payload"]
+        del file["more"]
+        file.attrs["more"] = 1
+    assert_refused(saved, "nothing else")
+    with h5py.File(saved, "r+") as file:
+        del file.attrs["more"], file["payload"]
         file["payload"] = h5py.ExternalLink(str(other), "/payload")
     assert_refused(saved, "somewhere else")
 

@@ -162,11 +162,14 @@ def test_a_damaged_file_is_refused(tmp_path, weights):
         minisqx.load(tmp_path / "bad.h5")
 
 
-def test_an_unusable_image_is_refused_and_in_a_list_its_place_is_named(model, tmp_path):
+def test_an_unusable_image_is_refused_and_in_a_list_its_place_is_named(model, tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="there is no file"):
         model.infer(tmp_path / "missing.png")
     with pytest.raises(ImageError, match=r"^\[1\] of the list: "):
         model.infer([image(0), np.zeros((3, 3))])
+    monkeypatch.setattr(inference, "IMAGES_AT_ONCE", 2)
+    with pytest.raises(ImageError, match=r"^\[3\] of the list: "):
+        model.infer([image(0), image(1), image(2), np.zeros((3, 3))])
 
 
 def test_a_model_that_is_not_finite_is_refused(tmp_path):
@@ -186,6 +189,8 @@ PREDICTION = Prediction(np.array([0.25, 0.125, 0.5, 0.125]), ("ant", "bee", "cow
 def test_topk_is_sorted_and_a_tie_goes_to_the_lower_number():
     assert PREDICTION.topk(4) == [("cow", 0.5), ("ant", 0.25), ("bee", 0.125), ("doe", 0.125)]
     assert PREDICTION.topk(np.int64(1)) == [("cow", 0.5)]
+    alike = Prediction(np.full(64, 1 / 64), tuple(map(str, range(64))))
+    assert [label for label, _ in alike.topk(64)] == list(alike.classes)
 
 
 @pytest.mark.parametrize("k", [0, -1, 5, 2.0, "3", True, None])
