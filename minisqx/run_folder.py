@@ -48,6 +48,7 @@ class RunFolder:
         self.curves = path / "curves.png"
         self.last = path / "last.h5"
         self.best = path / "best.h5"
+        self._made: list[Path] = []
 
     @classmethod
     def create(cls, out: str | None, name: str) -> "RunFolder":
@@ -55,6 +56,7 @@ class RunFolder:
         for path in _candidates(out, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"):
             folder = cls(path)
             try:
+                folder._made = [new for new in (path, *path.parents) if not new.exists()]
                 path.mkdir(parents=True, exist_ok=True)
                 if not any(path.iterdir()) and folder._claim():
                     return folder
@@ -71,7 +73,9 @@ class RunFolder:
         folder = cls(Path(path))
         missing = [file.name for file in (folder.config, folder.last) if not file.is_file()]
         if missing:
-            raise TrainingError(f"can't resume {str(path)!r}: expected a run folder, but it has no {' and no '.join(missing)}")
+            raise TrainingError(
+                f"can't resume {str(path)!r}, which has no {' and no '.join(missing)}: expected the folder of an earlier run"
+            )
         return folder
 
     def _claim(self) -> bool:
@@ -83,11 +87,11 @@ class RunFolder:
         return True
 
     def remove(self) -> None:
-        """Takes back a folder that `create` made, if no run has begun in it."""
-        if not self.last.exists():
+        """Takes back what `create` made, for a run that can't begin."""
+        with suppress(OSError):
             self.config.unlink(missing_ok=True)
-            with suppress(OSError):
-                self.path.rmdir()
+            for folder in self._made:
+                folder.rmdir()
 
     def write_config(self, config: dict) -> None:
         self._write(self.config, json.dumps(config, indent=2) + "\n")

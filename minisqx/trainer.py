@@ -272,7 +272,7 @@ class Trainer:
             raise Stopped(self._stop.signal)
 
     def _diverged(self, what: str) -> TrainingError:
-        where = f"epoch {self.state.epoch + 1}, after {self.state.batch} batches"
+        where = f"epoch {self.state.epoch + 1}, after batch {self.state.batch}"
         return TrainingError(
             f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr;"
             f" {str(self.folder.last)!r} keeps the last good state"

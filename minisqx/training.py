@@ -58,7 +58,7 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
 def resume(run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None) -> TrainingResult:
     """Goes on with a stopped run to its planned end, as `train` would have.
 
-    data: where its data lies now, if it was moved. threads: may differ from before.
+    data: where its data lies now, if it was moved. threads: if it should run on another number of them.
     Raises TrainingError if `run_folder` is no run folder or the data has changed, CheckpointError if last.h5 is damaged.
     """
     from minisqx.run_folder import RunFolder
@@ -71,7 +71,8 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
         raise TrainingError(
             f"{str(folder.config)!r} is not as minisqx wrote it ({error}): restore the file or start a new run"
         ) from None
-    options = replace(options, data=data or options.data, threads=threads)
+    moved = {name: value for name, value in (("data", data), ("threads", threads)) if value is not None}
+    options = replace(options, **moved)
     _use_threads(options, say)
     from minisqx.trainer import Trainer, load_run
     from minisqx.training_data import open_training_data

@@ -53,6 +53,12 @@ def finished(data, tmp_path_factory) -> RunFolder:
     return RunFolder(train(TrainingOptions(**SMALL, data=data, out=folder), say=lambda line: None).folder)
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(finished, monkeypatch):
+    """Drawing takes longer than training here; the finished run has its picture."""
+    monkeypatch.setattr("minisqx.run_folder.draw_curves", lambda *arguments: None)
+
+
 def rows(folder: RunFolder) -> list[dict]:
     with folder.history.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -132,6 +138,48 @@ def test_the_same_options_give_the_same_bits_on_any_number_of_threads_and_anothe
     assert bits(RunFolder(again.folder)) == bits(finished)
     other = train(TrainingOptions(**SMALL, seed=1, data=data, out=tmp_path / "other"), say=lambda line: None)
     assert bits(RunFolder(other.folder))[0] != bits(finished)[0]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"lr": 0.05},
+        {"momentum": 0.8},
+        {"nesterov": False},
+        {"weight_decay": 0.01},
+        {"schedule": "one-cycle"},
+        {"milestones": (1, 2)},
+        {"gamma": 0.5},
+        {"augment": "none"},
+        {"dropout": 0.0},
+        {"batch_size": 14},
+        {"blocks": (1, 1, 2, 1)},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_every_option_of_the_recipe_makes_another_network(option, finished, data, tmp_path):
+    other = train(TrainingOptions(**SMALL | option, data=data, out=tmp_path), say=lambda line: None)
+    assert bits(RunFolder(other.folder))[0] != bits(finished)[0]
+
+
+def test_the_learning_rate_follows_the_schedule(data, tmp_path):
+    def rates(**options) -> list[float]:
+        folder = tmp_path / options["schedule"]
+        history = train(TrainingOptions(**SMALL, **options, lr=0.2, data=data, out=folder), say=lambda line: None).history
+        return [row["lr"] for row in history]
+
+    assert rates(schedule="step", milestones=(1, 2), gamma=0.5) == [0.2, 0.1, 0.05]
+    # Five batches an epoch: the last one's middle lies 0.1 epochs before the epoch's end.
+    assert rates(schedule="one-cycle") == pytest.approx([0.2 * (3 - 0.9) / 2.4, 0.2 * (3 - 1.9) / 2.4, 0.2 * 0.1 / 2.4], rel=1e-5)
+
+
+def test_every_epoch_has_an_order_of_its_own(data, tmp_path, monkeypatch):
+    seen, plain = [], Trainer._train_batch
+    monkeypatch.setattr(Trainer, "_train_batch", lambda trainer, batch: (seen.extend(batch.indices), plain(trainer, batch))[1])
+    train(TrainingOptions(**SMALL, data=data, out=tmp_path), say=lambda line: None)
+    epochs = [tuple(seen[first : first + 53]) for first in (0, 53, 106)]
+    assert len(seen) == 159 and len(set(epochs)) == 3
+    assert all(sorted(epoch) == list(range(53)) for epoch in epochs)
 
 
 def stop_after(monkeypatch, calls: int, method: str) -> None:
@@ -237,9 +285,11 @@ def test_without_out_the_run_folder_lies_in_runs(tmp_path, monkeypatch):
 
 
 def test_bad_data_leaves_no_run_folder_behind(tmp_path):
-    with pytest.raises(DataError):
-        train(TrainingOptions(**SMALL, data=tmp_path / "nothing.h5", out=tmp_path / "run"), say=lambda line: None)
-    assert not (tmp_path / "run").exists()
+    (tmp_path / "empty").mkdir()
+    for out in ("new/run", "empty"):
+        with pytest.raises(DataError):
+            train(TrainingOptions(**SMALL, data=tmp_path / "nothing.h5", out=tmp_path / out), say=lambda line: None)
+    assert not (tmp_path / "new").exists() and not any((tmp_path / "empty").iterdir())
 
 
 def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(data, tmp_path):
@@ -373,4 +423,4 @@ def test_a_bad_command_gets_one_line_and_its_exit_code(words, code, data, finish
     )
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1 and "expected" in done.stderr
-    assert [file.name for file in tmp_path.iterdir() if file.name != "runs"] == ["file"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
