@@ -153,6 +153,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     model = load(args.MODEL)
     dataset = open_dataset(args.data, image_size=model.network.spec.input_size)
     labels = model_labels(model, dataset.classes, dataset.test_labels)
+    if set(dataset.classes) != set(model.classes):
+        print("classes: matched by their numbers, since the data's names are not the model's", file=sys.stderr)
     print(f"{model.name} on the test images of {dataset.name}")
     _print(report.evaluation(evaluate(model, dataset.test_images, labels, args.batch_size)))
     return 0

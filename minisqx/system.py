@@ -16,15 +16,13 @@ from minisqx.inference import DEFAULT_MODEL, load
 from minisqx.kernels.jit import cpu_features, cpu_name
 from minisqx.kernels.simd import vector_registers
 from minisqx.report import WIDTH, table
-from minisqx.threads import use_threads
 
 REQUIRED = ("numpy", "numba", "llvmlite", "pillow", "h5py")
 EXTRA = ("tqdm", "matplotlib", "pooch")
 
 
 def info(threads: int, source: str) -> Iterator[str]:
-    """Lines about versions, CPU, threads and folders. `threads` is the number that is used, `source` where it comes from."""
-    use_threads(threads)
+    """Lines about versions, CPU, threads and folders. `threads` were given to `use_threads`; `source` says where they come from."""
     facts = [
         ("minisqx", f"{metadata.version('minisqx')} in {Path(__file__).parent}"),
         ("python", f"{platform.python_version()} ({sys.executable})"),
@@ -75,5 +73,6 @@ def _weights() -> str:
         model = load(DEFAULT_MODEL)
     except MinisqxError as error:
         return str(error)
-    figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in model.metrics.items())
-    return f"{model.name}, trained on {model.provenance.get('data', 'unknown data')} ({figures})"
+    accuracy = model.metrics.get("test_accuracy")
+    measured = "" if accuracy is None else f", test accuracy {100 * accuracy:.2f} %"
+    return f"{model.name}, trained on {model.provenance.get('data', 'unknown data')}{measured}"

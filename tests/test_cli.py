@@ -153,6 +153,17 @@ def test_classes_are_matched_by_name_where_the_names_are_the_same(weights):
         model_labels(model, ("a", "b"), np.array([0]))
 
 
+def test_names_that_differ_are_matched_by_number_and_evaluate_says_so(capsys, images, weights, tmp_path):
+    (tmp_path / "others").mkdir()
+    for part in ("train", "test"):
+        for name in CLASSES:
+            (tmp_path / "others" / part).mkdir(exist_ok=True)
+            (tmp_path / "others" / part / f"wild {name}").symlink_to(images / part / name)
+    same, other = (run(capsys, "evaluate", weights, "--data", data) for data in (images, tmp_path / "others"))
+    assert same[1][1:] == other[1][1:]
+    assert not any("matched by" in line for line in same[2]) and any("matched by" in line for line in other[2])
+
+
 def test_a_class_without_test_images_has_no_accuracy():
     result = Evaluation(("a", "b"), np.array([[3, 1], [0, 0]]), 0.5)
     assert result.class_accuracy == [0.75, None] and result.accuracy == 0.75
