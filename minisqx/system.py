@@ -22,7 +22,7 @@ EXTRA = ("tqdm", "matplotlib", "pooch")
 
 
 def info(threads: int, source: str) -> Iterator[str]:
-    """Lines about versions, CPU, threads and folders. `threads` were given to `use_threads`; `source` says where they come from."""
+    """Lines about versions, CPU, threads and folders. `threads` were given to `use_threads` and come from `source`."""
     facts = [
         ("minisqx", f"{metadata.version('minisqx')} in {Path(__file__).parent}"),
         ("python", f"{platform.python_version()} ({sys.executable})"),
