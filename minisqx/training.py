@@ -71,8 +71,9 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
         raise TrainingError(
             f"{str(folder.config)!r} is not as minisqx wrote it ({error}): restore the file or start a new run"
         ) from None
-    moved = {name: value for name, value in (("data", data), ("threads", threads)) if value is not None}
-    options = replace(options, **moved)
+    options = replace(
+        options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
+    )
     _use_threads(options, say)
     from minisqx.trainer import Trainer, load_run
     from minisqx.training_data import open_training_data
