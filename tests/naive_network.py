@@ -12,6 +12,26 @@ from minisqx.spec import ConvolutionSpec, NetworkSpec
 from tests import naive
 
 
+def random_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Parameters and running statistics for a test: gammas of either sign and none 1, no bias, beta or mean 0, no variance 1.
+
+    Values lie on a grid of 1/1024, so float32 holds them exactly and they compress well.
+    """
+    state = {}
+    for name, shape in {**spec.parameter_shapes, **spec.buffer_shapes}.items():
+        values = generator.uniform(-1, 1, shape)
+        if name.endswith(".weight"):
+            values *= np.sqrt(6 / np.prod(shape[1:]))
+        elif name.endswith(".gamma"):
+            values = np.sign(values) * (0.75 + 0.5 * np.abs(values))
+        elif name.endswith(".running_var"):
+            values = 1 + 0.5 * values
+        else:
+            values *= 0.3
+        state[name] = np.round(values * 1024) / 1024
+    return state
+
+
 class NaiveNetwork:
     """`forward` and what it leaves behind.
 

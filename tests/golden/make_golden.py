@@ -25,6 +25,7 @@ from torch.nn import functional
 from minisqx.spec import NetworkSpec
 from tests import torch_twin
 from tests.golden.store import OPTIMIZER, STEPS, Expected, Golden, write
+from tests.naive_network import random_state
 
 SEED = 2
 ORDERS = 24
@@ -42,23 +43,6 @@ CASES = {
     ),
     "dropout": (4, 256, NetworkSpec(*TINY, dropout=0.3)),
 }
-
-
-def random_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Values on a grid of 1/1024, so float32 holds them exactly and they compress well. Gammas have either sign."""
-    state = {}
-    for name, shape in {**spec.parameter_shapes, **spec.buffer_shapes}.items():
-        values = generator.uniform(-1, 1, shape)
-        if name.endswith(".weight"):
-            values *= np.sqrt(6 / np.prod(shape[1:]))
-        elif name.endswith(".gamma"):
-            values = np.sign(values) * (0.75 + 0.5 * np.abs(values))
-        elif name.endswith(".running_var"):
-            values = 1 + 0.5 * values
-        else:
-            values *= 0.3
-        state[name] = np.round(values * 1024) / 1024
-    return state
 
 
 def run(golden: Golden, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, dict[str, np.ndarray]]:
