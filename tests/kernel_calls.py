@@ -1,0 +1,124 @@
+"""Single kernels as tests call them: arrays of any stride in and out, and memory that is poisoned first.
+
+The tiles are intrinsics: only compiled code can call them, so each has a wrapper here. Poison is NaN: whatever a kernel
+forgets to write, or reads without need, shows up in the result.
+"""
+
+import numba
+import numpy as np
+
+from minisqx.kernels import im2col as im2col_kernel
+from minisqx.kernels import product as product_kernels
+from minisqx.kernels.elu import elu_row
+from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.kernels.simd import lanes
+
+DTYPES = ("float32", "float64")
+
+
+def lanes_of(dtype: str) -> int:
+    """Elements of a vector register."""
+    return lanes(getattr(numba, dtype))
+
+
+def poisoned(shape, dtype) -> np.ndarray:
+    """NaN everywhere, aligned to a cache line."""
+    out = aligned_empty(shape, dtype)
+    out[...] = np.nan
+    return out
+
+
+def packed(x: np.ndarray, dtype, images_per_chunk: int | None = None) -> tuple[np.ndarray, Layout]:
+    """x (N, C, H, W) in the memory layout, cut as in training or into chunks of `images_per_chunk`.
+
+    Columns that no kernel may read, beyond the padding, are poison.
+    """
+    layout = layout_of(len(x), x.shape[2:], dtype, images_per_chunk)
+    data = layout.pack(x, layout.empty(x.shape[1], dtype))
+    for chunk in range(layout.chunks):
+        data[chunk, :, layout.padded(chunk) :] = np.nan
+    return data, layout
+
+
+def layout_of(images: int, size: tuple[int, int], dtype, images_per_chunk: int | None = None) -> Layout:
+    if images_per_chunk is None:
+        return Layout.of_batch(images, *size, dtype)
+    return Layout(images, *size, np.dtype(dtype).itemsize, images_per_chunk)
+
+
+def padding_is_zero(data: np.ndarray, layout: Layout) -> bool:
+    """Whether the columns from the last pixel to the end of its vector are zero, as `kernels.layout` promises."""
+    return all((data[chunk, :, layout.pixels(chunk) : layout.padded(chunk)] == 0).all() for chunk in range(layout.chunks))
+
+
+@numba.njit
+def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation):
+    product_kernels.product(
+        out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation
+    )
+
+
+@numba.njit
+def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
+    product_kernels.weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns)
+
+
+@numba.njit
+def _im2col(out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift):
+    im2col_kernel.im2col(
+        out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift
+    )
+
+
+def product(weight, x, bias, scale, shift, activation: bool, columns: int, more: int = 0) -> np.ndarray:
+    """out (M, columns + more) of weight (K, M) and x (K, columns or more); what the kernel leaves alone is NaN."""
+    product_kernels.prepare(x.dtype)
+    out = poisoned((weight.shape[1], columns + more), x.dtype)
+    _product(
+        out.ravel(), out.shape[1], weight.ravel(), weight.shape[1], x.ravel(), x.shape[1], len(weight), columns,
+        bias, scale, shift, len(out), int(activation),
+    )  # fmt: skip
+    return out
+
+
+def weight_gradient(dweight, dz, x, depth: int, columns: int) -> None:
+    """Adds to dweight (M, depth or more) the product of dz (M, columns or more) and x (K, columns or more)."""
+    product_kernels.prepare(x.dtype)
+    _weight_gradient(dweight.ravel(), dweight.shape[1], dz.ravel(), dz.shape[1], len(dz), x.ravel(), x.shape[1], depth, columns)
+
+
+def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_chunk: int, block: int) -> np.ndarray:
+    """x (N, C, H, W) -> (N, C * taps, H' * W'), gathered `block` columns at a time.
+
+    Fails where a column beyond the pixels is not zero, or where the gather writes outside its block.
+    """
+    im2col_kernel.prepare(np.dtype(dtype))
+    data, layout = packed(x, dtype, images_per_chunk)
+    out_layout = layout.resized(geometry.out_height, geometry.out_width)
+    taps = geometry.taps(out_layout, dtype)
+    rows = x.shape[1] * len(taps.inside)
+    gathered = poisoned((out_layout.chunks, rows, out_layout.stride), dtype)
+    scale, shift = np.asarray(scale, dtype), np.asarray(shift, dtype)
+    for chunk in range(layout.chunks):
+        for first in range(0, out_layout.padded(chunk), block):
+            columns = min(block, out_layout.padded(chunk) - first)
+            scratch = poisoned((rows, block + 16), dtype)
+            _im2col(
+                scratch.ravel(), scratch.shape[1], data[chunk].ravel(), layout.stride, x.shape[1], taps.geometry,
+                taps.inside.ravel(), taps.index.ravel(), taps.inside.shape[1], first, columns, out_layout.pixels(chunk), scale, shift,
+            )  # fmt: skip
+            assert np.isnan(scratch[:, columns:]).all()
+            gathered[chunk, :, first : first + columns] = scratch[:, :columns]
+    assert padding_is_zero(gathered, out_layout)
+    return out_layout.unpack(gathered).reshape(len(x), rows, out_layout.map_pixels)
+
+
+def elu(x: np.ndarray) -> np.ndarray:
+    """ELU of a flat array of any length."""
+    width = lanes_of(x.dtype.name)
+    padded = np.zeros(-(-x.size // width) * width, x.dtype)
+    padded[: x.size] = x
+    out = poisoned(padded.shape, x.dtype)
+    elu_row(out, 0, padded, 0, padded.size)
+    return out[: x.size]

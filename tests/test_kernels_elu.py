@@ -1,0 +1,62 @@
+"""ELU's accuracy over every magnitude, and what becomes of the numbers that are no numbers."""
+
+import numpy as np
+import pytest
+
+from tests.kernel_calls import DTYPES, elu
+
+# Units in the last place, as `Vectors.elu` promises.
+ULPS = 2
+
+
+def errors_in_ulps(x: np.ndarray) -> np.ndarray:
+    """|ours - expm1| in spacings of the right answer; expm1 of a longer type, where the machine has one."""
+    exact = np.expm1(x.astype(np.longdouble))
+    spacing = np.spacing(np.abs(exact).astype(x.dtype))
+    return np.abs(elu(x).astype(np.longdouble) - exact) / spacing
+
+
+def negatives(dtype: str) -> np.ndarray:
+    """Half a million negative numbers: every exponent, denormals and all, and evenly from 0 to where -1 is reached."""
+    bits = np.dtype(dtype).itemsize * 8
+    unsigned = np.dtype(f"uint{bits}")
+    infinity = int(np.array(np.inf, dtype).view(unsigned))
+    patterns = np.linspace(1, infinity - 1, 250_000).astype(unsigned) | unsigned.type(1 << (bits - 1))
+    return np.concatenate([patterns.view(dtype), np.linspace(-40, 0, 250_000, endpoint=False).astype(dtype)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_elu_of_negative_numbers_is_expm1_within_two_units_in_the_last_place(dtype):
+    x = negatives(dtype)
+    assert (x < 0).all() and np.abs(x).min() < np.finfo(dtype).tiny
+    # Where long double is no longer than float64, the reference has an error of its own.
+    reference = 1 if np.finfo(np.longdouble).eps >= np.finfo(dtype).eps else 0
+    assert errors_in_ulps(x).max() <= ULPS + reference
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_elu_never_falls_below_minus_one_so_its_derivative_is_never_negative(dtype):
+    x = negatives(dtype)
+    y = elu(x)
+    assert y.min() == -1 and (y[x < -50] == -1).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_elu_of_positive_numbers_is_the_number_itself(dtype):
+    x = np.abs(negatives(dtype))
+    assert np.array_equal(elu(x), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_elu_at_the_ends_and_at_zero(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    x = np.array([np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, np.finfo(dtype).max, -np.finfo(dtype).max], dtype)
+    assert np.array_equal(elu(x), np.array([np.inf, -1, 0, 0, tiny, -tiny, np.finfo(dtype).max, -1], dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_elu_keeps_nan(dtype):
+    x = np.arange(-20, 20).astype(dtype)
+    x[::7] = np.nan
+    x[3::7] = -np.array(np.nan, dtype)
+    assert np.array_equal(np.isnan(elu(x)), np.isnan(x))
