@@ -106,7 +106,8 @@ def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_ch
             scratch = poisoned((rows, block + 16), dtype)
             _im2col(
                 scratch.ravel(), scratch.shape[1], data[chunk].ravel(), layout.stride, x.shape[1], taps.geometry,
-                taps.inside.ravel(), taps.index.ravel(), taps.inside.shape[1], first, columns, out_layout.pixels(chunk), scale, shift,
+                taps.inside.ravel(), taps.index.ravel(), taps.inside.shape[1], first, columns, out_layout.pixels(chunk),
+                scale, shift,
             )  # fmt: skip
             assert np.isnan(scratch[:, columns:]).all()
             gathered[chunk, :, first : first + columns] = scratch[:, :columns]

@@ -58,7 +58,17 @@ def test_im2col_of_any_number_of_channels_is_exact(channels):
 
 
 @pytest.mark.parametrize("block", [16, 48, 64, 112])
-@pytest.mark.parametrize("kernel, stride, padding", [((1, 3), 1, (0, 1)), ((3, 1), 1, (1, 0)), ((3, 3), 1, (1, 1)), ((3, 3), 1, (0, 0)), ((1, 1), 2, (0, 0)), ((3, 3), 2, (1, 1))])  # fmt: skip
+@pytest.mark.parametrize(
+    "kernel, stride, padding",
+    [
+        ((1, 3), 1, (0, 1)),
+        ((3, 1), 1, (1, 0)),
+        ((3, 3), 1, (1, 1)),
+        ((3, 3), 1, (0, 0)),
+        ((1, 1), 2, (0, 0)),
+        ((3, 3), 2, (1, 1)),
+    ],
+)
 def test_a_block_may_begin_and_end_anywhere_in_a_row(kernel, stride, padding, block):
     """With 16 columns there are blocks within one row, across rows, and across images."""
     for size in ((3, 37), (13, 11), (5, 3)):

@@ -1,0 +1,169 @@
+"""A basic block on its own: random parameters, poisoned memory, an input with something deferred; and its naive twin."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from minisqx.layers import Activation, BasicBlock, BlockParameters, Gradient, Workspace, form
+from tests import naive
+from tests.kernel_calls import packed, padding_is_zero, poisoned
+from tests.layer_shapes import Shape
+
+# What of the input is left to the block: nothing, a batch norm's scale and shift, or these and an ELU.
+DEFERRED = ("nothing", "affine", "activation")
+_SCRATCH_ROWS = 2000
+
+
+def channels(values):
+    return values[:, None, None]
+
+
+def normal(generator, *shape):
+    return generator.normal(size=shape)
+
+
+def integers(generator, *shape):
+    """Small enough that float32 holds every sum exactly."""
+    return generator.integers(-4, 5, shape).astype(np.float64)
+
+
+class Naive:
+    """The same block in plain NumPy. Complex numbers go through `forward`."""
+
+    def __init__(self, shape: Shape, activated: int, norm_first: bool):
+        self.shape, self.activated, self.norm_first = shape, activated, norm_first
+
+    def convolution(self, x, weight, bias):
+        return naive.convolution(x, weight, bias, self.shape.stride, self.shape.padding)
+
+    def _activate(self, z):
+        return np.concatenate([naive.elu(z[:, : self.activated]), z[:, self.activated :]], axis=1)
+
+    def _derivative(self, z):
+        return np.concatenate([naive.elu_gradient(z[:, : self.activated]), np.ones_like(z[:, self.activated :])], axis=1)
+
+    def forward(self, x, weight, bias, gamma, beta):
+        z = self.convolution(x, weight, bias)
+        if self.norm_first:
+            return self._activate(naive.batch_norm(z, gamma, beta, *naive.batch_norm_statistics(z)))
+        e = self._activate(z)
+        return naive.batch_norm(e, gamma, beta, *naive.batch_norm_statistics(e))
+
+    def backward(self, dout, x, weight, bias, gamma, beta) -> dict[str, np.ndarray]:
+        z = self.convolution(x, weight, bias)
+        if self.norm_first:
+            normalised = naive.batch_norm(z, gamma, beta, *naive.batch_norm_statistics(z))
+            dz, dgamma, dbeta = naive.batch_norm_training_backward(dout * self._derivative(normalised), z, gamma)
+        else:
+            de, dgamma, dbeta = naive.batch_norm_training_backward(dout, self._activate(z), gamma)
+            dz = de * self._derivative(z)
+        return {"z": dz, **self.convolution_backward(dz, x, weight), "gamma": dgamma, "beta": dbeta}
+
+    def convolution_backward(self, dz, x, weight) -> dict[str, np.ndarray]:
+        stride, padding = self.shape.stride, self.shape.padding
+        return {
+            "x": naive.convolution_input_gradient(dz, weight, x.shape, stride, padding),
+            "weight": naive.convolution_weight_gradient(dz, x, weight.shape, stride, padding),
+            "bias": naive.convolution_bias_gradient(dz),
+        }
+
+
+class BlockCase:
+    """One block, its input and its naive twin.
+
+    shortcut_activation: whether the second of two convolutions has an ELU; for a single one, whether that has. draw: `normal` or
+    `integers`. arrays: the input as it is stored, its scale and shift, and the parameters, in float64 but rounded to `dtype`.
+    """
+
+    def __init__(
+        self, shape: Shape, dtype="float64", images=5, images_per_chunk=2, deferred="affine", norm_first=False,
+        shortcut_activation=True, draw=normal, seed=0,
+    ):  # fmt: skip
+        specs = (*shape.specs[:-1], replace(shape.specs[-1], activation=shortcut_activation))
+        self.shape, self.dtype, self.deferred = shape, np.dtype(dtype), deferred
+        outputs = sum(shape.outputs)
+        self.generator = generator = np.random.default_rng(seed)
+        rounded = {
+            "weight": draw(generator, outputs, shape.inputs, *shape.kernel) / (1 if draw is integers else np.sqrt(shape.inputs)),
+            "bias": draw(generator, outputs),
+            "gamma": draw(generator, outputs),
+            "beta": draw(generator, outputs),
+            "data": draw(generator, images, shape.inputs, *shape.size),
+            "scale": draw(generator, shape.inputs) if deferred != "nothing" else np.ones(shape.inputs),
+            "shift": draw(generator, shape.inputs) if deferred != "nothing" else np.zeros(shape.inputs),
+        }
+        self.arrays = {name: values.astype(dtype).astype(np.float64) for name, values in rounded.items()}
+        self.activated = sum(spec.out_channels for spec in specs if spec.activation)
+        self.naive = Naive(shape, self.activated, norm_first)
+        self.workspace = Workspace(dtype)
+        self.parameters = BlockParameters(*(self._ours(name) for name in ("weight", "bias", "gamma", "beta")))
+        self.gradients = BlockParameters(
+            *(np.empty_like(getattr(self.parameters, name)) for name in ("weight", "bias", "gamma", "beta"))
+        )
+        running = np.zeros(outputs, dtype), np.ones(outputs, dtype)
+        self.block = BasicBlock(specs, self.parameters, self.gradients, *running, norm_first, self.workspace)
+        # Two rows more than the block reads, as where a shortcut's channels lie behind: poison.
+        data = np.concatenate([self.arrays["data"], np.full((images, 2, *shape.size), np.nan)], axis=1)
+        stored, layout = packed(data, dtype, images_per_chunk)
+        self.input = Activation(
+            stored, layout, 0, self._ours("scale"), self._ours("shift"), deferred == "activation", np.empty((2, shape.inputs))
+        )
+
+    def _ours(self, name: str) -> np.ndarray:
+        values = self.arrays[name].astype(self.dtype)
+        return values.reshape(len(values), -1) if name == "weight" else values
+
+    @property
+    def x(self) -> np.ndarray:
+        """The input's values (N, C, H, W), as a reader means them."""
+        values = self.arrays["data"] * channels(self.arrays["scale"]) + channels(self.arrays["shift"])
+        return naive.elu(values) if self.deferred == "activation" else values
+
+    @property
+    def naive_arguments(self) -> tuple[np.ndarray, ...]:
+        return (self.x, *(self.arrays[name] for name in ("weight", "bias", "gamma", "beta")))
+
+    @property
+    def out_layout(self):
+        return self.input.layout.resized(*self.shape.specs[0].output_size)
+
+    def poison(self, keep: tuple[str, ...]) -> None:
+        """Everything that the block writes, but for the attributes `keep`."""
+        block = self.block
+        for name in ("folded_weight", "folded_bias", "flipped_weight", "scale", "shift", "mean", "variance", "sums"):
+            if name not in keep:
+                getattr(block, name)[...] = np.nan
+        for name, buffer in zip(("e", "dz", "moments", "chunk_gradients", "chunk_sums"), block.kept(self.out_layout)):
+            if name not in keep:
+                buffer[...] = np.nan
+        self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
+        self.input.sums[...] = np.nan
+        for name in ("weight", "bias", "gamma", "beta"):
+            getattr(self.gradients, name)[...] = np.nan
+
+    def forward(self) -> np.ndarray:
+        """The output's values (N, C, H, W), of one or two convolutions."""
+        self.poison(keep=())
+        y = self.block.forward(self.input)
+        assert padding_is_zero(self.block.e, self.out_layout)
+        return np.concatenate([part.values() for part in self.block.outputs(y)], axis=1)
+
+    def backward(self, dout: np.ndarray) -> dict[str, np.ndarray]:
+        """Gradients for dout (N, C, H', W'), of the values of the input and of all parameters. `forward` comes first."""
+        data, _ = packed(dout, self.dtype, self.input.layout.images_per_chunk)
+        self.poison(keep=("e", "scale", "shift", "mean", "variance"))
+        if not self.block.norm_first:
+            # What whoever reads this block's output leaves: sum g, sum g e.
+            e = self.out_layout.unpack(self.block.e)
+            self.block.sums[:] = [dout.sum(axis=(0, 2, 3)), (dout * e).sum(axis=(0, 2, 3))]
+        return self.finish(self.block.backward(Gradient(stored=data)))
+
+    def finish(self, gradient: Gradient) -> dict[str, np.ndarray]:
+        """The gradients after the block's backward, the input's written out."""
+        assert padding_is_zero(self.block.dz, self.out_layout)
+        out = poisoned((self.input.layout.chunks, self.shape.inputs, self.input.layout.stride), self.dtype)
+        self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
+        dx = self.input.layout.unpack(form(gradient, out, self.input.layout, self.workspace))
+        assert padding_is_zero(out, self.input.layout)
+        found = {name: getattr(self.gradients, name).copy() for name in ("bias", "gamma", "beta")}
+        return {"x": dx, "weight": self.gradients.weight.reshape(self.arrays["weight"].shape).copy(), **found}

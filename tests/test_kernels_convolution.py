@@ -1,0 +1,165 @@
+"""The fused basic block on its own: exact on integers at every shape, and its naive twin's numbers in every variant."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minisqx.errors import OptionError
+from minisqx.kernels.batch_norm import EPSILON
+from minisqx.layers import Gradient, form
+from tests import naive
+from tests.gradient_check import relative_difference
+from tests.kernel_calls import packed, poisoned
+from tests.layer_cases import DEFERRED, BlockCase, channels, integers
+from tests.layer_shapes import ODD_SHAPES, SHAPES, Shape
+
+# Another order of some hundred sums; in float32 through a batch norm and back.
+TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
+
+VARIANTS = {
+    "1x1": Shape(5, (4,), (1, 1), 1, (0, 0), (7, 6)),
+    "1x3": Shape(3, (5,), (1, 3), 1, (0, 1), (7, 6)),
+    "3x1": Shape(4, (3,), (3, 1), 1, (1, 0), (7, 6)),
+    "3x3": Shape(3, (7,), (3, 3), 1, (0, 0), (8, 9)),
+    "3x3-padded": Shape(3, (2,), (3, 3), 1, (1, 1), (5, 6)),
+    "stride-2": Shape(6, (5,), (1, 1), 2, (0, 0), (7, 8)),
+    "with-shortcut": Shape(5, (3, 6), (1, 1), 1, (0, 0), (6, 5)),
+    "stride-2-with-shortcut": Shape(4, (3, 7), (1, 1), 2, (0, 0), (9, 7)),
+    "more-pixels-than-a-block": Shape(3, (4,), (3, 1), 1, (1, 0), (23, 29)),
+    "more-pixels-than-a-block-stride-2": Shape(3, (2, 2), (1, 1), 2, (0, 0), (39, 41)),
+}
+
+
+def integer_backward(case: BlockCase, dout: np.ndarray) -> dict[str, np.ndarray]:
+    """The block's backward with a batch norm that passes gradients on as they are: gamma 1, variance 1 - epsilon, no sums."""
+    data, _ = packed(dout, case.dtype, case.input.layout.images_per_chunk)
+    case.poison(keep=("e", "scale", "shift"))
+    case.block.mean[:], case.block.variance[:], case.block.sums[:] = 0, 1 - EPSILON, 0
+    case.parameters.gamma[:] = 1
+    return case.finish(case.block.backward(Gradient(stored=data)))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *ODD_SHAPES], ids=str)
+def test_convolutions_of_integers_are_exact_forward_and_backward(shape):
+    images = 3 if np.prod(shape.size) > 100 else 5
+    case = BlockCase(shape, "float32", images, shortcut_activation=False, draw=integers)
+    case.block.activated = 0
+    case.forward()
+    x, weight = case.x, case.arrays["weight"]
+    e = case.out_layout.unpack(case.block.e)
+    assert e.any() and np.array_equal(e, case.naive.convolution(x, weight, case.arrays["bias"]))
+    dout = integers(case.generator, *e.shape)
+    found = integer_backward(case, dout)
+    assert np.array_equal(case.out_layout.unpack(case.block.dz), dout)
+    expected = case.naive.convolution_backward(dout, x, weight)
+    for name in ("x", "weight", "bias"):
+        assert expected[name].any() and np.array_equal(found[name], expected[name]), name
+    # What the batch norm before needs: sum g and sum g times the stored tensor.
+    dx, data = expected["x"], case.arrays["data"]
+    assert np.array_equal(case.input.sums, [dx.sum(axis=(0, 2, 3)), (dx * data).sum(axis=(0, 2, 3))])
+
+
+def check(case: BlockCase) -> None:
+    tolerance = TOLERANCE[case.dtype.name]
+    arguments = case.naive_arguments
+    expected = case.naive.forward(*arguments)
+    y = case.forward()
+    assert relative_difference(y, expected) <= tolerance
+    dout = case.generator.normal(size=y.shape).astype(case.dtype).astype(np.float64)
+    found, gradients = case.backward(dout), case.naive.backward(dout, *arguments)
+    # A bias straight before a batch norm has no gradient: what counts is how the sum's error compares with its terms.
+    scales = {"bias": np.abs(gradients.pop("z")).sum(axis=(0, 2, 3)).max()}
+    for name, gradient in gradients.items():
+        assert relative_difference(found[name], gradient, scales.get(name)) <= tolerance, name
+    if case.deferred != "activation":
+        dx, data = gradients["x"], case.arrays["data"]
+        sums = np.array([dx.sum(axis=(0, 2, 3)), (dx * data).sum(axis=(0, 2, 3))])
+        assert relative_difference(case.input.sums, sums, np.abs(dx).sum()) <= tolerance
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("norm_first", [False, True], ids=["conv-elu-bn", "conv-bn-elu"])
+@pytest.mark.parametrize("deferred", DEFERRED)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_basic_block_computes_what_its_naive_twin_does(variant, deferred, norm_first, dtype):
+    for activation in (True, False):
+        check(BlockCase(VARIANTS[variant], dtype, deferred=deferred, norm_first=norm_first, shortcut_activation=activation))
+
+
+@pytest.mark.parametrize("images", [*range(2, 10), 16, 17, 33, 130])
+def test_any_batch_is_cut_into_chunks_without_a_trace(images):
+    for variant in ("3x1", "stride-2-with-shortcut"):
+        check(BlockCase(VARIANTS[variant], images=images, images_per_chunk=None))
+
+
+def test_one_image_is_enough_where_its_map_has_two_pixels():
+    check(BlockCase(Shape(3, (4,), (1, 3), 1, (0, 1), (1, 2)), images=1))
+
+
+def test_one_value_a_channel_is_refused_in_one_line():
+    with pytest.raises(OptionError, match=r"^convolution0 has one value a channel .* use a larger batch or image$"):
+        BlockCase(Shape(3, (4,), (1, 1), 2, (0, 0), (2, 2)), images=1).forward()
+
+
+def test_running_statistics_move_a_tenth_of_the_way_to_the_batchs_with_the_unbiased_variance():
+    case = BlockCase(VARIANTS["1x3"])
+    block = case.block
+    mean, variance = np.zeros(block.channels), np.ones(block.channels)
+    for _ in range(3):
+        case.forward()
+        e = naive.elu(case.naive.convolution(case.x, case.arrays["weight"], case.arrays["bias"]))
+        mean, variance = naive.batch_norm_running(mean, variance, *naive.batch_norm_statistics(e), e.size / block.channels)
+        np.testing.assert_allclose(block.running_mean, mean, rtol=1e-12)
+        np.testing.assert_allclose(block.running_var, variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["1x1", "3x3", "stride-2"])
+def test_a_gradient_may_be_a_product_then_stored_rows_and_an_addend(variant):
+    case = BlockCase(VARIANTS[variant], "float32", shortcut_activation=False, draw=integers)
+    y = case.forward()
+    dout = integers(case.generator, *y.shape)
+    integer_backward(case, dout)
+    layout, rows = case.input.layout, case.shape.inputs + 3
+    stored, addend = integers(case.generator, 5, 3, *case.shape.size), integers(case.generator, 5, rows, *case.shape.size)
+    case.block.mean[:], case.block.variance[:], case.block.sums[:] = 0, 1 - EPSILON, 0
+    gradient = case.block.backward(Gradient(stored=packed(dout, "float32", layout.images_per_chunk)[0]))
+    gradient = replace(gradient, **{name: packed(v, "float32", 2)[0] for name, v in (("stored", stored), ("addend", addend))})
+    out = poisoned((layout.chunks, rows, layout.stride), "float32")
+    found = layout.unpack(form(gradient, out, layout, case.workspace))
+    product = naive.convolution_input_gradient(dout, case.arrays["weight"], case.x.shape, case.shape.stride, case.shape.padding)
+    assert np.array_equal(found, np.concatenate([product, stored], axis=1) + addend)
+
+
+def test_a_nan_in_the_input_reaches_the_output_and_the_gradients():
+    case = BlockCase(VARIANTS["1x3"], "float32", deferred="nothing")
+    case.input.data[1, 2, 5] = np.nan
+    y = case.forward()
+    assert np.isnan(y).all()
+    found = case.backward(np.ones_like(y))
+    assert np.isnan(found["weight"]).all() and np.isnan(found["x"]).any()
+
+
+def test_channels_without_an_elu_keep_their_negative_values():
+    case = BlockCase(VARIANTS["with-shortcut"], shortcut_activation=False)
+    case.forward()
+    e = case.out_layout.unpack(case.block.e)
+    z = case.naive.convolution(case.x, case.arrays["weight"], case.arrays["bias"])
+    assert e[:, :3].min() > -1 and z[:, 3:].min() < -1
+    np.testing.assert_allclose(e, np.where(np.arange(9)[:, None, None] < 3, naive.elu(z), z), rtol=1e-12, atol=1e-14)
+
+
+def test_the_block_reads_the_input_through_its_scale_and_shift():
+    """Padding is zero after scale and shift, not before: a constant map has other values at its edge."""
+    case = BlockCase(VARIANTS["1x3"], draw=integers, shortcut_activation=False)
+    case.arrays["data"][:] = 0
+    case.input.data[:, : case.shape.inputs] = case.input.layout.pack(
+        case.arrays["data"], case.input.data[:, : case.shape.inputs].copy()
+    )
+    case.forward()
+    e = case.out_layout.unpack(case.block.e)
+    assert np.array_equal(
+        e,
+        case.naive.convolution(channels(case.arrays["shift"]) + case.arrays["data"], case.arrays["weight"], case.arrays["bias"]),
+    )
+    assert (e[..., 0] != e[..., 1]).any()
