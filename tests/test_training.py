@@ -196,8 +196,11 @@ def stop_after(monkeypatch, calls: int, method: str) -> None:
     monkeypatch.setattr(Trainer, method, counted)
 
 
-@pytest.mark.parametrize("calls, method", [(1, "_train_batch"), (8, "_train_batch"), (10, "_train_batch"), (1, "_measure")])
-def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(calls, method, finished, data, tmp_path, monkeypatch):
+STOPS = [(1, "_train_batch", (0, 1)), (8, "_train_batch", (1, 3)), (10, "_train_batch", (1, 5)), (1, "_measure", (0, 5))]
+
+
+@pytest.mark.parametrize("calls, method, saved", STOPS)
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(calls, method, saved, finished, data, tmp_path, monkeypatch):
     said = []
     stop_after(monkeypatch, calls, method)
     with pytest.raises(KeyboardInterrupt):
@@ -205,7 +208,8 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(calls, method
     monkeypatch.undo()
     assert "--resume" in said[-1]
     folder = RunFolder(tmp_path / "run")
-    assert load_checkpoint(folder.last).training["state"]["epoch"] < 3
+    state = load_checkpoint(folder.last).training["state"]
+    assert (state["epoch"], state["batch"]) == saved and len(rows(folder)) == saved[0]
     result = resume(tmp_path / "run", say=lambda line: None)
     assert bits(folder) == bits(finished)
     assert [row["lr"] for row in result.history] == [float(row["lr"]) for row in rows(finished)]
@@ -263,7 +267,7 @@ def test_a_run_is_resumed_with_moved_data_but_not_with_changed_data(finished, da
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(data, tmp_path):
-    with pytest.raises(TrainingError, match="lower --lr") as refused:
+    with pytest.raises(TrainingError, match="the loss is .* in epoch 1, after batch .* lower --lr") as refused:
         train(TrainingOptions(**SMALL | {"lr": 1e30}, data=data, out=tmp_path), say=lambda line: None)
     assert "\n" not in str(refused.value)
     assert all(np.isfinite(array).all() for array in load_checkpoint(tmp_path / "last.h5").state.values())
