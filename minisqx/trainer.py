@@ -12,7 +12,7 @@ import numpy as np
 
 from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.data.loader import Batch, Loader
-from minisqx.errors import TrainingError
+from minisqx.errors import OptionError, TrainingError
 from minisqx.interrupt import StopRequest
 from minisqx.network import ShallowSqueezeNext
 from minisqx.optim import SGD, StepSchedule, cross_entropy
@@ -86,6 +86,7 @@ class Trainer:
     ) -> None:
         self.options, self.data, self.folder, self.command, self.say = options, data, folder, command, say
         self.spec = options.network(len(data.classes), data.image_size)
+        self._check_last_batch()
         self.network = ShallowSqueezeNext.from_spec(self.spec, seed=options.seed)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
@@ -94,6 +95,15 @@ class Trainer:
         self.state = RunState()
         self._stop = StopRequest()
         self._saved_at = self._drawn_at = time.monotonic()
+
+    def _check_last_batch(self) -> None:
+        """Refuses at once what batch norm would refuse at the epoch's end: one image whose last map has one pixel."""
+        images, batch_size = len(self.data.train), self.options.batch_size
+        if (images - 1) % batch_size == 0 and self.spec.head.output_size == (1, 1):
+            raise OptionError(
+                f"batch size {batch_size}: the last of {images} training images is a batch alone, too few for batch norm with"
+                " images this small; choose another batch size"
+            )
 
     def _loader(self, part: Part, batch_size: int, training: bool) -> Loader:
         return Loader(
@@ -175,14 +185,14 @@ class Trainer:
         ]
 
     def _warm_up(self) -> None:
-        """Compiles every kernel, on one image and with a network of its own, so that no epoch's time has it in it."""
+        """Compiles every kernel, on two images and with a network of its own, so that no epoch's time has it in it."""
         notice = threading.Timer(COMPILING_AFTER, self.say, ["compiling the kernels for this CPU: up to a minute, once ..."])
         notice.daemon = True
         notice.start()
         try:
             network = ShallowSqueezeNext.from_spec(self.spec)
-            one = Part(self.data.train.images[:1], self.data.train.labels[:1])
-            for batch in self._loader(one, 1, training=True).epoch(0):
+            few = Part(self.data.train.images[:2], self.data.train.labels[:2])
+            for batch in self._loader(few, 2, training=True).epoch(0):
                 network.forward(batch, training=False)
                 network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
                 SGD(network, lr=0.0).step()

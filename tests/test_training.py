@@ -28,13 +28,15 @@ from minisqx.training_data import CIFAR10_CLASSES, measure, open_training_data
 SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "threads": 1}
 
 
-def write_data(path: Path, images: int = 60, classes: tuple[str, ...] = ("red", "green", "blue"), seed: int = 0) -> Path:
+def write_data(
+    path: Path, images: int = 60, classes: tuple[str, ...] = ("red", "green", "blue"), seed: int = 0, side: int = 12
+) -> Path:
     """Noise with more of one colour for each class; a network that works tells them apart after one epoch."""
     generator = np.random.default_rng(seed)
     with h5py.File(path, "w") as file:
         for part, count in (("", images), ("test_", 20)):
             labels = np.arange(count) % len(classes)
-            pixels = generator.integers(0, 120, (count, 12, 12, 3))
+            pixels = generator.integers(0, 120, (count, side, side, 3))
             pixels[np.arange(count), :, :, labels % 3] += 60
             file[f"{part}images"], file[f"{part}labels"] = pixels.astype(np.uint8), labels
         file["classes"] = [name.encode() for name in classes]
@@ -124,6 +126,14 @@ def test_loss_and_accuracy_of_an_epoch_are_averages_over_images_not_over_batches
     state.add_batch(loss=1.0, correct=3, samples=3, seconds=0.1)
     state.add_batch(loss=5.0, correct=0, samples=1, seconds=0.1)
     assert (state.loss_sum / state.samples, state.correct / state.samples) == (2.0, 0.75)
+
+
+def test_the_smallest_images_train_unless_batch_norm_would_get_a_single_value(tmp_path):
+    tiny = write_data(tmp_path / "tiny.h5", side=8)
+    with pytest.raises(OptionError, match="choose another batch size"):
+        train(TrainingOptions(**SMALL, data=tiny, out=tmp_path / "run"), say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+    train(TrainingOptions(**SMALL | {"batch_size": 12}, data=tiny, out=tmp_path / "run"), say=lambda line: None)
 
 
 def test_without_validation_images_best_is_the_last_epoch(data, tmp_path):
