@@ -1,0 +1,100 @@
+"""Batch norm's kernels one by one: statistics that keep their digits, and the coefficients of both directions."""
+
+import numpy as np
+import pytest
+
+from minisqx.kernels import batch_norm
+from tests import naive
+from tests.kernel_calls import DTYPES
+
+CHANNELS = 5
+
+
+def statistics(x: np.ndarray, blocks: list[list[int]]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, variance and count of x (channels, values), taken in blocks of so many values, a list of blocks for each chunk."""
+    moments, counts, first = np.zeros((len(blocks), 2, len(x))), np.array([sum(chunk) for chunk in blocks]), 0
+    stored = np.ascontiguousarray(x).ravel()
+    for chunk, sizes in enumerate(blocks):
+        before = 0
+        for size in sizes:
+            batch_norm.add_block_moments(moments[chunk], stored, first, x.shape[1], len(x), before, size)
+            before, first = before + size, first + size
+    mean, variance = np.full(len(x), np.nan), np.full(len(x), np.nan)
+    return mean, variance, batch_norm.merge_moments(moments, counts, mean, variance)
+
+
+CUTS = [[[1]], [[2]], [[512, 512, 37], [512, 37]], [[1], [1], [1]], [[16, 1], [15], [512, 3]]]
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+def test_moments_of_blocks_and_chunks_merge_to_mean_and_biased_variance(cut, dtype, tolerance):
+    total = sum(map(sum, cut))
+    x = np.random.default_rng(total).normal(2, 3, (CHANNELS, total)).astype(dtype)
+    mean, variance, count = statistics(x, cut)
+    exact = x.astype(np.float64)
+    assert count == total
+    np.testing.assert_allclose(mean, exact.mean(axis=1), rtol=tolerance)
+    np.testing.assert_allclose(variance, exact.var(axis=1), rtol=10 * tolerance, atol=1e-30)
+
+
+@pytest.mark.parametrize("mean, spread", [(1000, 1e-2), (-3e4, 1), (1e6, 1), (1, 1e-5)])
+def test_a_small_spread_beside_a_large_mean_keeps_its_digits_in_float32(mean, spread):
+    """E[x^2] - E[x]^2 would lose all of them: the mean's square has 1e10 times the variance."""
+    x = np.random.default_rng(0).normal(mean, spread, (CHANNELS, 4000)).astype(np.float32)
+    found_mean, variance, _ = statistics(x, [[512, 512, 512, 464], [512, 488], [512, 488]])
+    exact = x.astype(np.float64)
+    assert np.all(exact.var(axis=1) > 0)
+    np.testing.assert_allclose(found_mean, exact.mean(axis=1), rtol=1e-12)
+    # Squares of deviations are summed in float32, a few hundred at a time.
+    np.testing.assert_allclose(variance, exact.var(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equal_values_have_no_variance_and_a_nan_is_not_lost(dtype):
+    x = np.full((CHANNELS, 700), 0.1, dtype)
+    x[1, 600] = np.nan
+    x[2, 5] = np.inf
+    mean, variance, _ = statistics(x, [[512], [188]])
+    assert (variance[[0, 3, 4]] == 0).all() and (mean[[0, 3, 4]] == x[0, 0]).all()
+    assert np.isnan([mean[1], variance[1], variance[2]]).all() and not np.isfinite(mean[2])
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-14)])
+def test_scale_and_shift_are_the_naive_batch_norm(dtype, tolerance):
+    generator = np.random.default_rng(0)
+    gamma, beta, mean = generator.normal(size=(3, CHANNELS)).astype(dtype)
+    # A variance that is small beside epsilon tells 1e-5 from any other epsilon.
+    variance = np.array([0, 1e-7, 1e-5, 1e-2, 4])
+    scale, shift = np.full(CHANNELS, np.nan, dtype), np.full(CHANNELS, np.nan, dtype)
+    batch_norm.affine(scale, shift, gamma, beta, mean.astype(np.float64), variance)
+    x = generator.normal(size=(2, CHANNELS, 3, 3))
+    expected = naive.batch_norm(x, gamma.astype(float), beta.astype(float), mean.astype(float), variance)
+    found = x * scale[:, None, None] + shift[:, None, None]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_the_gradient_is_an_affine_function_of_the_incoming_one_and_the_value():
+    generator = np.random.default_rng(0)
+    x, dout = generator.normal(2, 3, (2, 4, CHANNELS, 3, 5))
+    x[:, 0] *= 1e-3  # here epsilon counts
+    gamma = generator.normal(size=CHANNELS)
+    mean, variance = naive.batch_norm_statistics(x)
+    sums = np.array([dout.sum(axis=(0, 2, 3)), (dout * x).sum(axis=(0, 2, 3))])
+    coefficients, dgamma, dbeta = np.full((3, CHANNELS), np.nan), np.full(CHANNELS, np.nan), np.full(CHANNELS, np.nan)
+    batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, x.size / CHANNELS, sums)
+    a, b, c = coefficients[:, :, None, None]
+    dx, expected_dgamma, expected_dbeta = naive.batch_norm_training_backward(dout, x, gamma)
+    np.testing.assert_allclose(a * dout + b * x + c, dx, rtol=0, atol=1e-11 * np.abs(dx).max())
+    np.testing.assert_allclose(dgamma, expected_dgamma, rtol=1e-11)
+    np.testing.assert_allclose(dbeta, expected_dbeta, rtol=1e-14)
+
+
+def test_running_statistics_take_a_tenth_of_the_batchs_mean_and_unbiased_variance():
+    generator = np.random.default_rng(0)
+    running_mean, mean = generator.normal(size=(2, CHANNELS))
+    running_var, variance = generator.uniform(1, 2, (2, CHANNELS))
+    for count in (2.0, 3.0, 1000.0):
+        expected = naive.batch_norm_running(running_mean, running_var, mean, variance, count)
+        batch_norm.update_running(running_mean, running_var, mean, variance, count)
+        np.testing.assert_allclose([running_mean, running_var], expected, rtol=1e-14)

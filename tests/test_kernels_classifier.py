@@ -1,0 +1,103 @@
+"""The classifier, the loss and the optimizer's step against their naive twins."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minisqx
+from minisqx.kernels import linear, sgd
+from minisqx.kernels.loss import softmax_cross_entropy
+from tests import naive
+from tests.gradient_check import relative_difference
+from tests.kernel_calls import DTYPES
+
+TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
+
+
+def nan_like(*arrays):
+    return [np.full_like(array, np.nan) for array in arrays]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("images, features, classes", [(1, 1, 1), (1, 25, 10), (128, 25, 10), (7, 128, 100), (5, 3, 2)])
+def test_the_linear_layer_of_integers_is_exact(images, features, classes, dtype):
+    generator = np.random.default_rng(images)
+    x, weight, bias, dout = (
+        generator.integers(-9, 10, shape).astype(dtype)
+        for shape in ((images, features), (classes, features), (classes,), (images, classes))
+    )
+    logits, dx, dweight, dbias = nan_like(dout, x, weight, bias)
+    linear.forward(logits, x, weight, bias)
+    assert np.array_equal(logits, naive.linear(x, weight, bias))
+    linear.backward(dx, dweight, dbias, dout, x, weight)
+    for found, expected in zip((dx, dweight, dbias), naive.linear_backward(dout, x, weight)):
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("images, classes", [(1, 1), (1, 2), (5, 10), (130, 100)])
+def test_cross_entropy_is_its_naive_twin_averaged_over_the_batch(images, classes, dtype):
+    generator = np.random.default_rng(images)
+    logits = generator.normal(0, 5, (images, classes)).astype(dtype)
+    labels = generator.integers(0, classes, images)
+    (dlogits,) = nan_like(logits)
+    loss = softmax_cross_entropy(dlogits, logits, labels)
+    expected_loss, expected = naive.softmax_cross_entropy(logits.astype(float), labels)
+    assert loss == pytest.approx(expected_loss, rel=1e-13, abs=1e-15)
+    assert relative_difference(dlogits, expected, 1 / images) <= TOLERANCE[dtype]
+    # Softmax less one-hot: whatever the labels, each row adds up to nothing.
+    assert np.abs(dlogits.sum(axis=1)).max() <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_huge_logits_do_not_overflow(dtype):
+    logits = np.array([[1e30, 0, -1e30], [-1e4, -1e4, -1e4], [3000, 2999, -3000]], dtype)
+    (dlogits,) = nan_like(logits)
+    loss = softmax_cross_entropy(dlogits, logits, np.array([0, 2, 1]))
+    share = 1 / (1 + np.exp(-1))
+    assert loss == pytest.approx((0 + np.log(3) + (np.log1p(np.exp(-1)) + 1)) / 3, rel=1e-6)
+    expected = np.array([[0, 0, 0], [1 / 3, 1 / 3, -2 / 3], [share, -share, 0]]) / 3
+    assert relative_difference(dlogits, expected) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (1, 2), (2, 1)])
+def test_a_logit_that_is_not_finite_reaches_the_loss(place, bad):
+    logits = np.zeros((3, 3), np.float32)
+    logits[place] = bad
+    assert not np.isfinite(minisqx.cross_entropy(logits, np.zeros(3, int))[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum, weight_decay", [(0.0, 0.0), (0.9, 0.0), (0.9, 1e-2), (0.5, 1e-4)])
+def test_steps_of_sgd_are_their_naive_twins(momentum, weight_decay, nesterov, dtype):
+    generator = np.random.default_rng(0)
+    weights, velocity = generator.normal(size=1000).astype(dtype), np.zeros(1000, dtype)
+    expected, expected_velocity = weights.astype(float), np.zeros(1000)
+    for lr in (0.1, 0.1, 0.02, 0.3):
+        gradients = generator.normal(size=1000).astype(dtype)
+        kept = gradients.copy()
+        sgd.step(weights, gradients, velocity, lr, momentum, weight_decay, nesterov)
+        expected, expected_velocity = naive.sgd(
+            expected, kept.astype(float), expected_velocity, lr, momentum, nesterov, weight_decay
+        )
+        assert np.array_equal(gradients, kept)
+        assert relative_difference(weights, expected) <= TOLERANCE[dtype]
+        assert relative_difference(velocity, expected_velocity) <= TOLERANCE[dtype]
+
+
+def test_the_optimizer_steps_over_all_parameters_with_its_own_settings():
+    generator = np.random.default_rng(0)
+    net = SimpleNamespace(flat_parameters=generator.normal(size=50), flat_gradients=generator.normal(size=50))
+    weights = net.flat_parameters.copy()
+    optimizer = minisqx.SGD(net, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)
+    assert not optimizer.velocity.any()
+    velocity = optimizer.velocity.copy()
+    for lr in (0.1, 0.02):
+        optimizer.lr = lr
+        optimizer.step()
+        weights, velocity = naive.sgd(weights, net.flat_gradients, velocity, lr, 0.9, True, 0.01)
+        assert relative_difference(net.flat_parameters, weights) <= 1e-14
+        assert relative_difference(optimizer.velocity, velocity) <= 1e-14

@@ -1,0 +1,119 @@
+"""The residual sum and the average over the map: both read tensors with something deferred, and leave row sums behind."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Workspace
+from tests import naive
+from tests.gradient_check import relative_difference
+from tests.kernel_calls import DTYPES, packed, padding_is_zero
+from tests.layer_cases import channels
+
+TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
+# More pixels than a block, and with a last chunk of one image: (images, images a chunk, height, width).
+CUTS = [(1, 1, 1, 1), (3, 1, 5, 1), (5, 2, 4, 4), (7, 3, 9, 25), (2, 1, 31, 30)]
+ROWS = 5
+
+
+class Tensor:
+    """A tensor with everything deferred that may be: its rows lie behind others, and its values are ELU(data * scale + shift)."""
+
+    def __init__(self, generator, cut, dtype, activation: bool, before: int):
+        images, per_chunk, *size = cut
+        self.data = generator.normal(size=(images, ROWS, *size)).astype(dtype).astype(np.float64)
+        self.scale, self.shift = generator.normal(size=(2, ROWS)).astype(dtype)
+        self.activation, self.before = activation, before
+        more = np.full((images, before, *size), np.nan)
+        stored, layout = packed(np.concatenate([more, self.data, more], axis=1), dtype, per_chunk)
+        sums = np.full((2, ROWS + 2 * before), np.nan)
+        self.ours = Activation(stored, layout, before, self.scale, self.shift, activation, sums)
+
+    @property
+    def affine(self) -> np.ndarray:
+        return self.data * channels(self.scale.astype(float)) + channels(self.shift.astype(float))
+
+    @property
+    def values(self) -> np.ndarray:
+        return naive.elu(self.affine) if self.activation else self.affine
+
+    def sums(self, g: np.ndarray) -> np.ndarray:
+        """Row sums of g and of g times what is stored."""
+        return np.array([g.sum(axis=(0, 2, 3)), (g * self.data).sum(axis=(0, 2, 3))])
+
+    def check_sums(self, g: np.ndarray, tolerance: float) -> None:
+        rows = slice(self.before, self.before + ROWS)
+        assert relative_difference(self.ours.sums[:, rows], self.sums(g), np.abs(g).sum()) <= tolerance
+        others = np.delete(self.ours.sums, np.r_[rows], axis=1)
+        assert np.isnan(others).all()
+
+
+def poison(layer, layout) -> None:
+    for buffer in layer.kept(layout):
+        buffer[...] = np.nan
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+@pytest.mark.parametrize("activations", [(False, False), (True, False), (True, True)])
+def test_the_sum_and_its_backward_are_their_naive_twin(activations, cut, dtype):
+    generator = np.random.default_rng(cut)
+    u, v = (Tensor(generator, cut, dtype, activation, before) for activation, before in zip(activations, (0, 3)))
+    layer, layout = ResidualSum(ROWS, Workspace(dtype)), u.ours.layout
+    poison(layer, layout)
+    layer.workspace.scratch(50)[...] = np.nan
+    y = layer.forward(u.ours, v.ours)
+    total = u.values + v.values
+    assert relative_difference(y.values(), naive.elu(total)) <= TOLERANCE[dtype]
+    assert padding_is_zero(layer.r, layout)
+
+    dout = generator.normal(size=total.shape).astype(dtype).astype(np.float64)
+    layer.workspace.scratch(50)[...] = np.nan
+    ds = layer.backward(Gradient(stored=packed(dout, dtype, cut[1])[0]))
+    expected = dout * naive.elu_gradient(total)
+    assert relative_difference(layout.unpack(ds), expected) <= TOLERANCE[dtype]
+    assert padding_is_zero(ds, layout)
+    for tensor in (u, v):
+        tensor.check_sums(expected, TOLERANCE[dtype])
+
+
+def test_a_sum_of_zero_has_the_slope_one():
+    """ELU's derivative is continuous there; PyTorch's, and ours, is 1 on both sides."""
+    layer = ResidualSum(1, Workspace("float64"))
+    x = np.zeros((2, 1, 1, 1))
+    stored, layout = packed(x, "float64")
+    plain = layer.workspace.plain(stored, layout)
+    layer.forward(plain, plain)
+    assert (layout.unpack(layer.backward(Gradient(stored=packed(x + 3, "float64")[0]))) == 3).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+@pytest.mark.parametrize("activation", [False, True])
+def test_the_average_and_its_backward_are_their_naive_twin(activation, cut, dtype):
+    generator = np.random.default_rng(cut)
+    x = Tensor(generator, cut, dtype, activation, before=0)
+    layer = AveragePool(ROWS, Workspace(dtype))
+    layer.workspace.scratch(50)[...] = np.nan
+    features = layer.forward(x.ours)
+    assert features.dtype == dtype
+    assert relative_difference(features, naive.average_pool(x.values)) <= TOLERANCE[dtype]
+
+    layer.kept(x.ours.layout)[...] = np.nan
+    dfeatures = generator.normal(size=features.shape).astype(dtype)
+    gradient = layer.backward(dfeatures)
+    expected = naive.average_pool_backward(dfeatures.astype(float), x.data.shape)
+    assert relative_difference(x.ours.layout.unpack(gradient.stored), expected) <= TOLERANCE[dtype]
+    assert padding_is_zero(gradient.stored, x.ours.layout)
+    x.check_sums(expected, TOLERANCE[dtype])
+
+
+def test_an_average_keeps_a_nan_in_its_own_image():
+    x = np.zeros((5, 2, 3, 3))
+    x[3, 1, 2, 2] = np.nan
+    layer = AveragePool(2, Workspace("float32"))
+    stored, layout = packed(x, "float32", 4)
+    for activation in (False, True):
+        features = layer.forward(replace(layer.workspace.plain(stored, layout), activation=activation))
+        assert np.array_equal(np.argwhere(np.isnan(features)), [[3, 1]])
