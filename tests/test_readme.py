@@ -1,0 +1,56 @@
+"""The documents keep their word: the README's Python runs, its commands have the options that it names, and links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from minisqx import cli
+from minisqx.options import TrainingOptions, given_options
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WEIGHTS = list((ROOT / "data" / "weights").glob("*.h5"))
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    """The arguments of every command of ours in the README."""
+    lines = [shlex.split(line) for line in "".join(blocks("sh")).splitlines()]
+    trainings = [["train", *words[3:]] for words in lines if words[:3] == ["python", "-m", "minisqx.train"]]
+    return trainings + [words[1:] for words in lines if words[0] == "minisqx"]
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_every_command_in_the_readme_is_accepted(arguments):
+    args = cli._parser().parse_args(arguments)
+    if arguments[0] == "train":
+        TrainingOptions(**given_options(args))
+
+
+def test_the_readme_shows_every_command():
+    shown = {arguments[0] for arguments in commands()}
+    assert shown == {"train", "summary", "evaluate", "infer", "info"}
+
+
+@pytest.mark.skipif(not WEIGHTS, reason="no weights are shipped yet")
+def test_the_python_in_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (60, 40), (200, 120, 40)).save("cat.jpg")
+    names = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2:] == ["(12, 3, 3, 3)", "11253"]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/design.md"])
+def test_every_link_leads_to_a_file(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / document).parent.joinpath(link).exists(), link
