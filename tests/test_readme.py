@@ -1,4 +1,4 @@
-"""The documents keep their word: the README's Python runs, its commands have the options that it names, and links lead somewhere."""
+"""The documents keep their word: the README's Python runs, its commands are accepted as they stand, and links lead somewhere."""
 
 import re
 import shlex
