@@ -228,7 +228,7 @@ class NetworkSpec:
 
     @property
     def groups(self) -> tuple[tuple[ConvolutionSpec, ...], ...]:
-        """Convolutions computed together: a bottleneck's first with its shortcut (they read the same tensor); all others alone."""
+        """Convolutions that run as one: a bottleneck's first with its shortcut (they read the same tensor); all others alone."""
         groups: list[tuple[ConvolutionSpec, ...]] = [(self.stem,)]
         for block in self.bottlenecks:
             first = block.main[0]
