@@ -49,6 +49,13 @@ class Naive:
         e = self._activate(z)
         return naive.batch_norm(e, gamma, beta, *naive.batch_norm_statistics(e))
 
+    def before_activation(self, x, weight, bias, gamma, beta):
+        """What ELU is applied to."""
+        z = self.convolution(x, weight, bias)
+        if self.norm_first:
+            z = naive.batch_norm(z, gamma, beta, *naive.batch_norm_statistics(z))
+        return z[:, : self.activated]
+
     def backward(self, dout, x, weight, bias, gamma, beta) -> dict[str, np.ndarray]:
         z = self.convolution(x, weight, bias)
         if self.norm_first:
@@ -114,10 +121,19 @@ class BlockCase:
         return values.reshape(len(values), -1) if name == "weight" else values
 
     @property
+    def affine(self) -> np.ndarray:
+        """The input (N, C, H, W) with its scale and shift, without its ELU."""
+        return self.arrays["data"] * channels(self.arrays["scale"]) + channels(self.arrays["shift"])
+
+    @property
     def x(self) -> np.ndarray:
-        """The input's values (N, C, H, W), as a reader means them."""
-        values = self.arrays["data"] * channels(self.arrays["scale"]) + channels(self.arrays["shift"])
-        return naive.elu(values) if self.deferred == "activation" else values
+        """The input's values, as a reader means them."""
+        return naive.elu(self.affine) if self.deferred == "activation" else self.affine
+
+    def before_activations(self) -> np.ndarray:
+        """Every number that goes into an ELU, flat."""
+        inner = self.naive.before_activation(*self.naive_arguments).ravel()
+        return np.concatenate([inner, self.affine.ravel()]) if self.deferred == "activation" else inner
 
     @property
     def naive_arguments(self) -> tuple[np.ndarray, ...]:
@@ -142,11 +158,23 @@ class BlockCase:
             getattr(self.gradients, name)[...] = np.nan
 
     def forward(self) -> np.ndarray:
-        """The output's values (N, C, H, W), of one or two convolutions."""
+        """The output's values (N, C, H, W), of one or two convolutions, through poisoned memory."""
         self.poison(keep=())
-        y = self.block.forward(self.input)
+        y = self.outputs()
         assert padding_is_zero(self.block.e, self.out_layout)
-        return np.concatenate([part.values() for part in self.block.outputs(y)], axis=1)
+        return y
+
+    def outputs(self) -> np.ndarray:
+        """The same, again and again."""
+        return np.concatenate([part.values() for part in self.block.outputs(self.block.forward(self.input))], axis=1)
+
+    def load(self) -> None:
+        """Takes over what was changed in `arrays`."""
+        for name in ("weight", "bias", "gamma", "beta"):
+            getattr(self.parameters, name)[...] = self._ours(name)
+        self.input.data[:, : self.shape.inputs] = self.input.layout.pack(
+            self.arrays["data"], np.empty_like(self.input.data[:, : self.shape.inputs])
+        )
 
     def backward(self, dout: np.ndarray) -> dict[str, np.ndarray]:
         """Gradients for dout (N, C, H', W'), of the values of the input and of all parameters. `forward` comes first."""

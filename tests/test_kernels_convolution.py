@@ -153,9 +153,7 @@ def test_the_block_reads_the_input_through_its_scale_and_shift():
     """Padding is zero after scale and shift, not before: a constant map has other values at its edge."""
     case = BlockCase(VARIANTS["1x3"], draw=integers, shortcut_activation=False)
     case.arrays["data"][:] = 0
-    case.input.data[:, : case.shape.inputs] = case.input.layout.pack(
-        case.arrays["data"], case.input.data[:, : case.shape.inputs].copy()
-    )
+    case.load()
     case.forward()
     e = case.out_layout.unpack(case.block.e)
     assert np.array_equal(
