@@ -40,7 +40,8 @@ class ConvolutionSpec:
     def size_after(self, input_size: tuple[int, int]) -> tuple[int, int]:
         """The output's (height, width) for an input of another size."""
         height, width = (
-            (size + 2 * padding - kernel) // self.stride + 1 for size, padding, kernel in zip(input_size, self.padding, self.kernel)
+            (size + 2 * padding - kernel) // self.stride + 1
+            for size, padding, kernel in zip(input_size, self.padding, self.kernel)
         )
         return height, width
 
@@ -173,7 +174,9 @@ class NetworkSpec:
         channels, size = self.stem.out_channels, self.stem.output_size
         for stage, (count, base, stride) in enumerate(zip(self.blocks, STAGE_CHANNELS, STAGE_STRIDES), start=1):
             for index in range(1, count + 1):
-                block = self._bottleneck(f"stage{stage}.block{index}", channels, int(self.width * base), stride if index == 1 else 1, size)
+                block = self._bottleneck(
+                    f"stage{stage}.block{index}", channels, int(self.width * base), stride if index == 1 else 1, size
+                )
                 found.append(block)
                 channels, size = block.main[-1].out_channels, block.main[-1].output_size
         return tuple(found)
@@ -203,7 +206,9 @@ class NetworkSpec:
             at = main[-1].output_size
         shortcut = None
         if stride == 2 or inputs != outputs:
-            shortcut = ConvolutionSpec(f"{name}.shortcut", inputs, outputs, (1, 1), stride, (0, 0), size, self.shortcut_activation)
+            shortcut = ConvolutionSpec(
+                f"{name}.shortcut", inputs, outputs, (1, 1), stride, (0, 0), size, self.shortcut_activation
+            )
         return BottleneckSpec(name, tuple(main), shortcut)
 
     @cached_property
@@ -223,7 +228,9 @@ class NetworkSpec:
 
     @property
     def groups(self) -> tuple[tuple[ConvolutionSpec, ...], ...]:
-        """Convolutions that are computed together: a bottleneck's first one with its shortcut (they read the same tensor), all others alone."""
+        """Convolutions that are computed together: a bottleneck's first one with its shortcut (they read the same
+        tensor), all others alone.
+        """
         groups = [(self.stem,)]
         for block in self.bottlenecks:
             first = block.main[0]
@@ -278,12 +285,21 @@ def _check_options(spec: NetworkSpec) -> None:
     blocks = spec.blocks
     blocks_ok = isinstance(blocks, (tuple, list)) and len(blocks) == 4 and all(is_integer(b) and 1 <= b <= 100 for b in blocks)
     require(blocks_ok, "blocks", blocks, "four whole numbers from 1 to 100, such as 1,1,1,1")
-    require(is_integer(spec.num_classes) and 1 <= spec.num_classes <= 100_000, "num_classes", spec.num_classes, "a whole number from 1 to 100000")
-    require(is_number(spec.dropout) and 0 <= spec.dropout < 1, "dropout", spec.dropout, "a probability from 0 up to, not including, 1")
+    require(
+        is_integer(spec.num_classes) and 1 <= spec.num_classes <= 100_000,
+        "num_classes",
+        spec.num_classes,
+        "a whole number from 1 to 100000",
+    )
+    require(
+        is_number(spec.dropout) and 0 <= spec.dropout < 1, "dropout", spec.dropout, "a probability from 0 up to, not including, 1"
+    )
     size = spec.input_size
     size_ok = isinstance(size, (tuple, list)) and len(size) == 2 and all(is_integer(s) and 1 <= s <= 4096 for s in size)
     require(size_ok, "input_size", size, "(height, width) in pixels, each from 1 to 4096")
     require(spec.block_order in BLOCK_ORDERS, "block_order", spec.block_order, "one of " + ", ".join(BLOCK_ORDERS))
     require(is_integer(spec.stem_padding) and spec.stem_padding in (0, 1), "stem_padding", spec.stem_padding, "0 or 1")
-    require(spec.separable_order in SEPARABLE_ORDERS, "separable_order", spec.separable_order, "one of " + ", ".join(SEPARABLE_ORDERS))
+    require(
+        spec.separable_order in SEPARABLE_ORDERS, "separable_order", spec.separable_order, "one of " + ", ".join(SEPARABLE_ORDERS)
+    )
     require(isinstance(spec.shortcut_activation, bool), "shortcut_activation", spec.shortcut_activation, "True or False")
