@@ -38,7 +38,7 @@ class Source(NamedTuple):
     The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are
     needed: weight is (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry,
     inside and index the `Taps` of the transposed one. The other rows are read from `stored` (chunks, rows - produced,
-    stride). Where `added` is true, `addend` (chunks, produced, stride) is added to the first.
+    stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all.
     """
 
     produced: int
@@ -131,7 +131,8 @@ def _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch):
         weight = source.weight.reshape(source.weight.size)
         product(
             scratch, SCRATCH_STRIDE, weight, source.produced, operand, stride,
-            source.weight.shape[0], whole_vectors(high - low, dz.itemsize), constants.zeros, constants.ones, constants.zeros, source.produced, 0,
+            source.weight.shape[0], whole_vectors(high - low, dz.itemsize),
+            constants.zeros, constants.ones, constants.zeros, source.produced, 0,
         )  # fmt: skip
     for m in range(source.produced):
         g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = 0
@@ -143,33 +144,24 @@ def _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch):
 
 
 @njit
-def fill_gradient(g, source, chunk, first, columns, pixels, constants, scratch):
-    """Writes the `produced` rows of the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with
-    rows of SCRATCH_STRIDE.
+def fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch):
+    """Writes the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with rows of SCRATCH_STRIDE.
 
     `columns` is a multiple of a vector; columns beyond `pixels` have any finite value. scratch: flat, for the im2col of
     the source.
     """
-    if source.produced == 0:
-        return
-    if source.geometry[3] > 1:
-        _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch)
-    else:
-        _fill_product(g, source, chunk, first, columns, pixels, constants, scratch)
+    if source.produced > 0:
+        if source.geometry[3] > 1:
+            _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch)
+        else:
+            _fill_product(g, source, chunk, first, columns, pixels, constants, scratch)
+    stored, addend = source.stored.reshape(source.stored.size), source.addend.reshape(source.addend.size)
+    for m in range(source.produced, rows):
+        at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2] + first
+        g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = stored[at : at + columns]
     if source.added:
-        stride = source.addend.shape[2]
-        addend = source.addend.reshape(source.addend.size)
-        for m in range(source.produced):
-            at = (chunk * source.addend.shape[1] + m) * stride + first
+        for m in range(rows):
+            at = (chunk * source.addend.shape[1] + m) * source.addend.shape[2] + first
             row, other = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns], addend[at : at + columns]
             for p in range(columns):
                 row[p] += other[p]
-
-
-@njit
-def gradient_row(g, source, chunk, m, first, columns):
-    """Row m of a block of the gradient, after `fill_gradient`: where it was formed, or where it is stored."""
-    if m < source.produced:
-        return g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
-    at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2] + first
-    return source.stored.reshape(source.stored.size)[at : at + columns]

@@ -28,7 +28,6 @@ from minisqx.kernels.blocks import (
     SCRATCH_STRIDE,
     clear_tail,
     fill_gradient,
-    gradient_row,
     images_of,
     is_pointwise,
     whole_vectors,
@@ -123,7 +122,8 @@ def forward(
         counts[chunk] = images_of(cut, chunk) * out_pixels
         convolve_chunk(
             out_flat, chunk * outputs * out_stride, out_stride, outputs,
-            x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size, counts[chunk], weight_flat, folded_bias, constants.ones, constants.zeros, activated,
+            x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size, counts[chunk],
+            weight_flat, folded_bias, constants.ones, constants.zeros, activated,
             taps, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
         )  # fmt: skip
     count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
@@ -133,16 +133,14 @@ def forward(
 
 
 @njit
-def _dz_row(dz, g, e, a, b, c, activated):
-    """dz = (a g + b e + c) ELU'(e) for a block of one row, all of one length; dz may be g itself."""
-    one = dz.dtype.type(1)
+def _dz_row(g, e, a, b, c, activated):
+    """g becomes dz = (a g + b e + c) ELU'(e) for a block of one row; ELU'(e) = min(e + 1, 1)."""
+    one = g.dtype.type(1)
+    for p in range(g.size):
+        g[p] = a * g[p] + (b * e[p] + c)
     if activated:
-        for p in range(dz.size):
-            de = a * g[p] + (b * e[p] + c)
-            dz[p] = de if e[p] > 0 else de * (e[p] + one)
-    else:
-        for p in range(dz.size):
-            dz[p] = a * g[p] + (b * e[p] + c)
+        for p in range(g.size):
+            g[p] *= min(e[p] + one, one)
 
 
 @njit(parallel=True)
@@ -181,13 +179,12 @@ def backward(
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
             valid = min(columns, pixels - first)
-            fill_gradient(g, source, chunk, first, columns, pixels, constants, scratch)
+            fill_gradient(g, outputs, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(outputs):
-                incoming = gradient_row(g, source, chunk, m, first, columns)
                 dz = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
                 stored = e_flat[at + m * stride + first : at + m * stride + first + columns]
                 a, b, c = kind(coefficients[0, m]), kind(coefficients[1, m]), kind(coefficients[2, m])
-                _dz_row(dz, incoming, stored, a, b, c, m < activated)
+                _dz_row(dz, stored, a, b, c, m < activated)
                 dz[valid:] = 0
                 if keep:
                     stored[:] = dz
@@ -243,9 +240,8 @@ def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
         at = chunk * rows * stride
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
-            fill_gradient(g, source, chunk, first, columns, pixels, constants, scratch)
+            fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
-                dx_flat[at + m * stride + first : at + m * stride + first + columns] = gradient_row(
-                    g, source, chunk, m, first, columns
-                )
+                to = at + m * stride + first
+                dx_flat[to : to + columns] = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
         clear_tail(dx_flat, at, stride, rows, pixels, padded)

@@ -7,7 +7,7 @@ the batch norms before the sum need: sum ds, sum ds u' and sum ds v', u' and v' 
 
 from numba import get_thread_id, prange
 
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, gradient_row, images_of, whole_vectors
+from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, images_of, whole_vectors
 from minisqx.kernels.elu import elu_row
 from minisqx.kernels.jit import njit
 
@@ -71,19 +71,18 @@ def forward(out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_
 
 
 @njit
-def _ds_row(sums, ds, g, y, u, v, activated):
-    """ds = g ELU'(y) for a block of one row, all of one length (ds may be g itself); adds sum ds, sum ds u, sum ds v to
-    `sums` (3,).
-    """
-    zero = ds[0] * 0
-    one = ds.dtype.type(1)
-    plain, with_u, with_v = zero, zero, zero
-    for p in range(ds.size):
-        d = g[p] if y[p] > 0 or not activated else g[p] * (y[p] + one)
-        ds[p] = d
-        plain += d
-        with_u += d * u[p]
-        with_v += d * v[p]
+def _ds_row(sums, g, y, u, v, activated):
+    """g becomes ds = g ELU'(y) for a block of one row, all of one length; adds sum ds, sum ds u, sum ds v to `sums`."""
+    one = g.dtype.type(1)
+    if activated:
+        for p in range(g.size):
+            g[p] *= min(y[p] + one, one)
+    plain = g[0] * 0
+    with_u, with_v = plain, plain
+    for p in range(g.size):
+        plain += g[p]
+        with_u += g[p] * u[p]
+        with_v += g[p] * v[p]
     sums[0] += plain
     sums[1] += with_u
     sums[2] += with_v
@@ -112,19 +111,18 @@ def backward(
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
             valid = min(columns, pixels - first)
-            fill_gradient(g, source, chunk, first, columns, pixels, constants, scratch)
+            fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
                 at = (chunk * rows + m) * stride + first
                 u_at = (chunk * u.shape[1] + u_row + m) * stride + first
                 v_at = (chunk * v.shape[1] + v_row + m) * stride + first
-                incoming = gradient_row(g, source, chunk, m, first, columns)
                 result = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
                 output = y_flat[at : at + columns]
                 if y_activation:
                     load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], True)
                     output = value[:columns]
                 _ds_row(
-                    chunk_sums[chunk, m], result[:valid], incoming[:valid], output[:valid],
+                    chunk_sums[chunk, m], result[:valid], output[:valid],
                     u_flat[u_at : u_at + valid], v_flat[v_at : v_at + valid], m < activated,
                 )  # fmt: skip
                 result[valid:] = 0

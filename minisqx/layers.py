@@ -244,8 +244,8 @@ class BasicBlock:
         scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
         convolution.backward(
             self.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(dtype), self.sums, self.count,
-            self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.taps, cut_of(layout), constants,
-            self.chunk_gradients, scratch, regions,
+            self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.taps,
+            cut_of(layout), constants, self.chunk_gradients, scratch, regions,
         )  # fmt: skip
         weight = p.weight
         if self.tap_count > 1:
