@@ -8,8 +8,8 @@ Backward, with n values a channel, r = 1 / sqrt(var + eps), g = dL/dy, S = sum g
     dbeta = S,  dgamma = r D,  dL/de = gamma r (g - S / n - (e - mean) r^2 D / n) = a g + b e + c
 
 Statistics: each block of pixels gives its mean and its sum of squared deviations in two passes over values that are in
-cache; blocks and chunks are merged in order in float64 (Chan, Golub, LeVeque 1979). E[x^2] - E[x]^2 would lose the digits of channels
-whose mean is large beside their spread.
+cache; blocks and chunks are merged in order in float64 (Chan, Golub, LeVeque 1979). E[x^2] - E[x]^2 would lose the
+digits of channels whose mean is large beside their spread.
 
 Source: Ioffe and Szegedy 2015; eps 1e-5 and momentum 0.1 as in the authors' PyTorch; the running variance is the unbiased one.
 """
@@ -24,7 +24,9 @@ MOMENTUM = 0.1
 
 @njit
 def add_block_moments(moments, e, e_at, e_stride, channels, count_before, count):
-    """Merges `count` pixels a channel into `moments` (2, channels) float64: mean and sum of squared deviations of `count_before` pixels."""
+    """Merges `count` pixels a channel into `moments` (2, channels) float64: mean and sum of squared deviations of
+    `count_before` pixels.
+    """
     weight = count / (count_before + count)
     for m in range(channels):
         at = e_at + m * e_stride
@@ -48,7 +50,9 @@ def add_block_moments(moments, e, e_at, e_stride, channels, count_before, count)
 
 @njit
 def merge_moments(chunk_moments, chunk_counts, mean, variance):
-    """The mean and biased variance (channels,) of all chunks' moments (chunks, 2, channels), merged in chunk order; returns the count."""
+    """The mean and biased variance (channels,) of all chunks' moments (chunks, 2, channels), merged in chunk order;
+    returns the count.
+    """
     total = 0.0
     mean[:] = 0
     variance[:] = 0

@@ -1,7 +1,7 @@
 """What the fused kernels share: the walk over a chunk in blocks of pixels, and where a gradient comes from.
 
-A fused kernel passes over a chunk in blocks of `BLOCK` pixels, so that everything it makes on the way (im2col, the incoming gradient)
-stays in a scratch that fits in cache.
+A fused kernel passes over a chunk in blocks of `BLOCK` pixels, so that everything it makes on the way (im2col, the
+incoming gradient) stays in a scratch that fits in cache.
 """
 
 from typing import NamedTuple
@@ -35,9 +35,10 @@ class Constants(NamedTuple):
 class Source(NamedTuple):
     """Where the gradient g of a tensor comes from, for its rows one after the other.
 
-    The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are needed: weight is
-    (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry, inside and index the `Taps` of the transposed one. The other rows are read
-    from `stored` (chunks, rows - produced, stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all.
+    The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are
+    needed: weight is (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry,
+    inside and index the `Taps` of the transposed one. The other rows are read from `stored` (chunks, rows - produced,
+    stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all.
     """
 
     produced: int
@@ -80,7 +81,9 @@ def clear_tail(data, at, stride, rows, pixels, columns):
 
 @njit
 def flip_taps(flipped, weight, taps):
-    """(O, I, taps) to (O * taps, I) with the taps in reverse: the weight with which a transposed geometry gives the input's gradient."""
+    """(O, I, taps) to (O * taps, I) with the taps in reverse: the weight with which a transposed geometry gives the
+    input's gradient.
+    """
     outputs, inputs = weight.shape[0], weight.shape[1] // taps
     for m in range(outputs):
         for k in range(inputs):
@@ -105,7 +108,8 @@ def _fill_product(g, source, chunk, first, columns, pixels, constants, scratch):
         operand, operand_stride = scratch, SCRATCH_STRIDE
     weight = source.weight.reshape(source.weight.size)
     product(
-        g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride, source.weight.shape[0], columns, zeros, ones, zeros, source.produced, 0
+        g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride,
+        source.weight.shape[0], columns, zeros, ones, zeros, source.produced, 0,
     )  # fmt: skip
 
 
@@ -126,31 +130,38 @@ def _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch):
         operand = dz[chunk * channels * stride + low :]
         weight = source.weight.reshape(source.weight.size)
         product(
-            scratch, SCRATCH_STRIDE, weight, source.produced, operand, stride, source.weight.shape[0], whole_vectors(high - low, dz.itemsize),
+            scratch, SCRATCH_STRIDE, weight, source.produced, operand, stride,
+            source.weight.shape[0], whole_vectors(high - low, dz.itemsize),
             constants.zeros, constants.ones, constants.zeros, source.produced, 0,
         )  # fmt: skip
     for m in range(source.produced):
-        row, read = g[m * SCRATCH_STRIDE :], scratch[m * SCRATCH_STRIDE :]
-        for p in range(columns):
-            place = index[first + p]
-            row[p] = read[place - low] if place >= 0 and first + p < pixels else 0
+        g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = 0
+    for p in range(first, last):
+        place = index[p] - low
+        if index[p] >= 0:
+            for m in range(source.produced):
+                g[m * SCRATCH_STRIDE + p - first] = scratch[m * SCRATCH_STRIDE + place]
 
 
 @njit
 def fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch):
     """Writes the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with rows of SCRATCH_STRIDE.
 
-    `columns` is a multiple of a vector; columns beyond `pixels` have any finite value. scratch: flat, for the im2col of the source.
+    `columns` is a multiple of a vector; columns beyond `pixels` have any finite value. scratch: flat, for the im2col of
+    the source.
     """
     if source.produced > 0:
         if source.geometry[3] > 1:
             _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch)
         else:
             _fill_product(g, source, chunk, first, columns, pixels, constants, scratch)
+    stored, addend = source.stored.reshape(source.stored.size), source.addend.reshape(source.addend.size)
     for m in range(source.produced, rows):
-        for p in range(columns):
-            g[m * SCRATCH_STRIDE + p] = source.stored[chunk, m - source.produced, first + p]
+        at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2] + first
+        g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = stored[at : at + columns]
     if source.added:
         for m in range(rows):
+            at = (chunk * source.addend.shape[1] + m) * source.addend.shape[2] + first
+            row, other = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns], addend[at : at + columns]
             for p in range(columns):
-                g[m * SCRATCH_STRIDE + p] += source.addend[chunk, m, first + p]
+                row[p] += other[p]

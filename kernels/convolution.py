@@ -1,8 +1,9 @@
 """The basic block, fused: convolution -> ELU -> batch norm, forward and backward.
 
 Forward, a block of pixels at a time while it is in cache:   e = ELU(W x + b), stored; mean and squared deviations of e.
-Batch norm is then a scale and a shift that whoever reads e applies (`batch_norm`). If the input is itself such a tensor, x = e' s + t, and the
-convolution is 1x1, the scale and shift go into the weights: W x + b = (W s) e' + (b + W t). Other convolutions apply them in their im2col.
+Batch norm is then a scale and a shift that whoever reads e applies (`batch_norm`). If the input is itself such a
+tensor, x = e' s + t, and the convolution is 1x1, the scale and shift go into the weights: W x + b = (W s) e' + (b + W
+t). Other convolutions apply them in their im2col.
 
 Backward, again one pass, given where the gradient g = dL/d(output) comes from (`blocks.Source`):
 
@@ -22,7 +23,15 @@ import numpy as np
 from numba import get_thread_id, prange
 
 from minisqx.kernels import batch_norm
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, images_of, is_pointwise, whole_vectors
+from minisqx.kernels.blocks import (
+    BLOCK,
+    SCRATCH_STRIDE,
+    clear_tail,
+    fill_gradient,
+    images_of,
+    is_pointwise,
+    whole_vectors,
+)
 from minisqx.kernels.elu import elu_row
 from minisqx.kernels.im2col import im2col
 from minisqx.kernels.jit import njit
@@ -50,7 +59,8 @@ def gather(scratch, x, at, stride, channels, taps, first, columns, pixels, scale
     """im2col of a block into `scratch` (rows of SCRATCH_STRIDE), through ELU if the input is stored before its activation."""
     inside, index = taps.inside.reshape(taps.inside.size), taps.index.reshape(taps.index.size)
     im2col(
-        scratch, SCRATCH_STRIDE, x[at:], stride, channels, taps.geometry, inside, index, taps.inside.shape[1], first, columns, pixels, scale, shift
+        scratch, SCRATCH_STRIDE, x[at:], stride, channels, taps.geometry, inside, index, taps.inside.shape[1],
+        first, columns, pixels, scale, shift,
     )  # fmt: skip
     if activation:
         for r in range(channels * taps.inside.shape[0]):
@@ -64,9 +74,9 @@ def convolve_chunk(
 ):  # fmt: skip
     """One chunk of out = activation(weight^T im2col(x) + bias) * scale + shift; rows from `activated` on have no activation.
 
-    out, x, weight: flat, with the places of their elements [0, 0]; weight is (channels * taps, outputs) and bias (outputs,), from `fold`. pixels: the
-    chunk's output pixels. in_scale, in_shift, in_activation: what the gather applies to x. moments: (2, outputs) float64, the moments of
-    what was stored, or (2, 0) for none. scratch: flat.
+    out, x, weight: flat, with the places of their elements [0, 0]; weight is (channels * taps, outputs) and bias
+    (outputs,), from `fold`. pixels: the chunk's output pixels. in_scale, in_shift, in_activation: what the gather
+    applies to x. moments: (2, outputs) float64, the moments of what was stored, or (2, 0) for none. scratch: flat.
     """
     depth = channels * taps.inside.shape[0]
     direct = is_pointwise(taps.geometry) and not in_activation
@@ -96,9 +106,9 @@ def forward(
 ):  # fmt: skip
     """The training forward pass of a basic block; returns the number of values a channel.
 
-    Writes out (chunks, M, stride), the batch's mean and variance (float64), scale and shift (M,), and updates the running statistics.
-    x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read; weight (M, K * taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace
-    (threads, size): scratch.
+    Writes out (chunks, M, stride), the batch's mean and variance (float64), scale and shift (M,), and updates the
+    running statistics. x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read;
+    weight (M, K * taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace (threads, size): scratch.
     """
     pointwise = is_pointwise(taps.geometry) and not in_activation
     fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, taps.inside.shape[0], pointwise)
@@ -111,8 +121,9 @@ def forward(
     for chunk in prange(out.shape[0]):
         counts[chunk] = images_of(cut, chunk) * out_pixels
         convolve_chunk(
-            out_flat, chunk * outputs * out_stride, out_stride, outputs, x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size,
-            counts[chunk], weight_flat, folded_bias, constants.ones, constants.zeros, activated,
+            out_flat, chunk * outputs * out_stride, out_stride, outputs,
+            x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size, counts[chunk],
+            weight_flat, folded_bias, constants.ones, constants.zeros, activated,
             taps, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
         )  # fmt: skip
     count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
@@ -122,35 +133,29 @@ def forward(
 
 
 @njit
-def _dz_block(dz, dz_at, dz_stride, g, e, coefficients, activated, columns):
-    """dz = (a g + b e + c) ELU'(e) for a block; `e` lies where `dz` does."""
-    for m in range(coefficients.shape[1]):
-        at = dz_at + m * dz_stride
-        source = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
-        stored, result = e[at : at + columns], dz[at : at + columns]
-        a, b, c = result.dtype.type(coefficients[0, m]), result.dtype.type(coefficients[1, m]), result.dtype.type(coefficients[2, m])
-        one = result.dtype.type(1)
-        if m < activated:
-            for p in range(columns):
-                de = a * source[p] + (b * stored[p] + c)
-                result[p] = de if stored[p] > 0 else de * (stored[p] + one)
-        else:
-            for p in range(columns):
-                result[p] = a * source[p] + (b * stored[p] + c)
+def _dz_row(g, e, a, b, c, activated):
+    """g becomes dz = (a g + b e + c) ELU'(e) for a block of one row; ELU'(e) = min(e + 1, 1)."""
+    one = g.dtype.type(1)
+    for p in range(g.size):
+        g[p] = a * g[p] + (b * e[p] + c)
+    if activated:
+        for p in range(g.size):
+            g[p] *= min(e[p] + one, one)
 
 
 @njit(parallel=True)
 def backward(
-    dz, dweight, dbias, dgamma, dbeta, in_sums, source, sums, count, e, mean, variance, gamma, activated,
+    e, keep, dweight, dbias, dgamma, dbeta, in_sums, source, sums, count, mean, variance, gamma, activated,
     x, in_scale, in_shift, in_activation, weight, taps, cut, constants, chunk_gradients, workspace, regions,
 ):  # fmt: skip
     """The backward pass of a basic block whose batch norm comes last; see the file's head.
 
-    dz, e: (chunks, M, stride). dweight, weight: (M, K * taps). sums: (2, M) float64, sum g and sum g e, from whoever read this block's
-    output; in_sums: (2, K or more), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps), scratch. regions: where in a thread's
-    workspace the source's im2col, g, and the input's im2col begin.
+    e: (chunks, M, stride), the block's stored output, becomes dz if `keep`: nobody reads it any more, and it is in
+    cache. dweight, weight: (M, K * taps). sums: (2, M) float64, sum g and sum g e, from whoever read this block's
+    output; in_sums: (2, K or more), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps),
+    scratch. regions: where in a thread's workspace the source's im2col, g, and the input's im2col begin.
     """
-    outputs, stride = dz.shape[1], dz.shape[2]
+    outputs, stride = e.shape[1], e.shape[2]
     channels, x_stride = in_scale.size, x.shape[2]
     tap_count, columns_of_table = taps.inside.shape
     depth = channels * tap_count
@@ -158,24 +163,31 @@ def backward(
     direct = is_pointwise(taps.geometry) and not in_activation
     inside = taps.inside.reshape(taps.inside.size)
     coefficients = np.empty((3, outputs))
+    kind = e.dtype.type
     batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
-    dz_flat, e_flat, x_flat = dz.reshape(dz.size), e.reshape(e.size), x.reshape(x.size)
+    e_flat, x_flat = e.reshape(e.size), x.reshape(x.size)
     gradients = chunk_gradients.reshape(chunk_gradients.size)
     gradient_stride = depth + tap_count
-    for chunk in prange(dz.shape[0]):
+    for chunk in prange(e.shape[0]):
         scratch = workspace[get_thread_id()]
         g, columns_of_x = scratch[regions[1] : regions[2]], scratch[regions[2] :]
         pixels = images_of(cut, chunk) * out_pixels
-        padded = whole_vectors(pixels, dz.itemsize)
+        padded = whole_vectors(pixels, e.itemsize)
         at, x_at = chunk * outputs * stride, chunk * x.shape[1] * x_stride
         gradient_at = chunk * outputs * gradient_stride
         gradients[gradient_at : gradient_at + outputs * gradient_stride] = 0
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
+            valid = min(columns, pixels - first)
             fill_gradient(g, outputs, source, chunk, first, columns, pixels, constants, scratch)
-            _dz_block(dz_flat, at + first, stride, g, e_flat, coefficients, activated, columns)
-            if first + columns > pixels:
-                clear_tail(dz_flat, at, stride, outputs, pixels, padded)
+            for m in range(outputs):
+                dz = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
+                stored = e_flat[at + m * stride + first : at + m * stride + first + columns]
+                a, b, c = kind(coefficients[0, m]), kind(coefficients[1, m]), kind(coefficients[2, m])
+                _dz_row(dz, stored, a, b, c, m < activated)
+                dz[valid:] = 0
+                if keep:
+                    stored[:] = dz
             if direct:
                 operand, operand_stride = x_flat[x_at + first :], x_stride
                 ones, ones_stride = constants.ones, 0
@@ -183,13 +195,14 @@ def backward(
                 # The input as it is stored; scale and shift come afterwards, in `finish`. (After an activation they can't.)
                 gather_scale, gather_shift = (in_scale, in_shift) if in_activation else (constants.ones, constants.zeros)
                 gather(
-                    columns_of_x, x_flat, x_at, x_stride, channels, taps, first, columns, pixels, gather_scale, gather_shift, in_activation
+                    columns_of_x, x_flat, x_at, x_stride, channels, taps, first, columns, pixels,
+                    gather_scale, gather_shift, in_activation,
                 )  # fmt: skip
                 operand, operand_stride = columns_of_x, SCRATCH_STRIDE
                 ones, ones_stride = inside[first:], columns_of_table
-            dz_block, sums = dz_flat[at + first :], gradients[gradient_at:]
-            weight_gradient(sums, gradient_stride, dz_block, stride, outputs, operand, operand_stride, depth, columns)
-            weight_gradient(sums[depth:], gradient_stride, dz_block, stride, outputs, ones, ones_stride, tap_count, columns)
+            sums = gradients[gradient_at:]
+            weight_gradient(sums, gradient_stride, g, SCRATCH_STRIDE, outputs, operand, operand_stride, depth, columns)
+            weight_gradient(sums[depth:], gradient_stride, g, SCRATCH_STRIDE, outputs, ones, ones_stride, tap_count, columns)
     finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, taps.geometry)
 
 
@@ -229,6 +242,6 @@ def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
             columns = min(BLOCK, padded - first)
             fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
-                for p in range(columns):
-                    dx_flat[at + m * stride + first + p] = g[m * SCRATCH_STRIDE + p]
+                to = at + m * stride + first
+                dx_flat[to : to + columns] = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
         clear_tail(dx_flat, at, stride, rows, pixels, padded)

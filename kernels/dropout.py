@@ -1,7 +1,7 @@
 """Dropout: each element is zeroed with probability p in training and the others are divided by 1 - p.
 
-Whether element i of image n is kept is drawn from counters (seed and step in `key`, n, i), so neither threads nor the cut into chunks nor the order
-of calls change it, and backward draws the same mask again instead of storing it.
+Whether element i of image n is kept is drawn from counters (seed and step in `key`, n, i), so neither threads nor the
+cut into chunks nor the order of calls change it, and backward draws the same mask again instead of storing it.
 
 Source: Srivastava et al. 2014, in its inverted form, as PyTorch's.
 """
@@ -17,7 +17,8 @@ from minisqx.kernels.jit import njit
 def apply(out, x, row, scale, shift, probability, key, cut, map_pixels):
     """out = mask * (x * scale + shift) / (1 - probability) for rows `row` on of x (chunks, rows, stride).
 
-    key: of the stream (seed, DROPOUT, step). Forward with the input's deferred scale and shift (rows,); backward on the gradient, with scale 1 and shift 0.
+    key: of the stream (seed, DROPOUT, step). Forward with the input's deferred scale and shift (rows,); backward on the
+    gradient, with scale 1 and shift 0.
     """
     rows, stride = out.shape[1], out.shape[2]
     out_flat, x_flat = out.reshape(out.size), x.reshape(x.size)

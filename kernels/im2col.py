@@ -1,14 +1,17 @@
 """im2col: gathers the pixels under a convolution's kernel, so that the convolution becomes a matrix product.
 
-    out[(c * kernel_height + i) * kernel_width + j, p] = value of channel c at the pixel under tap (i, j) of output pixel p, or 0 outside
+    out[(c * kernel_height + i) * kernel_width + j, p] = value of channel c at the pixel under tap (i, j) of output
+    pixel p, or 0 outside
 
-Output pixel p = (image, y, x) has its tap (i, j) at input row (y * stride + i - padding_height) / upsample, and likewise along x; there is no such
-pixel where the division leaves a remainder or the result lies outside the map. With upsample = 1 that is a convolution of any kernel, stride and
-padding. The same gather on the output's gradient, with stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, gives the
-input's gradient (`Geometry.transposed`): backward needs no scatter.
+Output pixel p = (image, y, x) has its tap (i, j) at input row (y * stride + i - padding_height) / upsample, and
+likewise along x; there is no such pixel where the division leaves a remainder or the result lies outside the map. With
+upsample = 1 that is a convolution of any kernel, stride and padding. The same gather on the output's gradient, with
+stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, gives the input's gradient
+(`Geometry.transposed`): backward needs no scatter.
 
-A value is x * scale[c] + shift[c], so a deferred batch norm is applied on the way, and the zeros of the padding stay zero. What lies where is worked
-out once for each geometry, as tables (`Taps`). Three loops fill the rows, the fastest that fits:
+A value is x * scale[c] + shift[c], so a deferred batch norm is applied on the way, and the zeros of the padding stay
+zero. What lies where is worked out once for each geometry, as tables (`Taps`). Three loops fill the rows, the fastest
+that fits:
 
 - the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
 - stride 1 otherwise (the stem): runs of an output row are runs of an input row, copied as vectors;
@@ -33,8 +36,9 @@ from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes
 class Taps(NamedTuple):
     """A geometry as kernels take it, for chunks of one layout.
 
-    geometry: the ten numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies inside the map, else 0 (also
-    in the padding columns). index: (taps, columns) int64, the column of the input there, or -1.
+    geometry: the ten numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies
+    inside the map, else 0 (also in the padding columns). index: (taps, columns) int64, the column of the input there,
+    or -1.
     """
 
     geometry: np.ndarray
@@ -104,7 +108,9 @@ def _tables(geometry: Geometry, images: int, columns: int, dtype) -> Taps:
 
 @intrinsic
 def _copy_run(typing_context, out, x, count, scale, shift):
-    """out[p] = x[p] * scale + shift for 0 <= p < count, count at least a vector: whole vectors, the last one overlapping the one before."""
+    """out[p] = x[p] * scale + shift for 0 <= p < count, count at least a vector: whole vectors, the last one
+    overlapping the one before.
+    """
     signature = types.void(out, x, types.int64, scale, shift)
 
     def generate(context, builder, signature, arguments):
@@ -121,7 +127,23 @@ def _copy_run(typing_context, out, x, count, scale, shift):
     return signature, generate
 
 
-def _im2col(out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift, lane_count):
+def _im2col(
+    out,
+    out_stride,
+    x,
+    x_stride,
+    channels,
+    geometry,
+    inside,
+    index,
+    table_stride,
+    first,
+    columns,
+    pixels,
+    scale,
+    shift,
+    lane_count,
+):
     taps = geometry[0] * geometry[1]
     step, upsample, padding_height, padding_width = geometry[2], geometry[3], geometry[4], geometry[5]
     in_height, in_width, out_height, out_width = geometry[6], geometry[7], geometry[8], geometry[9]
@@ -198,11 +220,27 @@ def prepare(dtype) -> None:
 
 
 @intrinsic
-def im2col(typing_context, out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift):
+def im2col(
+    typing_context,
+    out,
+    out_stride,
+    x,
+    x_stride,
+    channels,
+    geometry,
+    inside,
+    index,
+    table_stride,
+    first,
+    columns,
+    pixels,
+    scale,
+    shift,
+):
     """Gathers output pixels `first` to `first + columns` of one chunk that has `pixels` output pixels; beyond them is zero.
 
-    out, x: flat, beginning at element [0, 0]. geometry, inside, index: flat arrays of `Taps`, whose rows are `table_stride` long. scale, shift:
-    (channels,).
+    out, x: flat, beginning at element [0, 0]. geometry, inside, index: flat arrays of `Taps`, whose rows are
+    `table_stride` long. scale, shift: (channels,).
     """
     i64 = types.int64
     arguments = (out, i64, x, i64, i64, geometry, inside, index, i64, i64, i64, i64, scale, shift)

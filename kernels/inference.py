@@ -1,12 +1,13 @@
 """A whole network in one call: the forward pass when nothing is to be learned.
 
-A network is a table of steps. Each is a convolution (with its batch norm, now constant, and its ELU) or a residual sum; they read and write one
-flat memory by place and stride, and the last average becomes logits. One call without the interpreter's lock runs all of it on the calling
-thread: no Python between layers, no thread pool that another caller could disturb, and no allocation.
+A network is a table of steps. Each is a convolution (with its batch norm, now constant, and its ELU) or a residual sum;
+they read and write one flat memory by place and stride, and the last average becomes logits. One call without the
+interpreter's lock runs all of it on the calling thread: no Python between layers, no thread pool that another caller
+could disturb, and no allocation.
 
-Columns of a step: KIND, then for both kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS; a convolution has ACTIVATED rows, the place
-WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift one after the other, and TABLE_AT of its `Taps` in `inside` and `index`, whose rows
-are OUT_STRIDE long; a sum has OTHER_AT.
+Columns of a step: KIND, then for both kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS; a convolution has
+ACTIVATED rows, the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift one after the other, and
+TABLE_AT of its `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a sum has OTHER_AT.
 """
 
 import numpy as np
@@ -23,7 +24,9 @@ COLUMNS = GEOMETRY + 10
 
 
 @njit
-def run(logits, features, images, steps, weights, inside, index, memory, ones, zeros, scratch, classifier_weight, classifier_bias):
+def run(
+    logits, features, images, steps, weights, inside, index, memory, ones, zeros, scratch, classifier_weight, classifier_bias
+):
     """Fills logits (images, classes) for one chunk, whose input lies where the first step reads it.
 
     features (images, C), memory, scratch: written. ones, zeros: rows as in `blocks.Constants`. classifier_weight (classes, C),
@@ -47,7 +50,8 @@ def run(logits, features, images, steps, weights, inside, index, memory, ones, z
             )  # fmt: skip
         else:
             add_chunk(
-                memory, step[OUT_AT], step[OUT_STRIDE], rows, memory, step[IN_AT], ones, zeros, False, memory, step[OTHER_AT], ones, zeros, False,
+                memory, step[OUT_AT], step[OUT_STRIDE], rows,
+                memory, step[IN_AT], ones, zeros, False, memory, step[OTHER_AT], ones, zeros, False,
                 pixels, scratch,
             )  # fmt: skip
     last = steps[steps.shape[0] - 1]

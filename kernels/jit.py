@@ -1,9 +1,9 @@
 """The one place that compiles kernels: the flags, and the folder that keeps compiled code.
 
 Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it
-raises where its folder is damaged, and writes next to the sources. Here compiled code lies in a folder of our own, named by a
-hash of every kernel's source, of Numba's version and of the CPU. A folder that can't be used costs compile time and one line, never
-an error.
+raises where its folder is damaged, and writes next to the sources. Here compiled code lies in a folder of our own,
+named by a hash of every kernel's source, of Numba's version and of the CPU. A folder that can't be used costs compile
+time and one line, never an error.
 """
 
 import hashlib
@@ -24,7 +24,9 @@ from minisqx.folders import cache_root
 # Sums may be reordered (so they can use vectors) and a*b+c fused. NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 # Only `prange` runs on several threads: Numba would also spread each small array expression.
-PRANGE = {"prange": True} | dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False)
+PRANGE = {"prange": True} | dict.fromkeys(
+    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
+)
 
 
 def cpu_name() -> str:
@@ -36,7 +38,7 @@ def cpu_features() -> str:
     """Its features in LLVM's notation (`+avx2,-avx512f,...`)."""
     if numba.config.CPU_FEATURES is not None:
         return numba.config.CPU_FEATURES
-    if numba.config.CPU_NAME and numba.config.CPU_NAME != llvm.get_host_cpu_name():
+    if numba.config.CPU_NAME and llvm.get_host_cpu_name() != numba.config.CPU_NAME:
         return ""
     return llvm.get_host_cpu_features().flatten()
 
@@ -96,7 +98,10 @@ class _KernelCache(caching.FunctionCache):
 
 
 def _without_cache(reason) -> None:
-    warnings.warn(f"compiled kernels are not kept ({reason}); set MINISQX_CACHE to a folder that can be written to start faster", stacklevel=2)
+    warnings.warn(
+        f"compiled kernels are not kept ({reason}); set MINISQX_CACHE to a folder that can be written to start faster",
+        stacklevel=2,
+    )
     _Folder.path = None
 
 
@@ -119,19 +124,23 @@ def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
     if function is None:
         return lambda f: njit(f, parallel=parallel, fastmath=fastmath)
     flags = {"fastmath": FASTMATH} if fastmath else {}
-    dispatcher = numba.njit(nogil=True, boundscheck=False, error_model="numpy", parallel=PRANGE if parallel else False, **flags)(function)
+    dispatcher = numba.njit(nogil=True, boundscheck=False, error_model="numpy", parallel=PRANGE if parallel else False, **flags)(
+        function
+    )
     if _Folder.path is not None and not numba.config.DISABLE_JIT:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
 
 
-# Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large ones are compiled once, as C functions, and
-# called through a symbol.
+# Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large ones are compiled
+# once, as C functions, and called through a symbol.
 _published: dict[str, object] = {}
 
 
 def publish(name: str, signature, function) -> None:
-    """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by `call_published`."""
+    """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by
+    `call_published`.
+    """
     if name in _published:
         return
     compiled = CFunc(function, (signature.args, signature.return_type), {}, {"fastmath": FASTMATH, "error_model": "numpy"})

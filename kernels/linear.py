@@ -1,6 +1,7 @@
 """The classifier: logits = features weight^T + bias, and its gradients.
 
-Its size (a few thousand multiply-adds an image) makes it one of the cheapest parts: plain loops, sums in float64 in a fixed order.
+Its size (a few thousand multiply-adds an image) makes it one of the cheapest parts: plain loops, sums in float64 in a
+fixed order.
 """
 
 import numpy as np

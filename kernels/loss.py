@@ -7,7 +7,9 @@ from minisqx.kernels.jit import njit
 
 @njit
 def softmax_cross_entropy(dlogits, logits, labels):
-    """Writes dlogits (N, classes) and returns the mean loss (float64). The largest logit is subtracted first, so nothing overflows."""
+    """Writes dlogits (N, classes) and returns the mean loss (float64). The largest logit is subtracted first, so
+    nothing overflows.
+    """
     images, classes = logits.shape
     loss = 0.0
     for n in range(images):

@@ -1,4 +1,4 @@
-"""Average over the whole map: features[n, k] = mean_p y[k, p of image n], y = x * scale + shift (then ELU if it is deferred, too).
+"""Average over the whole map: features[n, k] = mean_p y[k, p of image n], y = x * scale + shift (then a deferred ELU).
 
 The mean of y is the mean of x, scaled and shifted: the pass reads x once and normalises k numbers an image. Backward spreads
 dfeatures / pixels over the map and takes the row sums (sum g, sum g x) that batch norm's backward needs.

@@ -3,14 +3,16 @@
     product:          out[m, p] = activation(bias[m] + sum_k weight[k, m] x[k, p]) * scale[m] + shift[m]
     weight_gradient:  dweight[m, k] += sum_p dz[m, p] x[k, p]
 
-m counts output channels, k input channels (or rows of an im2col), p pixels. Rows of `x`, `out` and `dz` are contiguous along p. The weight
-of `product` lies input-major, (K, M), so that the M weights of a step lie side by side. The first serves the forward pass
-and the input's gradient (with the weight as it is stored, M and K exchanged), the second the weight's gradient.
+m counts output channels, k input channels (or rows of an im2col), p pixels. Rows of `x`, `out` and `dz` are contiguous
+along p. The weight of `product` lies input-major, (K, M), so that the M weights of a step lie side by side. The first
+serves the forward pass and the input's gradient (with the weight as it is stored, M and K exchanged), the second the
+weight's gradient.
 
-Cost: M K P multiply-adds each. A tile of 6 rows x 4 vectors loads 4 vectors and 6 scalars for 24 multiply-adds, so arithmetic, not
-loads, is the limit; it needs 24 accumulators + 4 + 1 of 32 registers, or 6 x 2 where there are 16.
+Cost: M K P multiply-adds each. A tile of 6 rows x 4 vectors loads 4 vectors and 6 scalars for 24 multiply-adds, so
+arithmetic, not loads, is the limit; it needs 24 accumulators + 4 + 1 of 32 registers, or 6 x 2 where there are 16.
 
-Every output pixel is the same chain of multiply-adds over k whatever tile it falls into: an image has the same bits alone and in a batch.
+Every output pixel is the same chain of multiply-adds over k whatever tile it falls into: an image has the same bits
+alone and in a batch.
 """
 
 from numba import types
@@ -95,7 +97,8 @@ def _gradient_tile(rows: int, depth: int):
     return tile
 
 
-# One tile for each number of rows, so that any channel count is covered by tiles of nearly equal height; and one vector wide, for what is left.
+# One tile for each number of rows, so that any channel count is covered by tiles of nearly equal height; and one vector
+# wide, for what is left.
 _w1, _w2, _w3, _w4, _w5, _w6 = (_product_tile(rows, VECTORS) for rows in range(1, ROWS + 1))
 _n1, _n2, _n3, _n4, _n5, _n6 = (_product_tile(rows, 1) for rows in range(1, ROWS + 1))
 _g11, _g12, _g13, _g14 = (_gradient_tile(1, depth) for depth in range(1, 5))
@@ -104,7 +107,9 @@ _g31, _g32, _g33, _g34 = (_gradient_tile(3, depth) for depth in range(1, 5))
 _g41, _g42, _g43, _g44 = (_gradient_tile(4, depth) for depth in range(1, 5))
 
 
-def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation, lane_count):
+def _product(
+    out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation, lane_count
+):
     tiles = (rows + ROWS - 1) // ROWS
     p = 0
     while p < columns:
@@ -155,7 +160,15 @@ def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, 
         for j in range(depth_tiles):
             width = (depth - k + depth_tiles - j - 1) // (depth_tiles - j)
             at = m * dweight_stride + k
-            a = (advance(dweight, at), dweight_stride, advance(dz, m * dz_stride), dz_stride, advance(x, k * x_stride), x_stride, columns)
+            a = (
+                advance(dweight, at),
+                dweight_stride,
+                advance(dz, m * dz_stride),
+                dz_stride,
+                advance(x, k * x_stride),
+                x_stride,
+                columns,
+            )
             shape = height * 4 + width
             if shape == 20:
                 _g44(*a)
@@ -210,8 +223,11 @@ def prepare(dtype) -> None:
 
 
 @intrinsic
-def product(typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation):
-    """out[m, p] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's head. activation: 1 for ELU, 0 for none.
+def product(
+    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation
+):
+    """out[m, p] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's head. activation: 1 for ELU,
+    0 for none.
 
     Arrays are flat and begin at their element [0, 0]; `columns` and `depth` are at least 1.
     """

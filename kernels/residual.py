@@ -1,8 +1,8 @@
 """The residual sum r = ELU(u + v), and the backward of any ELU that follows a sum or a batch norm.
 
-Forward: u and v are stored tensors with a deferred scale and shift (and, in the order convolution, batch norm, ELU, a deferred ELU).
-Backward: ds = g ELU'(r), with ELU'(r) = 1 where r > 0, else r + 1. On the way it takes the row sums that the batch norms before the sum
-need: sum ds, sum ds u' and sum ds v', u' and v' as they are stored.
+Forward: u and v are stored tensors with a deferred scale and shift (and, in the order convolution, batch norm, ELU, a
+deferred ELU). Backward: ds = g ELU'(r), with ELU'(r) = 1 where r > 0, else r + 1. On the way it takes the row sums that
+the batch norms before the sum need: sum ds, sum ds u' and sum ds v', u' and v' as they are stored.
 """
 
 from numba import get_thread_id, prange
@@ -23,7 +23,24 @@ def load_row(out, out_at, x, at, columns, scale, shift, activation):
 
 
 @njit
-def add_chunk(out, out_at, out_stride, rows, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, pixels, scratch):
+def add_chunk(
+    out,
+    out_at,
+    out_stride,
+    rows,
+    u,
+    u_at,
+    u_scale,
+    u_shift,
+    u_activation,
+    v,
+    v_at,
+    v_scale,
+    v_shift,
+    v_activation,
+    pixels,
+    scratch,
+):
     """One chunk of out = ELU(u + v), all of one stride; u and v with their deferred scale, shift (rows,) and activation."""
     padded = whole_vectors(pixels, out.itemsize)
     for m in range(rows):
@@ -54,16 +71,21 @@ def forward(out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_
 
 
 @njit
-def _row_sums(sums, slot, m, ds, e, columns):
-    """sums[0, m] += sum ds (slot 1 only), sums[slot, m] += sum ds e over a block."""
-    plain = ds[0] * 0
-    weighted = plain
-    for p in range(columns):
-        plain += ds[p]
-        weighted += ds[p] * e[p]
-    if slot == 1:
-        sums[0, m] += plain
-    sums[slot, m] += weighted
+def _ds_row(sums, g, y, u, v, activated):
+    """g becomes ds = g ELU'(y) for a block of one row, all of one length; adds sum ds, sum ds u, sum ds v to `sums`."""
+    one = g.dtype.type(1)
+    if activated:
+        for p in range(g.size):
+            g[p] *= min(y[p] + one, one)
+    plain = g[0] * 0
+    with_u, with_v = plain, plain
+    for p in range(g.size):
+        plain += g[p]
+        with_u += g[p] * u[p]
+        with_v += g[p] * v[p]
+    sums[0] += plain
+    sums[1] += with_u
+    sums[2] += with_v
 
 
 @njit(parallel=True)
@@ -73,9 +95,10 @@ def backward(
 ):  # fmt: skip
     """ds (chunks, rows, stride) = g ELU'(y), g from `source`; rows from `activated` on had no ELU.
 
-    sums_u, sums_v: sum ds, and sum ds times the stored u or v, written to their columns `u_row` and `v_row` on. y (chunks, rows, stride) is the
-    ELU's output, or, if `y_activation`, what its input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, 3, rows)
-    float64, scratch. `regions` as in `convolution.backward`; the third holds one row.
+    ds may be y itself: nobody reads it any more. sums_u, sums_v: sum ds, and sum ds times the stored u or v, written to
+    their columns `u_row` and `v_row` on. y (chunks, rows, stride) is the ELU's output, or, if `y_activation`, what its
+    input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, rows, 3) float64, scratch. `regions`
+    as in `convolution.backward`; the third holds one row.
     """
     rows, stride = ds.shape[1], ds.shape[2]
     ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
@@ -91,19 +114,24 @@ def backward(
             fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
                 at = (chunk * rows + m) * stride + first
-                load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], y_activation)
-                result, incoming = ds_flat[at : at + columns], g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
-                one = result.dtype.type(1)
-                for p in range(columns):
-                    result[p] = incoming[p] if value[p] > 0 or m >= activated else incoming[p] * (value[p] + one)
-                _row_sums(chunk_sums[chunk], 1, m, result, u_flat[(chunk * u.shape[1] + u_row + m) * stride + first :], valid)
-                _row_sums(chunk_sums[chunk], 2, m, result, v_flat[(chunk * v.shape[1] + v_row + m) * stride + first :], valid)
-        clear_tail(ds_flat, chunk * rows * stride, stride, rows, pixels, padded)
+                u_at = (chunk * u.shape[1] + u_row + m) * stride + first
+                v_at = (chunk * v.shape[1] + v_row + m) * stride + first
+                result = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
+                output = y_flat[at : at + columns]
+                if y_activation:
+                    load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], True)
+                    output = value[:columns]
+                _ds_row(
+                    chunk_sums[chunk, m], result[:valid], output[:valid],
+                    u_flat[u_at : u_at + valid], v_flat[v_at : v_at + valid], m < activated,
+                )  # fmt: skip
+                result[valid:] = 0
+                ds_flat[at : at + columns] = result
     for m in range(rows):
         total, with_u, with_v = 0.0, 0.0, 0.0
         for chunk in range(ds.shape[0]):
-            total += chunk_sums[chunk, 0, m]
-            with_u += chunk_sums[chunk, 1, m]
-            with_v += chunk_sums[chunk, 2, m]
+            total += chunk_sums[chunk, m, 0]
+            with_u += chunk_sums[chunk, m, 1]
+            with_v += chunk_sums[chunk, m, 2]
         sums_u[0, u_row + m], sums_u[1, u_row + m] = total, with_u
         sums_v[0, v_row + m], sums_v[1, v_row + m] = total, with_v

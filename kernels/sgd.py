@@ -2,7 +2,8 @@
 
     g = dw + weight_decay w;  v = momentum v + g;  w = w - lr (g + momentum v)   with Nesterov's form, w - lr v without
 
-As in PyTorch: the learning rate scales the step, not what the velocity holds, and the first velocity is g. Source: Sutskever et al. 2013.
+As in PyTorch: the learning rate scales the step, not what the velocity holds, and the first velocity is g. Source:
+Sutskever et al. 2013.
 """
 
 from minisqx.kernels.jit import njit

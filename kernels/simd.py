@@ -1,8 +1,8 @@
 """Explicit vectors inside Numba: what the register tiles are written with.
 
 Numba compiles scalar loops and leaves vectors to LLVM's vectoriser, which reaches 35 to 70 % of a core on small matrix
-products and calls libm for `expm1`, one element at a time. So the inner tiles are emitted as LLVM instructions on `<lanes x type>`.
-They are still portable: LLVM turns them into AVX-512, AVX2, SSE2 or NEON.
+products and calls libm for `expm1`, one element at a time. So the inner tiles are emitted as LLVM instructions on
+`<lanes x type>`. They are still portable: LLVM turns them into AVX-512, AVX2, SSE2 or NEON.
 
 A tile is an `intrinsic` whose code generator loops in Python; `Vectors` makes what it emits read like arithmetic.
 """
@@ -85,7 +85,9 @@ class Vectors:
     def multiply_add(self, a, b, c):
         """a * b + c, fused where the CPU can."""
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.{self._suffix}"), [a, b, c])
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.{self._suffix}"), [a, b, c]
+        )
 
     def sum(self, a):
         """The sum of a vector's lanes, in the tree order that LLVM chooses for the CPU."""
@@ -100,15 +102,17 @@ class Vectors:
     def elu(self, z):
         """ELU with alpha 1: z where z > 0, else expm1(z). Within 2 units in the last place; NaN stays NaN.
 
-        expm1 by the usual reduction: z = n ln 2 + r with |r| <= ln 2 / 2, then expm1(z) = 2^n expm1(r) + (2^n - 1), which
-        keeps the relative accuracy near 0, where n = 0. expm1(r) is its Taylor polynomial, to the degree whose remainder is
-        below the rounding error (7 in float32, 13 in float64). Adding 1.5 * 2^mantissa rounds z / ln 2 to the integer n and leaves n in
-        the low bits, so a shift alone makes 2^n.
+        expm1 by the usual reduction: z = n ln 2 + r with |r| <= ln 2 / 2, then expm1(z) = 2^n expm1(r) + (2^n - 1),
+        which keeps the relative accuracy near 0, where n = 0. expm1(r) is its Taylor polynomial, to the degree whose
+        remainder is below the rounding error (7 in float32, 13 in float64). Adding 1.5 * 2^mantissa rounds z / ln 2 to
+        the integer n and leaves n in the low bits, so a shift alone makes 2^n.
         """
         single = self.bytes == 4
         mantissa, degree, lowest = (23, 7, -87.0) if single else (52, 13, -708.0)
         # ln 2 in two parts: n times the first is exact, the second is what it leaves (for float64 by fdlibm's digits).
-        high, low = (0.693359375, -2.1219444005469058e-4) if single else (float.fromhex("0x1.62e42feep-1"), 1.9082149292705877e-10)
+        high, low = (
+            (0.693359375, -2.1219444005469058e-4) if single else (float.fromhex("0x1.62e42feep-1"), 1.9082149292705877e-10)
+        )
         b, multiply_add = self.builder, self.multiply_add
         zero, one = self.constant(0.0), self.constant(1.0)
         clamped = self.select("<", z, zero, z, zero)

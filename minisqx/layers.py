@@ -3,8 +3,8 @@
 Two things are deferred, because the neighbour can do them while the numbers are in cache anyway (see docs/design.md):
 
 - A basic block returns its stored tensor with the scale and shift of its batch norm (`Activation`); the reader applies them.
-- A layer's backward returns a description of its input's gradient (`Gradient`), usually "the product of this weight and that dz"; the layer
-  before forms it.
+- A layer's backward returns a description of its input's gradient (`Gradient`), usually "the product of this weight and
+  that dz"; the layer before forms it.
 """
 
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ from minisqx.spec import ConvolutionSpec
 class Activation:
     """A tensor between two layers: y = ELU(data * scale + shift), the ELU only where it is still to be done.
 
-    data: (chunks, channels or more, stride), of which `channels` rows from `row` on are meant. sums: (2, rows) float64 that the reader's
-    backward fills with sum g and sum g * data, g = dL/d(data * scale + shift).
+    data: (chunks, channels or more, stride), of which `channels` rows from `row` on are meant. sums: (2, rows) float64
+    that the reader's backward fills with sum g and sum g * data, g = dL/d(data * scale + shift).
     """
 
     data: np.ndarray
@@ -42,7 +42,9 @@ class Activation:
 
     def part(self, start: int, stop: int, activation: bool) -> "Activation":
         """Some of the channels."""
-        return replace(self, row=self.row + start, scale=self.scale[start:stop], shift=self.shift[start:stop], activation=activation)
+        return replace(
+            self, row=self.row + start, scale=self.scale[start:stop], shift=self.shift[start:stop], activation=activation
+        )
 
     def values(self) -> np.ndarray:
         """(N, C, H, W), with everything that was deferred."""
@@ -60,7 +62,8 @@ def no_taps(dtype) -> Taps:
 class Gradient:
     """The gradient of a tensor, before it is formed: for its first rows a product, for the others stored, and an addend.
 
-    weight: (out_channels * taps, rows) and dz (chunks, out_channels, stride) of the layer that read the tensor; taps: of its transposed geometry.
+    weight: (out_channels * taps, rows) and dz (chunks, out_channels, stride) of the layer that read the tensor; taps:
+    of its transposed geometry.
     """
 
     weight: np.ndarray | None = None
@@ -156,10 +159,13 @@ class BlockParameters:
 class BasicBlock:
     """Convolution, ELU, batch norm (or convolution, batch norm, ELU), fused; see `kernels/convolution.py`.
 
-    specs: one convolution, or a bottleneck's first one and its shortcut, which read the same input and are computed as one with the channels of both.
+    specs: one convolution, or a bottleneck's first one and its shortcut, which read the same input and are computed as
+    one with the channels of both.
     """
 
-    def __init__(self, specs: tuple[ConvolutionSpec, ...], parameters, gradients, running_mean, running_var, norm_first: bool, workspace):
+    def __init__(
+        self, specs: tuple[ConvolutionSpec, ...], parameters, gradients, running_mean, running_var, norm_first: bool, workspace
+    ):
         spec = specs[0]
         self.specs, self.parameters, self.gradients = specs, parameters, gradients
         self.running_mean, self.running_var, self.norm_first, self.workspace = running_mean, running_var, norm_first, workspace
@@ -178,14 +184,16 @@ class BasicBlock:
         self.kept = Kept(self._buffers)
 
     def _buffers(self, layout: Layout):
-        """(e, dz, chunk moments, chunk gradients, chunk sums) for an output of this layout."""
+        """(e, ds for the order with batch norm first, chunk moments, chunk gradients, chunk sums) for an output of this
+        layout.
+        """
         chunks, m, taps = layout.chunks, self.channels, self.tap_count
         return (
             self.workspace.empty(layout, m),
-            self.workspace.empty(layout, m),
+            self.workspace.empty(layout, m if self.norm_first else 0),
             np.empty((chunks, 2, m)),
             np.empty((chunks, m, self.depth + taps), self.workspace.dtype),
-            np.empty((chunks, 3, m)),
+            np.empty((chunks, m, 3)),
         )
 
     def forward(self, x: Activation) -> Activation:
@@ -194,18 +202,22 @@ class BasicBlock:
         spec, size = self.specs[0], (x.layout.height, x.layout.width)
         self.layout = layout = x.layout.resized(*spec.size_after(size))
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
-        self.taps, self.taps_transposed = geometry.taps(layout, self.workspace.dtype), geometry.transposed.taps(x.layout, self.workspace.dtype)
+        self.taps, self.taps_transposed = (
+            geometry.taps(layout, self.workspace.dtype),
+            geometry.transposed.taps(x.layout, self.workspace.dtype),
+        )
         if layout.images * layout.map_pixels < 2:
             raise OptionError(
-                f"{spec.name} has one value a channel in this batch, and batch norm needs two to train: use a larger batch or image"
+                f"{spec.name} has one value a channel in this batch, and batch norm needs two: use a larger batch or image"
             )
-        self.e, self.dz, moments, self.chunk_gradients, self.chunk_sums = self.kept(layout)
+        self.e, self.ds, moments, self.chunk_gradients, self.chunk_sums = self.kept(layout)
         p = self.parameters
         constants = self.workspace.constants(max(layout.stride, x.layout.stride, self.channels))
         self.count = convolution.forward(
             self.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
             x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
-            self.taps, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments, self.workspace.scratch(self.depth),
+            self.taps, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments,
+            self.workspace.scratch(self.depth),
         )  # fmt: skip
         return Activation(self.e, layout, 0, self.scale, self.shift, self.norm_first, self.sums)
 
@@ -217,8 +229,11 @@ class BasicBlock:
             start += spec.out_channels
         return parts
 
-    def backward(self, gradient: Gradient) -> Gradient:
-        """Fills this block's parameter gradients and the sums of its input; returns the input's gradient, deferred."""
+    def backward(self, gradient: Gradient, keep: bool = True) -> Gradient:
+        """Fills this block's parameter gradients and the sums of its input; returns the input's gradient, deferred.
+
+        The stored output becomes dz in place. Without `keep` dz is thrown away, and with it the input's gradient.
+        """
         dtype, layout, p, d = self.workspace.dtype, self.layout, self.parameters, self.gradients
         constants = self.workspace.constants(0)
         activated = self.activated
@@ -228,19 +243,19 @@ class BasicBlock:
         regions = np.array([0, gradient.depth, gradient.depth + self.channels]) * SCRATCH_STRIDE
         scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
         convolution.backward(
-            self.dz, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(dtype), self.sums, self.count, self.e, self.mean, self.variance,
-            p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.taps, cut_of(layout), constants,
-            self.chunk_gradients, scratch, regions,
+            self.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(dtype), self.sums, self.count,
+            self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.taps,
+            cut_of(layout), constants, self.chunk_gradients, scratch, regions,
         )  # fmt: skip
         weight = p.weight
         if self.tap_count > 1:
             weight = self.flipped_weight
             flip_taps(weight, p.weight, self.tap_count)
-        return Gradient(weight, self.dz, self.taps_transposed)
+        return Gradient(weight, self.e, self.taps_transposed)
 
     def _backward_activation(self, gradient: Gradient) -> Gradient:
         """For the order convolution, batch norm, ELU: through the ELU, before batch norm's backward can have its sums."""
-        ds = self.dz
+        ds = self.ds
         backward_through_elu(
             self.workspace, self.layout, gradient, ds, (self.e, self.scale, self.shift, True), self.activated,
             (self.e, 0, self.sums), (self.e, 0, self.sums), self.chunk_sums,
@@ -269,11 +284,11 @@ class ResidualSum:
     def __init__(self, channels: int, workspace: Workspace):
         self.channels, self.workspace = channels, workspace
         self.sums = np.empty((2, channels))
-        self.kept = Kept(lambda layout: (workspace.empty(layout, channels), workspace.empty(layout, channels), np.empty((layout.chunks, 3, channels))))
+        self.kept = Kept(lambda layout: (workspace.empty(layout, channels), np.empty((layout.chunks, channels, 3))))
 
     def forward(self, u: Activation, v: Activation) -> Activation:
         self.u, self.v, self.layout = u, v, u.layout
-        self.r, self.ds, self.chunk_sums = self.kept(u.layout)
+        self.r, self.chunk_sums = self.kept(u.layout)
         residual.forward(
             self.r, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
             cut_of(u.layout), u.layout.map_pixels, self.workspace.scratch(1),
@@ -281,12 +296,12 @@ class ResidualSum:
         return replace(self.workspace.plain(self.r, u.layout), sums=self.sums)
 
     def backward(self, gradient: Gradient) -> np.ndarray:
-        """The gradient of u and of v: (chunks, channels, stride)."""
+        """The gradient of u and of v: (chunks, channels, stride), in the place of r."""
         constants = self.workspace.constants(0)
         y = (self.r, constants.ones, constants.zeros, False)
         u, v = ((x.data, x.row, x.sums) for x in (self.u, self.v))
-        backward_through_elu(self.workspace, self.layout, gradient, self.ds, y, self.channels, u, v, self.chunk_sums)
-        return self.ds
+        backward_through_elu(self.workspace, self.layout, gradient, self.r, y, self.channels, u, v, self.chunk_sums)
+        return self.r
 
 
 class Bottleneck:
@@ -317,7 +332,9 @@ class Bottleneck:
 
 
 class Dropout:
-    """Zeroes elements at random and scales the rest; the mask is drawn from (seed, step, image, element), see `kernels/dropout.py`."""
+    """Zeroes elements at random and scales the rest; the mask is drawn from (seed, step, image, element), see
+    `kernels/dropout.py`.
+    """
 
     def __init__(self, probability: float, seed: int, channels: int, workspace: Workspace):
         self.probability, self.seed, self.workspace = probability, seed, workspace
@@ -350,7 +367,9 @@ def form(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspa
     regions = np.array([0, gradient.depth]) * SCRATCH_STRIDE
     scratch = workspace.scratch(gradient.depth + rows)
     constants = workspace.constants(0)
-    convolution.input_gradient(out, gradient.source(workspace.dtype), cut_of(layout), constants, layout.map_pixels, scratch, regions)
+    convolution.input_gradient(
+        out, gradient.source(workspace.dtype), cut_of(layout), constants, layout.map_pixels, scratch, regions
+    )
     return out
 
 
@@ -365,7 +384,9 @@ class AveragePool:
         self.x = x
         features = np.empty((x.layout.images, self.channels), self.workspace.dtype)
         rows = -(-x.layout.stride // BLOCK)
-        pooling.forward(features, x.data, cut_of(x.layout), x.layout.map_pixels, x.scale, x.shift, x.activation, self.workspace.scratch(rows))
+        pooling.forward(
+            features, x.data, cut_of(x.layout), x.layout.map_pixels, x.scale, x.shift, x.activation, self.workspace.scratch(rows)
+        )
         return features
 
     def backward(self, dfeatures: np.ndarray) -> Gradient:

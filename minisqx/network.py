@@ -8,7 +8,17 @@ import numpy as np
 
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
-from minisqx.layers import Activation, AveragePool, BasicBlock, BlockParameters, Bottleneck, Dropout, Gradient, Linear, Workspace, form
+from minisqx.layers import (
+    Activation,
+    AveragePool,
+    BasicBlock,
+    BlockParameters,
+    Bottleneck,
+    Dropout,
+    Linear,
+    Workspace,
+    form,
+)
 from minisqx.plan import Plan
 from minisqx.spec import ConvolutionSpec, NetworkSpec
 
@@ -52,11 +62,19 @@ class ShallowSqueezeNext:
         return cls(**options, seed=seed, dtype=dtype)
 
     def _allocate(self) -> None:
-        """Cuts the flat buffers into tensors. Convolutions of one group lie next to each other, so that their weights are one matrix, too."""
+        """Cuts the flat buffers into tensors. Convolutions of one group lie next to each other, so that their weights
+        are one matrix, too.
+        """
         sections = []
         for group in [*self.spec.groups, (self.spec.classifier,)]:
-            sections += [[(f"{layer.name}.{kind}", layer.parameter_shapes[kind]) for layer in group] for kind in group[0].parameter_shapes]
-        statistics = [[(f"{c.name}.{kind}", (c.out_channels,)) for c in group] for group in self.spec.groups for kind in ("running_mean", "running_var")]
+            sections += [
+                [(f"{layer.name}.{kind}", layer.parameter_shapes[kind]) for layer in group] for kind in group[0].parameter_shapes
+            ]
+        statistics = [
+            [(f"{c.name}.{kind}", (c.out_channels,)) for c in group]
+            for group in self.spec.groups
+            for kind in ("running_mean", "running_var")
+        ]
         self.flat_parameters, self._parameters, self._parameter_sections = _cut(sections, self.dtype)
         self.flat_gradients, self._gradients, self._gradient_sections = _cut(sections, self.dtype)
         self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
@@ -83,7 +101,14 @@ class ShallowSqueezeNext:
 
         running = (self._buffer_sections[f"{group[0].name}.{kind}"] for kind in ("running_mean", "running_var"))
         norm_first = self.spec.block_order == "conv-bn-elu"
-        return BasicBlock(group, parameters(self._parameter_sections), parameters(self._gradient_sections), *running, norm_first, self._workspace)
+        return BasicBlock(
+            group,
+            parameters(self._parameter_sections),
+            parameters(self._gradient_sections),
+            *running,
+            norm_first,
+            self._workspace,
+        )
 
     def _initialise(self) -> None:
         generator = np.random.default_rng(self.seed)
@@ -99,9 +124,12 @@ class ShallowSqueezeNext:
                 parameter[:] = 1 if name.endswith("gamma") else 0
 
     def forward(self, x, training: bool = False) -> np.ndarray:
-        """Logits (N, num_classes) of x: an array (N, 3, H, W), normalised, or a loader's batch. Any H and W that the strides allow.
+        """Logits (N, num_classes) of x: an array (N, 3, H, W), normalised, or a loader's batch.
 
-        With training=True, batch norm uses and updates the batch's statistics, dropout is drawn, and what `backward` needs is kept.
+        H and W are whatever the strides allow.
+
+        With training=True, batch norm uses and updates the batch's statistics, dropout is drawn, and what `backward`
+        needs is kept.
         """
         data, layout = self._packed(x)
         if not training:
@@ -114,12 +142,15 @@ class ShallowSqueezeNext:
         return self.classifier.forward(self.pool.forward(self.head.outputs(y)[0]))
 
     def backward(self, dlogits: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
-        """Fills `gradients()` from dlogits (N, num_classes); returns dx (N, 3, H, W) if `input_gradient`."""
+        """Fills `gradients()` from dlogits (N, num_classes); returns dx (N, 3, H, W) if `input_gradient`.
+
+        It uses up what the last training forward pass kept, so each forward pass has one backward pass.
+        """
         gradient = self.pool.backward(self.classifier.backward(np.ascontiguousarray(dlogits, self.dtype)))
         gradient = self.dropout.backward(self.head.backward(gradient))
         for bottleneck in reversed(self.bottlenecks):
             gradient = bottleneck.backward(gradient)
-        gradient = self.stem.backward(gradient)
+        gradient = self.stem.backward(gradient, keep=input_gradient)
         if not input_gradient:
             return None
         layout = self.stem.x.layout
@@ -141,7 +172,9 @@ class ShallowSqueezeNext:
         return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
 
     def activations(self) -> dict[str, np.ndarray]:
-        """Every basic block's and bottleneck's output (N, C, H, W) of the last training forward pass, by name, for tests and for looking at."""
+        """Every basic block's and bottleneck's output (N, C, H, W) of the last training forward pass, by name, for
+        tests and for looking at.
+        """
         found = {"stem": self.stem.outputs(self._output(self.stem))[0].values()}
         for bottleneck, spec in zip(self.bottlenecks, self.spec.bottlenecks):
             found |= {convolution.name: y.values() for convolution, y in zip(spec.convolutions, bottleneck.outputs)}
@@ -172,7 +205,9 @@ class ShallowSqueezeNext:
         views = self.parameters() | self.buffers()
         if set(mapping) != set(views):
             odd = sorted(set(mapping) ^ set(views))
-            raise CheckpointError(f"state has {len(mapping)} tensors, {self.spec.name} needs {len(views)}; {odd[0]} is the first that differs")
+            raise CheckpointError(
+                f"state has {len(mapping)} tensors, {self.spec.name} needs {len(views)}; {odd[0]} is the first that differs"
+            )
         arrays = {name: np.asarray(mapping[name]) for name in views}
         for name, view in views.items():
             if arrays[name].shape != view.shape or arrays[name].dtype.kind != "f":
@@ -196,7 +231,9 @@ def _checked_dtype(dtype) -> np.dtype:
 
 
 def _cut(sections: list[list[tuple[str, tuple[int, ...]]]], dtype) -> tuple[np.ndarray, dict, dict]:
-    """One flat buffer of zeros for all tensors, the tensors' views by name, and each section's whole view by the name of its first tensor."""
+    """One flat buffer of zeros for all tensors, the tensors' views by name, and each section's whole view by the name
+    of its first tensor.
+    """
     flat = np.zeros(sum(math.prod(shape) for section in sections for _, shape in section), dtype)
     views, wholes, at = {}, {}, 0
     for section in sections:

@@ -11,7 +11,9 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.nda
     logits = np.ascontiguousarray(logits)
     labels = np.asarray(labels)
     if logits.ndim != 2 or logits.dtype.kind != "f" or labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
-        raise OptionError(f"logits of shape {logits.shape}, labels of shape {labels.shape} and dtype {labels.dtype}: expected (N, classes) and N integers")
+        raise OptionError(
+            f"logits of shape {logits.shape}, labels {labels.dtype} of shape {labels.shape}: expected (N, classes) and N integers"
+        )
     if labels.size == 0 or labels.min() < 0 or labels.max() >= logits.shape[1]:
         given = f"from {labels.min()} to {labels.max()}" if labels.size else "empty"
         raise OptionError(f"labels {given}: expected at least one, each from 0 to {logits.shape[1] - 1}")
@@ -27,7 +29,9 @@ class SGD:
 
     def __init__(self, network, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
         if not (np.isfinite(lr) and lr >= 0 and 0 <= momentum < 1 and np.isfinite(weight_decay) and weight_decay >= 0):
-            raise OptionError(f"lr {lr}, momentum {momentum}, weight_decay {weight_decay}: expected 0 or more each, momentum below 1")
+            raise OptionError(
+                f"lr {lr}, momentum {momentum}, weight_decay {weight_decay}: expected 0 or more each, momentum below 1"
+            )
         if nesterov and momentum == 0:
             raise OptionError("nesterov with momentum 0: expected a momentum over 0, such as 0.9")
         self.network, self.lr, self.momentum, self.nesterov, self.weight_decay = network, lr, momentum, nesterov, weight_decay
@@ -49,7 +53,7 @@ class StepSchedule:
 
     def __init__(self, lr: float, epochs: int, milestones: tuple[int, ...] | None = None, gamma: float = 0.2):
         self.base, self.gamma = lr, gamma
-        self.milestones = tuple(round(epochs * f) for f in self.FRACTIONS) if milestones is None else tuple(milestones)
+        self.milestones = tuple(max(1, round(epochs * f)) for f in self.FRACTIONS) if milestones is None else tuple(milestones)
 
     def lr(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""

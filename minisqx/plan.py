@@ -52,7 +52,8 @@ class Plan:
         layout.pack(part, memory[: 3 * layout.stride].reshape(1, 3, layout.stride))
         features = np.empty((count, self.spec.classifier.in_features), self.dtype)
         inference.run(
-            logits[start : start + count], features, count, program.steps, self._weights, program.inside, program.index, memory, program.ones, program.zeros, scratch, *self._classifier
+            logits[start : start + count], features, count, program.steps, self._weights, program.inside, program.index,
+            memory, program.ones, program.zeros, scratch, *self._classifier,
         )  # fmt: skip
 
     def _program(self, images: int, height: int, width: int) -> "_Program":
