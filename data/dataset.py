@@ -177,7 +177,7 @@ def _default(say: Say) -> Dataset:
     except Unreachable as reason:
         say(
             f"CIFAR-10 IS NOT HERE ({reason}): USING THE EMBEDDED SHAPES INSTEAD."
-            " If you have CIFAR-10, name its archive or folder as the data."
+            " If you have CIFAR-10, name its archive or folder with --data."
         )
         return _shapes(say)
 
