@@ -149,7 +149,7 @@ class BlockCase:
         for name in ("folded_weight", "folded_bias", "flipped_weight", "scale", "shift", "mean", "variance", "sums"):
             if name not in keep:
                 getattr(block, name)[...] = np.nan
-        for name, buffer in zip(("e", "dz", "moments", "chunk_gradients", "chunk_sums"), block.kept(self.out_layout)):
+        for name, buffer in zip(("e", "ds", "moments", "chunk_gradients", "chunk_sums"), block.kept(self.out_layout)):
             if name not in keep:
                 buffer[...] = np.nan
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
@@ -176,19 +176,22 @@ class BlockCase:
             self.arrays["data"], np.empty_like(self.input.data[:, : self.shape.inputs])
         )
 
-    def backward(self, dout: np.ndarray) -> dict[str, np.ndarray]:
-        """Gradients for dout (N, C, H', W'), of the values of the input and of all parameters. `forward` comes first."""
+    def backward(self, dout: np.ndarray, keep: bool = True) -> dict[str, np.ndarray]:
+        """Gradients for dout (N, C, H', W'), of the values of the input and of all parameters. `forward` comes first.
+
+        Without `keep` the input's gradient means nothing.
+        """
         data, _ = packed(dout, self.dtype, self.input.layout.images_per_chunk)
         self.poison(keep=("e", "scale", "shift", "mean", "variance"))
         if not self.block.norm_first:
             # What whoever reads this block's output leaves: sum g, sum g e.
             e = self.out_layout.unpack(self.block.e)
             self.block.sums[:] = [dout.sum(axis=(0, 2, 3)), (dout * e).sum(axis=(0, 2, 3))]
-        return self.finish(self.block.backward(Gradient(stored=data)))
+        return self.finish(self.block.backward(Gradient(stored=data), keep))
 
     def finish(self, gradient: Gradient) -> dict[str, np.ndarray]:
-        """The gradients after the block's backward, the input's written out."""
-        assert padding_is_zero(self.block.dz, self.out_layout)
+        """The gradients after the block's backward, the input's written out. dz is where the output was."""
+        assert padding_is_zero(self.block.e, self.out_layout)
         out = poisoned((self.input.layout.chunks, self.shape.inputs, self.input.layout.stride), self.dtype)
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
         dx = self.input.layout.unpack(form(gradient, out, self.input.layout, self.workspace))

@@ -51,7 +51,7 @@ def test_convolutions_of_integers_are_exact_forward_and_backward(shape):
     assert e.any() and np.array_equal(e, case.naive.convolution(x, weight, case.arrays["bias"]))
     dout = integers(case.generator, *e.shape)
     found = integer_backward(case, dout)
-    assert np.array_equal(case.out_layout.unpack(case.block.dz), dout)
+    assert np.array_equal(case.out_layout.unpack(case.block.e), dout)
     expected = case.naive.convolution_backward(dout, x, weight)
     for name in ("x", "weight", "bias"):
         assert expected[name].any() and np.array_equal(found[name], expected[name]), name
@@ -138,6 +138,19 @@ def test_a_nan_in_the_input_reaches_the_output_and_the_gradients():
     assert np.isnan(y).all()
     found = case.backward(np.ones_like(y))
     assert np.isnan(found["weight"]).all() and np.isnan(found["x"]).any()
+
+
+def test_the_first_layer_may_throw_its_dz_away():
+    """Nobody asks for the gradient of pixels in training: the same parameter gradients, and the output stays as it was."""
+    cases = [BlockCase(VARIANTS["3x3"], "float32") for _ in range(2)]
+    dout = cases[0].generator.normal(size=cases[0].forward().shape)
+    expected = cases[0].backward(dout)
+    cases[1].forward()
+    e = cases[1].block.e.copy()
+    found = cases[1].backward(dout, keep=False)
+    for name in ("weight", "bias", "gamma", "beta"):
+        assert np.array_equal(found[name], expected[name])
+    assert np.array_equal(cases[1].block.e, e, equal_nan=True) and not np.array_equal(cases[0].block.e, e, equal_nan=True)
 
 
 def test_channels_without_an_elu_keep_their_negative_values():
