@@ -50,6 +50,7 @@ class ShallowSqueezeNext:
         self.dtype = _checked_dtype(dtype)
         self.seed = seed
         self.dropout_step = 0
+        self._ready = False
         self._workspace = Workspace(self.dtype)
         self._allocate()
         self._build()
@@ -135,6 +136,7 @@ class ShallowSqueezeNext:
         if not training:
             return self.plan().run(data, layout)
         self.dropout_step += 1
+        self._ready = True
         y = self.stem.forward(self._workspace.plain(data, layout))
         for bottleneck in self.bottlenecks:
             y = bottleneck.forward(y)
@@ -146,6 +148,12 @@ class ShallowSqueezeNext:
 
         It uses up what the last training forward pass kept, so each forward pass has one backward pass.
         """
+        self._require_forward("backward")
+        self._ready = False
+        dlogits = np.asarray(dlogits)
+        if dlogits.shape != (self.stem.x.layout.images, self.spec.num_classes) or dlogits.dtype.kind != "f":
+            expected = (self.stem.x.layout.images, self.spec.num_classes)
+            raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
         gradient = self.pool.backward(self.classifier.backward(np.ascontiguousarray(dlogits, self.dtype)))
         gradient = self.dropout.backward(self.head.backward(gradient))
         for bottleneck in reversed(self.bottlenecks):
@@ -155,6 +163,10 @@ class ShallowSqueezeNext:
             return None
         layout = self.stem.x.layout
         return layout.unpack(form(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
+
+    def _require_forward(self, what: str) -> None:
+        if not self._ready:
+            raise OptionError(f"{what} without a forward pass: call forward(x, training=True) first, once for each backward")
 
     def plan(self) -> Plan:
         """The network as it is now, ready to run: batch norm constant, nothing kept for backward."""
@@ -175,6 +187,7 @@ class ShallowSqueezeNext:
         """Every basic block's and bottleneck's output (N, C, H, W) of the last training forward pass, by name, for
         tests and for looking at.
         """
+        self._require_forward("activations")
         found = {"stem": self.stem.outputs(self._output(self.stem))[0].values()}
         for bottleneck, spec in zip(self.bottlenecks, self.spec.bottlenecks):
             found |= {convolution.name: y.values() for convolution, y in zip(spec.convolutions, bottleneck.outputs)}

@@ -50,10 +50,11 @@ def ours(path: Path, dtype: str) -> dict[str, dict[str, np.ndarray]]:
     for step in range(STEPS):
         logits = net.forward(golden.x, training=True)
         loss, dlogits = minisqx.cross_entropy(logits, golden.labels)
-        dx = net.backward(dlogits, input_gradient=True)
         if step == 0:
             outputs = {"pooled": net.classifier.features.copy(), "logits": logits.copy(), "loss": np.array(loss)}
             found["activations"] = {**net.activations(), **outputs}
+        dx = net.backward(dlogits, input_gradient=True)
+        if step == 0:
             found["gradients"] = {**{name: view.copy() for name, view in net.gradients().items()}, "input": dx}
             found["after_one_forward"] = {name: view.copy() for name, view in net.buffers().items()}
         optimizer.step()
