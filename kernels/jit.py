@@ -43,6 +43,16 @@ def cpu_features() -> str:
     return llvm.get_host_cpu_features().flatten()
 
 
+def threads() -> int:
+    """The threads on which a parallel kernel runs that this Python thread calls."""
+    return numba.get_num_threads()
+
+
+def most_threads() -> int:
+    """The threads that parallel kernels can have at most: Numba fixes it when it is imported."""
+    return numba.config.NUMBA_NUM_THREADS
+
+
 def _sources_digest() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version} {cpu_name()} {cpu_features()}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):

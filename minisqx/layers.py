@@ -9,13 +9,13 @@ Two things are deferred, because the neighbour can do them while the numbers are
 
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.kernels import convolution, counters, dropout, im2col, linear, pooling, product, residual
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
 from minisqx.kernels.im2col import Geometry, Taps
+from minisqx.kernels.jit import most_threads
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.spec import ConvolutionSpec
 
@@ -105,7 +105,7 @@ class Workspace:
     def scratch(self, rows: int) -> np.ndarray:
         """(threads, elements): at least `rows` rows of a block for each thread."""
         if self._scratch.shape[1] < rows * SCRATCH_STRIDE:
-            self._scratch = aligned_empty((numba.config.NUMBA_NUM_THREADS, rows * SCRATCH_STRIDE), self.dtype)
+            self._scratch = aligned_empty((most_threads(), rows * SCRATCH_STRIDE), self.dtype)
         return self._scratch
 
     def constants(self, length: int) -> Constants:

@@ -3,13 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numba
 import numpy as np
 
 from minisqx.kernels import im2col, inference, product
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.im2col import Geometry, Taps
+from minisqx.kernels.jit import threads
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.spec import ConvolutionSpec, NetworkSpec
 
@@ -30,16 +30,16 @@ class Plan:
         self._programs: dict[tuple[int, int, int], _Program] = {}
 
     def run(self, data: np.ndarray, layout: Layout) -> np.ndarray:
-        """Logits (N, classes) of a batch in the memory layout; chunks are shared among the threads that Numba is set to."""
+        """Logits (N, classes) of a batch in the memory layout; chunks are shared among the threads that `minisqx.threads` has set."""
         images = layout.unpack(data)
         logits = np.empty((layout.images, self.spec.num_classes), self.dtype)
         starts = range(0, layout.images, self.IMAGES_PER_CHUNK)
-        threads = min(numba.get_num_threads(), len(starts))
-        if threads == 1:
+        workers = min(threads(), len(starts))
+        if workers == 1:
             for start in starts:
                 self._run_chunk(logits, images, start)
         else:
-            with ThreadPoolExecutor(threads) as pool:
+            with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(lambda start: self._run_chunk(logits, images, start), starts))
         return logits
 
