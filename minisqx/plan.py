@@ -30,7 +30,7 @@ class Plan:
         self._programs: dict[tuple[int, int, int], _Program] = {}
 
     def run(self, data: np.ndarray, layout: Layout) -> np.ndarray:
-        """Logits (N, classes) of a batch in the memory layout; chunks are shared among the threads that `minisqx.threads` has set."""
+        """Logits (N, classes) of a batch in the memory layout; chunks are shared among as many threads as are set."""
         images = layout.unpack(data)
         logits = np.empty((layout.images, self.spec.num_classes), self.dtype)
         starts = range(0, layout.images, self.IMAGES_PER_CHUNK)

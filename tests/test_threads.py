@@ -110,3 +110,11 @@ def test_without_a_number_the_variable_counts_and_then_the_earlier_choice():
 
 def test_too_many_threads_after_numba_has_started_are_refused_with_the_way_out():
     assert "set MINISQX_NUM_THREADS=999 before" in run("import numba; from minisqx.threads import use_threads; use_threads(999)")
+
+
+def test_the_variable_sets_the_threads_of_a_script_too():
+    code = "import minisqx; minisqx.ShallowSqueezeNext(); import numba; print(numba.get_num_threads())"
+    environment = {**os.environ, "MINISQX_NUM_THREADS": "5"}
+    environment.pop("NUMBA_NUM_THREADS", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "5"
