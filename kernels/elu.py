@@ -28,7 +28,7 @@ def _elu_vectors(typing_context, out, out_at, x, x_at, columns):
     return signature, generate
 
 
-@njit
+@njit(fastmath=False)
 def elu_row(out, out_at, x, x_at, columns):
     """out[out_at + p] = ELU(x[x_at + p]) for 0 <= p < `columns`, a multiple of a vector (at least one)."""
     _elu_vectors(out, out_at, x, x_at, columns)

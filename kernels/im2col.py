@@ -216,7 +216,7 @@ def prepare(dtype) -> None:
     signature = types.void(
         pointer, index, pointer, index, index, integers, pointer, integers, index, index, index, index, pointer, pointer, index
     )  # fmt: skip
-    publish(_name(element), signature, _im2col)
+    publish(_name(element), signature, _im2col, fastmath=True)
 
 
 @intrinsic

@@ -129,14 +129,17 @@ def _open_folder() -> None:
 _open_folder()
 
 
+def _flags(fastmath: bool) -> dict:
+    """Numba puts these flags on every operation, those that `simd` emits, too: what relies on exact rounding goes without."""
+    return {"fastmath": FASTMATH} if fastmath else {}
+
+
 def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
     """Compiles a kernel on its first call with given types, without the interpreter's lock, and keeps the machine code."""
     if function is None:
         return lambda f: njit(f, parallel=parallel, fastmath=fastmath)
-    flags = {"fastmath": FASTMATH} if fastmath else {}
-    dispatcher = numba.njit(nogil=True, boundscheck=False, error_model="numpy", parallel=PRANGE if parallel else False, **flags)(
-        function
-    )
+    options = {"nogil": True, "boundscheck": False, "error_model": "numpy", "parallel": PRANGE if parallel else False}
+    dispatcher = numba.njit(**options, **_flags(fastmath))(function)
     if _Folder.path is not None and not numba.config.DISABLE_JIT:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
@@ -147,13 +150,13 @@ def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
 _published: dict[str, object] = {}
 
 
-def publish(name: str, signature, function) -> None:
+def publish(name: str, signature, function, *, fastmath: bool) -> None:
     """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by
     `call_published`.
     """
     if name in _published:
         return
-    compiled = CFunc(function, (signature.args, signature.return_type), {}, {"fastmath": FASTMATH, "error_model": "numpy"})
+    compiled = CFunc(function, (signature.args, signature.return_type), {}, {**_flags(fastmath), "error_model": "numpy"})
     if _Folder.path is not None:
         compiled._cache = _KernelCache(function)
     compiled.compile()

@@ -217,9 +217,9 @@ def prepare(dtype) -> None:
     signature = types.void(
         pointer, index, pointer, index, pointer, index, index, index, pointer, pointer, pointer, index, index, index
     )  # fmt: skip
-    publish(_published_name("product", element), signature, _product)
+    publish(_published_name("product", element), signature, _product, fastmath=False)
     signature = types.void(pointer, index, pointer, index, index, pointer, index, index, index)
-    publish(_published_name("weight_gradient", element), signature, _weight_gradient)
+    publish(_published_name("weight_gradient", element), signature, _weight_gradient, fastmath=False)
 
 
 @intrinsic

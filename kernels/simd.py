@@ -105,7 +105,8 @@ class Vectors:
         expm1 by the usual reduction: z = n ln 2 + r with |r| <= ln 2 / 2, then expm1(z) = 2^n expm1(r) + (2^n - 1),
         which keeps the relative accuracy near 0, where n = 0. expm1(r) is its Taylor polynomial, to the degree whose
         remainder is below the rounding error (7 in float32, 13 in float64). Adding 1.5 * 2^mantissa rounds z / ln 2 to
-        the integer n and leaves n in the low bits, so a shift alone makes 2^n.
+        the integer n and leaves n in the low bits, so a shift alone makes 2^n. (So the kernel around it is compiled
+        without fastmath: reordered, adding and subtracting that number would cancel.)
         """
         single = self.bytes == 4
         mantissa, degree, lowest = (23, 7, -87.0) if single else (52, 13, -708.0)

@@ -39,10 +39,6 @@ def run_core(**cpu: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Vectors.elu rounds by adding and taking off a constant, and fastmath takes that away; drop this mark then",
-)
 def test_the_tiles_are_right_without_fused_multiply_add():
     run_core(NUMBA_CPU_NAME="generic")
 
