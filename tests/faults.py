@@ -1,0 +1,321 @@
+"""The faults that `seeded_faults.py` sows: one a line of thought that could go wrong, each with the tests that should notice.
+
+A fault changes what is computed; it does not crash, and does not only cost time. `old` stands exactly once in its file.
+Tests are named as for pytest, from the folder `tests`; few and cheap ones, since every change of a kernel is compiled again.
+"""
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """`old` in `file` (from the repository's top) becomes `new`; some test of `tests` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _block(variant: str, deferred: str = "affine", order: str = "conv-elu-bn", dtype: str = "float64") -> tuple[str]:
+    """One of the basic block's tests: a single variant, so that little is compiled."""
+    name = "test_a_basic_block_computes_what_its_naive_twin_does"
+    return (f"test_kernels_convolution.py::{name}[{variant}-{deferred}-{order}-{dtype}]",)
+
+
+BATCH_NORM = ("test_kernels_batch_norm.py",)
+IM2COL = ("test_kernels_im2col.py",)
+PRODUCT = ("test_kernels_product.py",)
+ELU = ("test_kernels_elu.py",)
+RESIDUAL = ("test_kernels_residual.py::test_the_sum_and_its_backward_are_their_naive_twin",)
+AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
+DROPOUT = ("test_kernels_dropout.py",)
+CLASSIFIER = ("test_kernels_classifier.py",)
+INFERENCE = ("test_kernels_inference.py",)
+LOADER = ("test_data_loader.py",)
+IDENTITY = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",)
+NORM_FIRST = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{'block_order': 'conv-bn-elu'}-shortcut]",)
+
+FAULTS = (
+    # Batch norm.
+    Fault("a smaller epsilon", "kernels/batch_norm.py", "EPSILON = 1e-5", "EPSILON = 1e-6", BATCH_NORM),
+    Fault(
+        "momentum of the running mean the other way round",
+        "kernels/batch_norm.py",
+        "(1 - MOMENTUM) * running_mean[m] + MOMENTUM * mean[m]",
+        "MOMENTUM * running_mean[m] + (1 - MOMENTUM) * mean[m]",
+        BATCH_NORM,
+    ),
+    Fault("biased running variance", "kernels/batch_norm.py", " * (count / (count - 1))", "", BATCH_NORM),
+    Fault(
+        "blocks merged with the wrong weight",
+        "kernels/batch_norm.py",
+        "difference * difference * weight * count_before",
+        "difference * difference * weight * count",
+        BATCH_NORM,
+    ),
+    Fault(
+        "chunks merged with the wrong weight",
+        "kernels/batch_norm.py",
+        "difference * difference * weight * total",
+        "difference * difference * weight * count",
+        BATCH_NORM,
+    ),
+    Fault(
+        "variance as E[x^2] - E[x]^2",
+        "kernels/batch_norm.py",
+        "middle = row.dtype.type(total / count)",
+        "middle = row.dtype.type(0)",
+        BATCH_NORM,
+    ),
+    Fault(
+        "the mean's share of the gradient missing",
+        "kernels/batch_norm.py",
+        "coefficients[2, m] = -gamma[m] * r * total / count - slope * mean[m]",
+        "coefficients[2, m] = -slope * mean[m]",
+        BATCH_NORM,
+    ),
+    Fault("wrong sign of the variance's share", "kernels/batch_norm.py", "slope = -gamma[m]", "slope = gamma[m]", BATCH_NORM),
+    Fault("dgamma without centring", "kernels/batch_norm.py", "sums[1, m] - mean[m] * total", "sums[1, m]", BATCH_NORM),
+    # The basic block.
+    Fault("shift not folded", "kernels/convolution.py", "np.float64(weight[m, r]) * shift[k]", "0.0", _block("1x1")),
+    Fault("scale not folded", "kernels/convolution.py", "weight[m, r] * scale[k]", "weight[m, r]", _block("1x1")),
+    Fault(
+        "moments over the padding, too",
+        "kernels/convolution.py",
+        "first, min(columns, pixels - first))",
+        "first, columns)",
+        _block("1x1"),
+    ),
+    Fault(
+        "forward's padding not cleared",
+        "kernels/convolution.py",
+        "clear_tail(out, out_at, out_stride, outputs, pixels, padded)",
+        "pass",
+        _block("1x1"),
+    ),
+    Fault("dz's padding not cleared", "kernels/convolution.py", "dz[valid:] = 0", "pass", _block("1x3")),
+    Fault("ELU's derivative e, not e + 1", "kernels/convolution.py", "min(e[p] + one, one)", "min(e[p], one)", _block("1x1")),
+    Fault("ELU's derivative left out", "kernels/convolution.py", "m < activated)", "False)", _block("1x1")),
+    Fault(
+        "normalised value's term missing", "kernels/convolution.py", "a * g[p] + (b * e[p] + c)", "a * g[p] + c", _block("1x1")
+    ),
+    Fault(
+        "bias gradient of another tap",
+        "kernels/convolution.py",
+        "centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2",
+        "centre = 0",
+        _block("1x3"),
+    ),
+    Fault(
+        "weight gradient without the input's shift",
+        "kernels/convolution.py",
+        "in_scale[k] * total[r] + in_shift[k] * inside",
+        "in_scale[k] * total[r]",
+        _block("3x1"),
+    ),
+    Fault(
+        "row sums for the batch norm before mixed up",
+        "kernels/convolution.py",
+        "in_sums[1, k] += weight[m, r] * total[r]",
+        "in_sums[1, k] += weight[m, r] * inside",
+        _block("1x1"),
+    ),
+    Fault(
+        "only the first chunk's gradient",
+        "kernels/convolution.py",
+        "for chunk in range(chunk_gradients.shape[0]):",
+        "for chunk in range(1):",
+        _block("1x1"),
+    ),
+    Fault(
+        "deferred ELU of the input forgotten",
+        "kernels/convolution.py",
+        "    if activation:\n        for r",
+        "    if False:\n        for r",
+        _block("1x1", "activation", "conv-bn-elu"),
+    ),
+    Fault("taps not flipped", "kernels/blocks.py", "m * taps + taps - 1 - t", "m * taps + t", IM2COL),
+    Fault("identity shortcut's gradient not added", "kernels/blocks.py", "if source.added:", "if False:", IDENTITY),
+    Fault(
+        "no zeros between the pixels that a stride read",
+        "kernels/blocks.py",
+        "g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = 0",
+        "pass",
+        _block("stride-2"),
+    ),
+    # im2col.
+    Fault(
+        "padding of the other axis",
+        "kernels/im2col.py",
+        "source(x, g.stride, j, g.padding_width, g.in_width)",
+        "source(x, g.stride, j, g.padding_height, g.in_width)",
+        IM2COL,
+    ),
+    Fault(
+        "padding off by one",
+        "kernels/im2col.py",
+        "t // geometry[1] - padding_height",
+        "t // geometry[1] - padding_height + 1",
+        IM2COL,
+    ),
+    Fault("shift applied to the padding", "kernels/im2col.py", "if mask[p] > 0 else zero", "if mask[p] > 0 else b", IM2COL),
+    Fault(
+        "transposed padding not exchanged",
+        "kernels/im2col.py",
+        "self.kernel_width - 1 - self.padding_width",
+        "self.padding_width",
+        IM2COL,
+    ),
+    Fault(
+        "a run that stops one pixel early",
+        "kernels/im2col.py",
+        "max(min(end, in_width - j), left)",
+        "max(min(end, in_width - j - 1), left)",
+        IM2COL,
+    ),
+    # Tiles and ELU.
+    Fault("bias dropped", "kernels/product.py", "v.broadcast(v.load_scalar(bias, INDEX(m)))", "v.constant(0.0)", PRODUCT),
+    Fault(
+        "scale and shift swapped", "kernels/product.py", "for values in (scale, shift))", "for values in (shift, scale))", PRODUCT
+    ),
+    Fault(
+        "weight gradient not added to what is there",
+        "kernels/product.py",
+        "builder.fadd(v.load_scalar(dweight, at), v.sum(sums[m * depth + k]))",
+        "v.sum(sums[m * depth + k])",
+        PRODUCT,
+    ),
+    Fault("a term of expm1 missing", "kernels/simd.py", "range(degree - 1, 1, -1)", "range(degree - 1, 2, -1)", ELU),
+    Fault("low part of ln 2 with the wrong sign", "kernels/simd.py", "self.constant(-low)", "self.constant(low)", ELU),
+    Fault(
+        "ELU hides a NaN",
+        "kernels/simd.py",
+        'self.select("<=", z, zero, negative, z)',
+        'self.select(">", z, zero, z, negative)',
+        ELU,
+    ),
+    # The other layers' kernels.
+    Fault(
+        "sums of u and v swapped",
+        "kernels/residual.py",
+        "with_v += g[p] * v[p]",
+        "with_v += g[p] * u[p]",
+        RESIDUAL,
+    ),
+    Fault("the sum's ELU forgotten in backward", "kernels/residual.py", "m < activated,", "False,", RESIDUAL),
+    Fault("only one of the summands", "kernels/residual.py", "target[p] += scratch[p]", "target[p] += 0", RESIDUAL),
+    Fault("average's gradient not divided", "kernels/pooling.py", "+ i, k] / map_pixels", "+ i, k]", AVERAGE),
+    Fault("average without the shift", "kernels/pooling.py", "mean * scale[k] + shift[k]", "mean * scale[k]", AVERAGE),
+    Fault(
+        "dropout without its scale", "kernels/dropout.py", "out.dtype.type(1 / (1 - probability))", "out.dtype.type(1)", DROPOUT
+    ),
+    Fault("dropout keeps what it should drop", "kernels/dropout.py", ">= threshold", "< threshold", DROPOUT),
+    Fault(
+        "every chunk with the same dropout mask",
+        "kernels/dropout.py",
+        "draw(key, chunk * cut.images_per_chunk + i)",
+        "draw(key, i)",
+        DROPOUT,
+    ),
+    Fault("bias gradient averaged", "kernels/linear.py", "dbias[j] = total", "dbias[j] = total / images", CLASSIFIER),
+    Fault(
+        "loss gradient summed, not averaged",
+        "kernels/loss.py",
+        "(1.0 if j == labels[n] else 0.0)) / images",
+        "(1.0 if j == labels[n] else 0.0))",
+        CLASSIFIER,
+    ),
+    Fault("smoothed labels", "kernels/loss.py", "1.0 if j == labels[n] else 0.0", "0.9 if j == labels[n] else 0.0", CLASSIFIER),
+    Fault("Nesterov's form dropped", "kernels/sgd.py", "(g + keep * v if nesterov else v)", "v", CLASSIFIER),
+    Fault(
+        "momentum as a running mean",
+        "kernels/sgd.py",
+        "keep * velocity[i] + g",
+        "keep * velocity[i] + (1 - keep) * g",
+        CLASSIFIER,
+    ),
+    Fault("weight decay with the wrong sign", "kernels/sgd.py", "gradients[i] + decay", "gradients[i] - decay", CLASSIFIER),
+    Fault("flip not applied", "kernels/augment.py", "(width - 1 - x if flipped else x) + right", "x + right", LOADER),
+    Fault("crop of other images", "kernels/augment.py", "PADDING = 4", "PADDING = 3", LOADER),
+    # Layers, network and training.
+    Fault(
+        "identity shortcut's gradient dropped",
+        "minisqx/layers.py",
+        "return replace(self.blocks[0].backward(gradient), addend=ds)",
+        "return self.blocks[0].backward(gradient)",
+        IDENTITY,
+    ),
+    Fault(
+        "row sums of the main path and the shortcut exchanged",
+        "minisqx/layers.py",
+        "for x in (self.u, self.v))",
+        "for x in (self.v, self.u))",
+        ("test_gradients.py::test_gradients_are_central_differences_with_other_options",),
+    ),
+    Fault(
+        "ELU's derivative twice where batch norm comes first",
+        "minisqx/layers.py",
+        "gradient, activated = self._backward_activation(gradient), 0",
+        "gradient = self._backward_activation(gradient)",
+        NORM_FIRST,
+    ),
+    Fault(
+        "another mask at every call of backward",
+        "minisqx/layers.py",
+        "counters.DROPOUT, self.step)",
+        "counters.DROPOUT, id(x))",
+        DROPOUT,
+    ),
+    Fault(
+        "initial weights without the gain",
+        "minisqx/network.py",
+        "math.sqrt(2) * math.sqrt(6",
+        "math.sqrt(6",
+        ("test_initial_weights.py",),
+    ),
+    Fault(
+        "schedule one epoch late",
+        "minisqx/optim.py",
+        "epoch >= milestone",
+        "epoch > milestone",
+        ("test_training.py::test_the_learning_rate_follows_the_schedule",),
+    ),
+    Fault(
+        "1x3 and 3x1 exchanged",
+        "minisqx/spec.py",
+        'if self.separable_order == "3x1-1x3":',
+        'if self.separable_order == "1x3-3x1":',
+        ("test_spec.py", "test_golden.py"),
+    ),
+    Fault("inference without the running mean", "minisqx/plan.py", "shift = beta - mean * scale", "shift = beta", INFERENCE),
+    Fault("a place given back while it is needed", "minisqx/plan.py", "release=main != entry", "release=True", INFERENCE),
+    Fault(
+        "the last partial batch dropped",
+        "data/loader.py",
+        "-(-len(self.images) // self.batch_size)",
+        "len(self.images) // self.batch_size",
+        LOADER,
+    ),
+    Fault(
+        "every epoch with the same crops",
+        "data/loader.py",
+        "stream(self.seed, AUGMENTATION, epoch)",
+        "stream(self.seed, AUGMENTATION, 0)",
+        LOADER,
+    ),
+    Fault(
+        "velocity lost at a resume",
+        "minisqx/trainer.py",
+        'self.optimizer.velocity[:] = optimizer["velocity"]',
+        "pass",
+        ("test_training.py::test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits",),
+    ),
+    Fault(
+        "checksum not looked at",
+        "minisqx/checkpoint.py",
+        'if hashlib.sha256(payload).hexdigest() != entries["payload_sha256"]:',
+        "if False:",
+        ("test_checkpoint.py",),
+    ),
+)

@@ -1,0 +1,147 @@
+"""Sows faults into a copy of the code, one at a time, and shows that the tests catch each: `python -m tests.seeded_faults`.
+
+    --only TEXT    faults whose name has this in it; may be given several times
+    --list         only say what there is
+    --again        also those that have a result for exactly this code
+
+Results are kept in minisqx's cache folder as they come, for the code and tests as they are: a run that was stopped goes on where
+it was. First the tests that are going to be used must pass on the code as it is. A changed kernel is compiled again, so all
+faults take about half an hour of one core. Ends with 1 if a fault survives.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from minisqx.folders import cache_root
+from tests.faults import FAULTS, Fault
+
+REPOSITORY = Path(__file__).parent.parent
+CAUGHT, SURVIVED, BROKEN = "caught", "NOT CAUGHT", "BROKEN"
+# Where a top folder of the repository lies when it is imported: a copy needs no installation.
+PLACES = {"minisqx": "minisqx", "kernels": "minisqx/kernels", "data": "minisqx/data", "tests": "tests"}
+
+
+def make_copy(folder: Path) -> Path:
+    """The code and the tests as they are now, laid out so that Python finds all of it in `folder`."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name, place in PLACES.items():
+        shutil.copytree(REPOSITORY / name, folder / place, ignore=ignored)
+    shutil.copy(REPOSITORY / "pyproject.toml", folder)
+    return folder
+
+
+def digest_of(folder: Path) -> str:
+    """Names the code: results of other code don't count."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def sow(fault: Fault, folder: Path) -> Path:
+    """Puts the fault into the copy in `folder`; returns the changed file."""
+    top, _, rest = fault.file.partition("/")
+    path = folder / PLACES[top] / rest
+    text = path.read_text()
+    if text.count(fault.old) != 1:
+        raise SystemExit(f"{fault.name}: {fault.old!r} stands {text.count(fault.old)} times in {fault.file}, expected once")
+    path.write_text(text.replace(fault.old, fault.new))
+    return path
+
+
+def run_tests(folder: Path, tests: tuple[str, ...], cache: Path | None) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    if cache is not None:
+        environment["MINISQX_CACHE"] = str(cache)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--tb=line",
+        *(f"tests/{test}" for test in tests),
+    ]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def check_origin(folder: Path, changed: Path) -> None:
+    """Makes sure that what the tests import is the changed file, and not an installed one."""
+    module = ".".join(changed.relative_to(folder).with_suffix("").parts)
+    code = f"import importlib.util as u; print(u.find_spec({module!r}).origin)"
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    if Path(done.stdout.strip()) != changed:
+        raise SystemExit(f"{module} would be imported from {done.stdout.strip() or done.stderr}, expected {changed}")
+
+
+def try_fault(fault: Fault, original: Path) -> tuple[str, str]:
+    """(what became of it, the first test that failed)."""
+    with tempfile.TemporaryDirectory(prefix="minisqx-fault-") as name:
+        folder = Path(name).resolve() / "copy"
+        shutil.copytree(original, folder)
+        check_origin(folder, sow(fault, folder))
+        # Other kernels lie in another folder of the cache, which nobody needs again.
+        done = run_tests(folder, fault.tests, Path(name) / "cache" if fault.file.startswith("kernels/") else None)
+    failed = re.search(r"^FAILED (?:tests/)?(\S.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    # Code that doesn't even compile would be caught by anything.
+    crashed = re.search(r"\w*(Typing|Lowering|Syntax|Indentation|Name|Import)Error.*", done.stdout)
+    if done.returncode == 1 and failed and not crashed:
+        return CAUGHT, failed[1]
+    if done.returncode == 0:
+        return SURVIVED, ""
+    return BROKEN, crashed[0] if crashed else (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
+def check_baseline(faults: list[Fault], original: Path) -> None:
+    tests = tuple(sorted({test for fault in faults for test in fault.tests}))
+    done = run_tests(original, tests, None)
+    if done.returncode != 0:
+        raise SystemExit(f"the tests must pass before faults are sown:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.seeded_faults", description="Sows faults; the tests must catch each.")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="faults whose name has this in it")
+    parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument("--again", action="store_true", help="also faults that have a result for this code")
+    arguments = parser.parse_args()
+    chosen = [fault for fault in FAULTS if not arguments.only or any(text in fault.name for text in arguments.only)]
+    if arguments.list:
+        print(*(f"{fault.file:26} {fault.name}" for fault in chosen), sep="\n")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="minisqx-faults-") as name:
+        original = make_copy(Path(name).resolve() / "original")
+        kept = cache_root() / "seeded_faults" / f"{digest_of(original)}.json"
+        results = json.loads(kept.read_text()) if kept.exists() and not arguments.again else {}
+        waiting = [fault for fault in chosen if fault.name not in results]
+        if waiting:
+            check_baseline(waiting, original)
+        for number, fault in enumerate(chosen, start=1):
+            began = time.perf_counter()
+            if fault in waiting:
+                results[fault.name] = try_fault(fault, original)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(results, indent=1))
+            outcome, detail = results[fault.name]
+            seconds = f"{time.perf_counter() - began:4.0f} s" if fault in waiting else "  kept"
+            print(f"{number:3}/{len(chosen)} {outcome:10} {seconds}  {fault.file:26} {fault.name:52} {detail}", flush=True)
+    survivors = [fault.name for fault in chosen if results[fault.name][0] != CAUGHT]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} faults caught" + "".join(f"\n  {name}" for name in survivors))
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
