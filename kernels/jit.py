@@ -130,8 +130,11 @@ _open_folder()
 
 
 def _flags(fastmath: bool) -> dict:
-    """Numba puts these flags on every operation, those that `simd` emits, too: what relies on exact rounding goes without."""
-    return {"fastmath": FASTMATH} if fastmath else {}
+    """Numba puts these flags on every operation, those that `simd` emits, too: what relies on exact rounding goes without.
+
+    It must say so: a kernel that says nothing inherits the flags of the kernel for which it is compiled.
+    """
+    return {"fastmath": FASTMATH if fastmath else False}
 
 
 def njit(function=None, *, parallel: bool = False, fastmath: bool = True):

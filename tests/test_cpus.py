@@ -45,10 +45,6 @@ def test_the_tiles_are_right_without_fused_multiply_add():
     run(TILES, "generic")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a kernel whose fastmath is not said inherits that of the kernel that has it compiled: jit._flags must say False",
-)
 def test_elu_within_other_kernels_is_right_without_fused_multiply_add():
     run(INLINED, "generic")
 
