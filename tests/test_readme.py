@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from minisqx.options import TrainingOptions, given_options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/design.md", "docs/performance.md")
 WEIGHTS = list((ROOT / "data" / "weights").glob("*.h5"))
 
 
@@ -49,7 +51,13 @@ def test_the_python_in_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch,
     assert printed[-2:] == ["(12, 3, 3, 3)", "11253"]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/design.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_module_that_a_document_runs_is_there(document):
+    modules = re.findall(r"python3? -m ([\w.]+)", (ROOT / document).read_text(encoding="utf-8"))
+    assert [name for name in modules if find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_leads_to_a_file(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)\)", text):
