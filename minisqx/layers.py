@@ -8,6 +8,7 @@ Two things are deferred, because the neighbour can do them while the numbers are
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -42,9 +43,8 @@ class Activation:
 
     def part(self, start: int, stop: int, activation: bool) -> "Activation":
         """Some of the channels."""
-        return replace(
-            self, row=self.row + start, scale=self.scale[start:stop], shift=self.shift[start:stop], activation=activation
-        )
+        scale, shift = self.scale[start:stop], self.shift[start:stop]
+        return Activation(self.data, self.layout, self.row + start, scale, shift, activation, self.sums)
 
     def values(self) -> np.ndarray:
         """(N, C, H, W), with everything that was deferred."""
@@ -53,6 +53,7 @@ class Activation:
         return np.where(y > 0, y, np.expm1(np.minimum(y, 0))) if self.activation else y
 
 
+@cache
 def no_taps(dtype) -> Taps:
     """What stands for the taps of a gradient that is no product."""
     return Taps(np.ones(10, np.int64), np.empty((0, 0), dtype), np.empty((0, 0), np.int64))
@@ -147,6 +148,21 @@ def cut_of(layout: Layout) -> Cut:
 
 
 @dataclass
+class BlockBuffers:
+    """What a basic block needs for batches of one shape; see `kernels/convolution.py` for the arrays."""
+
+    layout: Layout
+    cut: Cut
+    taps: Taps
+    transposed: Taps
+    e: np.ndarray
+    ds: np.ndarray
+    moments: np.ndarray
+    gradients: np.ndarray
+    sums: np.ndarray
+
+
+@dataclass
 class BlockParameters:
     """Views of the flat buffers for one basic block; a weight is (out_channels, in_channels * taps)."""
 
@@ -183,43 +199,44 @@ class BasicBlock:
         self.count = 0.0
         self.kept = Kept(self._buffers)
 
-    def _buffers(self, layout: Layout):
-        """(e, ds for the order with batch norm first, chunk moments, chunk gradients, chunk sums) for an output of this
-        layout.
-        """
-        chunks, m, taps = layout.chunks, self.channels, self.tap_count
-        return (
-            self.workspace.empty(layout, m),
-            self.workspace.empty(layout, m if self.norm_first else 0),
-            np.empty((chunks, 2, m)),
-            np.empty((chunks, m, self.depth + taps), self.workspace.dtype),
-            np.empty((chunks, m, 3)),
-        )
-
-    def forward(self, x: Activation) -> Activation:
-        """x: (N, in_channels, H, W) deferred; returns the output deferred, and updates the running statistics."""
-        self.x = x
-        spec, size = self.specs[0], (x.layout.height, x.layout.width)
-        self.layout = layout = x.layout.resized(*spec.size_after(size))
-        geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
-        self.taps, self.taps_transposed = (
-            geometry.taps(layout, self.workspace.dtype),
-            geometry.transposed.taps(x.layout, self.workspace.dtype),
-        )
+    def _buffers(self, inputs: Layout) -> BlockBuffers:
+        """The buffers for an input of this layout."""
+        spec, size, dtype = self.specs[0], (inputs.height, inputs.width), self.workspace.dtype
+        layout = inputs.resized(*spec.size_after(size))
         if layout.images * layout.map_pixels < 2:
             raise OptionError(
                 f"{spec.name} has one value a channel in this batch, and batch norm needs two: use a larger batch or image"
             )
-        self.e, self.ds, moments, self.chunk_gradients, self.chunk_sums = self.kept(layout)
-        p = self.parameters
-        constants = self.workspace.constants(max(layout.stride, x.layout.stride, self.channels))
+        self.workspace.constants(max(layout.stride, inputs.stride, self.channels))
+        geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
+        chunks, channels = layout.chunks, self.channels
+        return BlockBuffers(
+            layout=layout,
+            cut=cut_of(layout),
+            taps=geometry.taps(layout, dtype),
+            transposed=geometry.transposed.taps(inputs, dtype),
+            e=self.workspace.empty(layout, channels),
+            ds=self.workspace.empty(layout, channels if self.norm_first else 0),
+            moments=np.empty((chunks, 2, channels)),
+            gradients=np.empty((chunks, channels, self.depth + self.tap_count), dtype),
+            sums=np.empty((chunks, channels, 3)),
+        )
+
+    def forward(self, x: Activation) -> Activation:
+        """x: (N, in_channels, H, W) deferred; returns the output deferred, and updates the running statistics."""
+        self.x, self.buffers = x, self.kept(x.layout)
+        p, b = self.parameters, self.buffers
         self.count = convolution.forward(
-            self.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
+            b.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
             x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
-            self.taps, cut_of(layout), constants, self.folded_weight, self.folded_bias, moments,
+            b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias, b.moments,
             self.workspace.scratch(self.depth),
         )  # fmt: skip
-        return Activation(self.e, layout, 0, self.scale, self.shift, self.norm_first, self.sums)
+        return self.output()
+
+    def output(self) -> Activation:
+        """What the last forward pass returned."""
+        return Activation(self.buffers.e, self.buffers.layout, 0, self.scale, self.shift, self.norm_first, self.sums)
 
     def outputs(self, y: Activation) -> list[Activation]:
         """The output of each of the convolutions that are computed together."""
@@ -234,33 +251,30 @@ class BasicBlock:
 
         The stored output becomes dz in place. Without `keep` dz is thrown away, and with it the input's gradient.
         """
-        dtype, layout, p, d = self.workspace.dtype, self.layout, self.parameters, self.gradients
-        constants = self.workspace.constants(0)
+        x, p, d, b = self.x, self.parameters, self.gradients, self.buffers
         activated = self.activated
         if self.norm_first:
             gradient, activated = self._backward_activation(gradient), 0
-        x = self.x
         regions = np.array([0, gradient.depth, gradient.depth + self.channels]) * SCRATCH_STRIDE
         scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
         convolution.backward(
-            self.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(dtype), self.sums, self.count,
-            self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, self.taps,
-            cut_of(layout), constants, self.chunk_gradients, scratch, regions,
+            b.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(self.workspace.dtype), self.sums, self.count,
+            self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, b.taps,
+            b.cut, self.workspace.constants(0), b.gradients, scratch, regions,
         )  # fmt: skip
         weight = p.weight
         if self.tap_count > 1:
             weight = self.flipped_weight
             flip_taps(weight, p.weight, self.tap_count)
-        return Gradient(weight, self.e, self.taps_transposed)
+        return Gradient(weight, b.e, b.transposed)
 
     def _backward_activation(self, gradient: Gradient) -> Gradient:
         """For the order convolution, batch norm, ELU: through the ELU, before batch norm's backward can have its sums."""
-        ds = self.ds
-        backward_through_elu(
-            self.workspace, self.layout, gradient, ds, (self.e, self.scale, self.shift, True), self.activated,
-            (self.e, 0, self.sums), (self.e, 0, self.sums), self.chunk_sums,
-        )  # fmt: skip
-        return Gradient(stored=ds)
+        b = self.buffers
+        stored = (b.e, 0, self.sums)
+        y = (b.e, self.scale, self.shift, True)
+        backward_through_elu(self.workspace, b.layout, gradient, b.ds, y, self.activated, stored, stored, b.sums)
+        return Gradient(stored=b.ds)
 
 
 def backward_through_elu(workspace, layout, gradient, ds, y, activated, u, v, chunk_sums) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
 from minisqx.layers import (
-    Activation,
     AveragePool,
     BasicBlock,
     BlockParameters,
@@ -188,14 +187,11 @@ class ShallowSqueezeNext:
         tests and for looking at.
         """
         self._require_forward("activations")
-        found = {"stem": self.stem.outputs(self._output(self.stem))[0].values()}
+        found = {"stem": self.stem.outputs(self.stem.output())[0].values()}
         for bottleneck, spec in zip(self.bottlenecks, self.spec.bottlenecks):
             found |= {convolution.name: y.values() for convolution, y in zip(spec.convolutions, bottleneck.outputs)}
             found[spec.name] = bottleneck.y.values()
-        return found | {"head": self.head.outputs(self._output(self.head))[0].values()}
-
-    def _output(self, block: BasicBlock) -> Activation:
-        return Activation(block.e, block.layout, 0, block.scale, block.shift, block.norm_first, block.sums)
+        return found | {"head": self.head.outputs(self.head.output())[0].values()}
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Views by name, in the order of the forward pass, a block's main path before its shortcut."""

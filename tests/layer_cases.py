@@ -149,9 +149,10 @@ class BlockCase:
         for name in ("folded_weight", "folded_bias", "flipped_weight", "scale", "shift", "mean", "variance", "sums"):
             if name not in keep:
                 getattr(block, name)[...] = np.nan
-        for name, buffer in zip(("e", "ds", "moments", "chunk_gradients", "chunk_sums"), block.kept(self.out_layout)):
+        buffers = block.kept(self.input.layout)
+        for name in ("e", "ds", "moments", "gradients", "sums"):
             if name not in keep:
-                buffer[...] = np.nan
+                getattr(buffers, name)[...] = np.nan
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
         self.input.sums[...] = np.nan
         for name in ("weight", "bias", "gamma", "beta"):
@@ -161,7 +162,7 @@ class BlockCase:
         """The output's values (N, C, H, W), of one or two convolutions, through poisoned memory."""
         self.poison(keep=())
         y = self.outputs()
-        assert padding_is_zero(self.block.e, self.out_layout)
+        assert padding_is_zero(self.block.buffers.e, self.out_layout)
         return y
 
     def outputs(self) -> np.ndarray:
@@ -185,13 +186,13 @@ class BlockCase:
         self.poison(keep=("e", "scale", "shift", "mean", "variance"))
         if not self.block.norm_first:
             # What whoever reads this block's output leaves: sum g, sum g e.
-            e = self.out_layout.unpack(self.block.e)
+            e = self.out_layout.unpack(self.block.buffers.e)
             self.block.sums[:] = [dout.sum(axis=(0, 2, 3)), (dout * e).sum(axis=(0, 2, 3))]
         return self.finish(self.block.backward(Gradient(stored=data), keep))
 
     def finish(self, gradient: Gradient) -> dict[str, np.ndarray]:
         """The gradients after the block's backward, the input's written out. dz is where the output was."""
-        assert padding_is_zero(self.block.e, self.out_layout)
+        assert padding_is_zero(self.block.buffers.e, self.out_layout)
         out = poisoned((self.input.layout.chunks, self.shape.inputs, self.input.layout.stride), self.dtype)
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
         dx = self.input.layout.unpack(form(gradient, out, self.input.layout, self.workspace))

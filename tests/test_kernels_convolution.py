@@ -47,11 +47,11 @@ def test_convolutions_of_integers_are_exact_forward_and_backward(shape):
     case.block.activated = 0
     case.forward()
     x, weight = case.x, case.arrays["weight"]
-    e = case.out_layout.unpack(case.block.e)
+    e = case.out_layout.unpack(case.block.buffers.e)
     assert e.any() and np.array_equal(e, case.naive.convolution(x, weight, case.arrays["bias"]))
     dout = integers(case.generator, *e.shape)
     found = integer_backward(case, dout)
-    assert np.array_equal(case.out_layout.unpack(case.block.e), dout)
+    assert np.array_equal(case.out_layout.unpack(case.block.buffers.e), dout)
     expected = case.naive.convolution_backward(dout, x, weight)
     for name in ("x", "weight", "bias"):
         assert expected[name].any() and np.array_equal(found[name], expected[name]), name
@@ -146,17 +146,18 @@ def test_the_first_layer_may_throw_its_dz_away():
     dout = cases[0].generator.normal(size=cases[0].forward().shape)
     expected = cases[0].backward(dout)
     cases[1].forward()
-    e = cases[1].block.e.copy()
+    e = cases[1].block.buffers.e.copy()
     found = cases[1].backward(dout, keep=False)
     for name in ("weight", "bias", "gamma", "beta"):
         assert np.array_equal(found[name], expected[name])
-    assert np.array_equal(cases[1].block.e, e, equal_nan=True) and not np.array_equal(cases[0].block.e, e, equal_nan=True)
+    dz, untouched = (case.block.buffers.e for case in cases)
+    assert np.array_equal(untouched, e, equal_nan=True) and not np.array_equal(dz, e, equal_nan=True)
 
 
 def test_channels_without_an_elu_keep_their_negative_values():
     case = BlockCase(VARIANTS["with-shortcut"], shortcut_activation=False)
     case.forward()
-    e = case.out_layout.unpack(case.block.e)
+    e = case.out_layout.unpack(case.block.buffers.e)
     z = case.naive.convolution(case.x, case.arrays["weight"], case.arrays["bias"])
     assert e[:, :3].min() > -1 and z[:, 3:].min() < -1
     np.testing.assert_allclose(e, np.where(np.arange(9)[:, None, None] < 3, naive.elu(z), z), rtol=1e-12, atol=1e-14)
@@ -168,7 +169,7 @@ def test_the_block_reads_the_input_through_its_scale_and_shift():
     case.arrays["data"][:] = 0
     case.load()
     case.forward()
-    e = case.out_layout.unpack(case.block.e)
+    e = case.out_layout.unpack(case.block.buffers.e)
     assert np.array_equal(
         e,
         case.naive.convolution(channels(case.arrays["shift"]) + case.arrays["data"], case.arrays["weight"], case.arrays["bias"]),
