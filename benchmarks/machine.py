@@ -1,0 +1,31 @@
+"""What a result file says of where and when its numbers were measured."""
+
+import os
+import platform
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+
+def cpu_model() -> str:
+    """The CPU's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown"
+    )
+
+
+def describe(packages: Iterable[str]) -> dict[str, object]:
+    """CPU, system, versions of `packages` and date, as plain JSON types."""
+    return {
+        "cpu": cpu_model(),
+        "logical_cpus": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in packages},
+        "date": datetime.now(UTC).date().isoformat(),
+    }

@@ -1,0 +1,196 @@
+"""Training throughput beside PyTorch: `python -m benchmarks.training`, or one network with `--width 0.2 --blocks 1,1,1,1`.
+
+A step is forward, cross-entropy, backward and SGD (momentum 0.9, nesterov, weight decay 1e-4) in float32 on one batch that
+lies in memory in the contestant's own layout, as its data loader would deliver it; dropout is drawn. Loading and augmenting
+are not in it. PyTorch takes part eager and compiled (`torch.compile`), contiguous and channels-last, each in a process of its
+own and in turns (`turns.py` says why); it is represented by the best. Before that, every contestant's loss and gradients of
+the first step, without dropout, are held against PyTorch's float64. The first step, with all compilation, is reported apart.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import describe
+from benchmarks.turns import Contestant, ContestantError, Steps, measure
+from minisqx.spec import NetworkSpec
+
+ROWS = ((0.2, (1, 1, 1, 1)), (0.5, (1, 1, 4, 1)), (1.0, (1, 1, 1, 1)))
+RESULTS = Path(__file__).parent / "results" / "training.json"
+OURS = "minisqx"
+# Every contestant against float64: the loss, and a gradient's distance as a vector over its length. float32 through 30 layers
+# leaves up to 1e-4, a wrong term 1e-2 and more.
+LOSS_LIMIT = 1e-5
+GRADIENT_LIMIT = 1e-3
+PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
+
+
+class Ours(Steps):
+    """minisqx with one batch in the chunks of its loader."""
+
+    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, labels: np.ndarray, threads: int) -> None:
+        import minisqx
+        from minisqx.data.loader import Batch
+        from minisqx.kernels.layout import Layout
+        from minisqx.threads import use_threads
+
+        use_threads(threads)
+        layout = Layout.of_batch(len(x), *x.shape[2:], np.float32)
+        self.batch = Batch(layout.pack(x, layout.empty(3, np.float32)), layout, labels, np.arange(len(x)))
+        self.cross_entropy = minisqx.cross_entropy
+        self.net = minisqx.ShallowSqueezeNext(**spec.to_dict())
+        self.net.load_state_dict(state)
+        self.optimizer = minisqx.SGD(self.net, lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)
+        self.plain = minisqx.ShallowSqueezeNext(**{**spec.to_dict(), "dropout": 0.0})
+        self.plain.load_state_dict(state)
+
+    def step(self) -> None:
+        self._backward(self.net)
+        self.optimizer.step()
+
+    def _backward(self, net) -> float:
+        loss, dlogits = self.cross_entropy(net.forward(self.batch, training=True), self.batch.labels)
+        net.backward(dlogits)
+        return loss
+
+    def outcome(self) -> tuple[float, dict[str, np.ndarray]]:
+        """Loss and gradients of the first step without dropout."""
+        return self._backward(self.plain), self.plain.gradients()
+
+    def threading_layer(self) -> str:
+        import numba
+
+        return numba.threading_layer()
+
+
+def torch_contestants(spec: NetworkSpec, compiled: bool) -> tuple[dict[str, dict[str, object]], dict[str, str]]:
+    """PyTorch's contestants, name -> what sets them apart; and those that can't take part, name -> why."""
+    from benchmarks.torch_peer import FORMATS, why_not
+
+    found, refused = {}, {}
+    for mode in ("eager", "compiled") if compiled else ("eager",):
+        for memory_format in FORMATS:
+            reason = why_not(spec, memory_format)
+            if reason is None:
+                found[f"torch {mode}, {memory_format}"] = {"memory_format": memory_format, "compiled": mode == "compiled"}
+            else:
+                refused[f"torch {mode}, {memory_format}"] = reason
+    return found, refused
+
+
+def check(outcome, reference) -> dict[str, float]:
+    """Distance of the loss and of the worst gradient from the reference. Raises ContestantError if one is too far."""
+    (loss, gradients), (exact_loss, exact) = outcome, reference
+    distances = {name: float(np.linalg.norm(gradients[name] - value) / np.linalg.norm(value)) for name, value in exact.items()}
+    worst = max(distances, key=lambda name: distances[name])
+    found = {"loss": abs(loss - exact_loss) / exact_loss, "gradients": distances[worst]}
+    if not (found["loss"] <= LOSS_LIMIT and found["gradients"] <= GRADIENT_LIMIT):
+        raise ContestantError(f"wrong results: loss off by {found['loss']:.1e}, gradient of {worst} by {found['gradients']:.1e}")
+    return found
+
+
+def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeats: int, seconds: float) -> dict[str, object]:
+    """One network's contest, as plain JSON types."""
+    import minisqx
+    from benchmarks.torch_peer import TorchPeer
+
+    generator = np.random.default_rng(0)
+    common = {
+        "spec": spec,
+        "state": minisqx.ShallowSqueezeNext(**spec.to_dict()).state_dict(),
+        "x": generator.normal(size=(batch_size, 3, *spec.input_size)).astype(np.float32),
+        "labels": generator.integers(0, spec.num_classes, batch_size),
+        "threads": threads,
+    }
+    chosen, absent = torch_contestants(spec, compiled)
+    contestants, results, reference = [], {}, None
+    with ExitStack() as stack:
+        for name, build, own in [*((name, TorchPeer, own) for name, own in chosen.items()), (OURS, Ours, {})]:
+            print(f"{spec.name}: starting {name}", file=sys.stderr, flush=True)
+            try:
+                contestant = Contestant(name, build, {**common, **own})
+                stack.callback(contestant.close)
+                reference = reference or contestant.call("outcome", "float64")
+                results[name] = {"error": check(contestant.call("outcome"), reference)}
+                contestants.append(contestant)
+            except ContestantError as error:
+                absent[name] = str(error)
+        if OURS in absent or len(contestants) < 2:
+            raise SystemExit(f"{spec.name}: no contest, {absent}")
+        measured = measure(contestants, repeats, seconds)
+        layer = contestants[-1].call("threading_layer")
+    for name, found in measured.items():
+        results[name] |= {
+            "images_per_second": round(batch_size / found["median"], 1),
+            "turns_images_per_second": [round(batch_size / turn, 1) for turn in found["turns"]],
+            "first_step_seconds": round(found["first_step"], 3),
+        }
+    best = min((name for name in measured if name != OURS), key=lambda name: measured[name]["median"])
+    ratios = [theirs / ours for ours, theirs in zip(measured[OURS]["turns"], measured[best]["turns"])]
+    return {
+        "network": spec.name,
+        "width": spec.width,
+        "blocks": list(spec.blocks),
+        "contestants": results,
+        "absent": absent,
+        "best_torch": best,
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
+        "threading_layer": layer,
+    }
+
+
+def print_row(found: dict) -> None:
+    """One network's table."""
+    print(f"\n{found['network']}")
+    print(f"  {'':30} {'images/s':>9}  {'lowest - highest':>17}  {'first step':>10}  {'loss error':>10}  {'gradients':>9}")
+    for name, result in found["contestants"].items():
+        turns = result["turns_images_per_second"]
+        spread = f"{min(turns):,.0f} - {max(turns):,.0f}"
+        speed, first, error = result["images_per_second"], result["first_step_seconds"], result["error"]
+        print(f"  {name:30} {speed:9,.0f}  {spread:>17}  {first:8.2f} s  {error['loss']:10.1e}  {error['gradients']:9.1e}")
+    for name, reason in found["absent"].items():
+        print(f"  {name:30} absent: {reason}")
+    low, high = found["ratio_range"]
+    print(f"  {OURS} / {found['best_torch']}: {found['ratio']:.2f} (rounds {low:.2f} - {high:.2f})", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training", description="Training throughput of minisqx beside PyTorch."
+    )
+    parser.add_argument("--width", type=float, help="measure this width alone, not the three networks of the table")
+    parser.add_argument("--blocks", default="1,1,1,1", help="with --width: bottlenecks a stage (default %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7, help="rounds; figures are their median (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default %(default)s)")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out torch.compile, which takes a minute a network to start"
+    )
+    parser.add_argument("--output", type=Path, help="result file; the default is kept by a run of all networks only")
+    options = parser.parse_args()
+    rows = ROWS if options.width is None else ((options.width, tuple(int(count) for count in options.blocks.split(","))),)
+    # The contestants' processes inherit these before they import anything.
+    for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)
+    facts = describe(PACKAGES) | {"batch_size": options.batch_size, "threads": options.threads, "repeats": options.repeats}
+    print(f"{facts['cpu']}, {options.threads} threads, batch {options.batch_size}, float32, median of {options.repeats} turns")
+    found = []
+    for width, blocks in rows:
+        spec = NetworkSpec(width, blocks)
+        found.append(row(spec, options.batch_size, options.threads, not options.no_compile, options.repeats, options.seconds))
+        print_row(found[-1])
+    output = options.output or (RESULTS if options.width is None else None)
+    if output:
+        output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
