@@ -7,45 +7,62 @@ Backward, with n values a channel, r = 1 / sqrt(var + eps), g = dL/dy, S = sum g
 
     dbeta = S,  dgamma = r D,  dL/de = gamma r (g - S / n - (e - mean) r^2 D / n) = a g + b e + c
 
-Statistics: each block of pixels gives its mean and its sum of squared deviations in two passes over values that are in
-cache; blocks and chunks are merged in order in float64 (Chan, Golub, LeVeque 1979). E[x^2] - E[x]^2 would lose the
-digits of channels whose mean is large beside their spread.
+Statistics: each lane of a vector keeps a mean and a sum of squared deviations while the values are in registers
+(`product_with_moments`); lanes, and then chunks, are merged in order in float64 (Chan, Golub, LeVeque 1979). E[x^2] -
+E[x]^2 would lose the digits of channels whose mean is large beside their spread.
 
 Source: Ioffe and Szegedy 2015; eps 1e-5 and momentum 0.1 as in the authors' PyTorch; the running variance is the unbiased one.
 """
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
 from minisqx.kernels.jit import njit
+from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
 
 
 @njit
-def add_block_moments(moments, e, e_at, e_stride, channels, count_before, count):
-    """Merges `count` pixels a channel into `moments` (2, channels) float64: mean and sum of squared deviations of
-    `count_before` pixels.
+def merge_lanes(moments, lane_moments, lane_count, count):
+    """moments (2, channels) float64, mean and sum of squared deviations, of lane_moments, flat (channels, 2, lanes), whose
+    lanes have `count` values each.
+    """
+    for m in range(moments.shape[1]):
+        at = 2 * m * lane_count
+        mean, squares, between = 0.0, 0.0, 0.0
+        for lane in range(at, at + lane_count):
+            mean += np.float64(lane_moments[lane])
+            squares += np.float64(lane_moments[lane + lane_count])
+        mean /= lane_count
+        for lane in range(at, at + lane_count):
+            difference = np.float64(lane_moments[lane]) - mean
+            between += difference * difference
+        moments[0, m] = mean
+        moments[1, m] = squares + count * between
+
+
+@njit
+def add_moments(moments, e, e_at, e_stride, channels, count_before, count):
+    """Merges `count` pixels a channel, too few for a vector, into `moments` (2, channels) float64: mean and sum of squared
+    deviations of `count_before` pixels.
     """
     weight = count / (count_before + count)
     for m in range(channels):
         at = e_at + m * e_stride
         row = e[at : at + count]
-        total = row[0] * 0
+        mean, squares = 0.0, 0.0
         for p in range(count):
-            total += row[p]
-        middle = row.dtype.type(total / count)
-        first_order = total * 0
-        second_order = total * 0
+            mean += np.float64(row[p])
+        mean /= count
         for p in range(count):
-            deviation = row[p] - middle
-            first_order += deviation
-            second_order += deviation * deviation
-        # `middle` is a rounded mean: what the deviations still sum to corrects both moments.
-        rest = np.float64(first_order) / count
-        difference = np.float64(middle) + rest - moments[0, m]
+            deviation = np.float64(row[p]) - mean
+            squares += deviation * deviation
+        difference = mean - moments[0, m]
         moments[0, m] += difference * weight
-        moments[1, m] += second_order - first_order * rest + difference * difference * weight * count_before
+        moments[1, m] += squares + difference * difference * weight * count_before
 
 
 @njit
@@ -102,3 +119,36 @@ def backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, co
         coefficients[2, m] = -gamma[m] * r * total / count - slope * mean[m]
         dgamma[m] = r * centred
         dbeta[m] = total
+
+
+@intrinsic
+def _dz_vectors(typing_context, out, out_at, g, g_at, e, e_at, a, b, c, active, columns):
+    index = types.int64
+    signature = types.void(out, index, g, index, e, index, a, b, c, index, index)
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(builder, signature.args[0].dtype)
+        out, g, e = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4))
+        out_at, g_at, e_at, active, columns = (arguments[i] for i in (1, 3, 5, 9, 10))
+        a, b, c = (v.broadcast(arguments[i]) for i in (6, 7, 8))
+
+        def loop(name: str, is_active: bool) -> None:
+            loop = Loop(builder, name, [])
+            values = (v.load(base, builder.add(at, loop.index)) for base, at in ((g, g_at), (e, e_at)))
+            v.store(v.batch_norm_elu_backward(*values, a, b, c, is_active), out, builder.add(out_at, loop.index))
+            loop.close([], v.lanes, columns)
+
+        with builder.if_else(builder.icmp_signed("!=", active, INDEX(0))) as (yes, no):
+            with yes:
+                loop("elu", True)
+            with no:
+                loop("linear", False)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@njit(fastmath=False)
+def dz_row(out, out_at, g, g_at, e, e_at, a, b, c, active, columns):
+    """out[out_at + p] = (a g + b e + c) ELU'(e) for 0 <= p < `columns`, a multiple of a vector; ELU' only if `active`."""
+    _dz_vectors(out, out_at, g, g_at, e, e_at, a, b, c, active, columns)

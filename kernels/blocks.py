@@ -92,24 +92,31 @@ def flip_taps(flipped, weight, taps):
 
 
 @njit
-def _fill_product(g, source, chunk, first, columns, pixels, constants, scratch):
-    """The first rows of g, of a convolution with stride 1: the product of its weight and the im2col of its dz."""
+def source_operand(source, chunk, first, columns, pixels, constants, scratch):
+    """(flat array, stride of its rows): what the source's weight, of a convolution with stride 1, is multiplied with: its dz,
+    or the im2col of that in `scratch`.
+    """
     dz = source.dz.reshape(source.dz.size)
     channels, stride = source.dz.shape[1], source.dz.shape[2]
     at = chunk * channels * stride
-    zeros, ones = constants.zeros, constants.ones
     if is_pointwise(source.geometry):
-        operand, operand_stride = dz[at + first :], stride
-    else:
-        im2col(
-            scratch, SCRATCH_STRIDE, dz[at:], stride, channels, source.geometry, source.inside.reshape(source.inside.size),
-            source.index.reshape(source.index.size), source.inside.shape[1], first, columns, pixels, ones, zeros,
-        )  # fmt: skip
-        operand, operand_stride = scratch, SCRATCH_STRIDE
+        return dz[at + first :], stride
+    im2col(
+        scratch, SCRATCH_STRIDE, dz[at:], stride, channels, source.geometry, source.inside.reshape(source.inside.size),
+        source.index.reshape(source.index.size), source.inside.shape[1], first, columns, pixels,
+        constants.ones, constants.zeros,
+    )  # fmt: skip
+    return scratch, SCRATCH_STRIDE
+
+
+@njit
+def _fill_product(g, source, chunk, first, columns, pixels, constants, scratch):
+    """The first rows of g, of a convolution with stride 1: the product of its weight and the im2col of its dz."""
+    operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
     weight = source.weight.reshape(source.weight.size)
     product(
         g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride,
-        source.weight.shape[0], columns, zeros, ones, zeros, source.produced, 0,
+        source.weight.shape[0], columns, source.produced, 0, constants.zeros, constants.ones, constants.zeros,
     )  # fmt: skip
 
 
@@ -131,8 +138,8 @@ def _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch):
         weight = source.weight.reshape(source.weight.size)
         product(
             scratch, SCRATCH_STRIDE, weight, source.produced, operand, stride,
-            source.weight.shape[0], whole_vectors(high - low, dz.itemsize),
-            constants.zeros, constants.ones, constants.zeros, source.produced, 0,
+            source.weight.shape[0], whole_vectors(high - low, dz.itemsize), source.produced, 0,
+            constants.zeros, constants.ones, constants.zeros,
         )  # fmt: skip
     for m in range(source.produced):
         g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = 0
@@ -144,13 +151,13 @@ def _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch):
 
 
 @njit
-def fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch):
+def fill_gradient(g, start, rows, source, chunk, first, columns, pixels, constants, scratch):
     """Writes the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with rows of SCRATCH_STRIDE.
 
-    `columns` is a multiple of a vector; columns beyond `pixels` have any finite value. scratch: flat, for the im2col of
-    the source.
+    start: the first row that is wanted, 0 or `source.produced`. `columns` is a multiple of a vector; columns beyond
+    `pixels` have any finite value. scratch: flat, for the im2col of the source.
     """
-    if source.produced > 0:
+    if start < source.produced:
         if source.geometry[3] > 1:
             _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch)
         else:
@@ -160,7 +167,7 @@ def fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scr
         at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2] + first
         g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = stored[at : at + columns]
     if source.added:
-        for m in range(rows):
+        for m in range(start, rows):
             at = (chunk * source.addend.shape[1] + m) * source.addend.shape[2] + first
             row, other = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns], addend[at : at + columns]
             for p in range(columns):

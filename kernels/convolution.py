@@ -30,12 +30,14 @@ from minisqx.kernels.blocks import (
     fill_gradient,
     images_of,
     is_pointwise,
+    source_operand,
     whole_vectors,
 )
 from minisqx.kernels.elu import elu_row
 from minisqx.kernels.im2col import im2col
 from minisqx.kernels.jit import njit
-from minisqx.kernels.product import product, weight_gradient
+from minisqx.kernels.product import product, product_to_dz, product_with_moments, weight_gradient
+from minisqx.kernels.simd import VECTOR_BYTES
 
 
 @njit
@@ -76,11 +78,16 @@ def convolve_chunk(
 
     out, x, weight: flat, with the places of their elements [0, 0]; weight is (channels * taps, outputs) and bias
     (outputs,), from `fold`. pixels: the chunk's output pixels. in_scale, in_shift, in_activation: what the gather
-    applies to x. moments: (2, outputs) float64, the moments of what was stored, or (2, 0) for none. scratch: flat.
+    applies to x. moments: (2, outputs) float64, written: the moments of what was stored, which then has no scale and no
+    shift; or None. scratch: flat, for the im2col and, if moments are wanted, behind it for 2 vectors an output.
     """
     depth = channels * taps.inside.shape[0]
     direct = is_pointwise(taps.geometry) and not in_activation
     padded = whole_vectors(pixels, out.itemsize)
+    lane_count = VECTOR_BYTES // out.itemsize
+    lane_moments = scratch[depth * SCRATCH_STRIDE :]
+    if moments is not None:
+        lane_moments[: 2 * outputs * lane_count] = 0
     for first in range(0, padded, BLOCK):
         columns = min(BLOCK, padded - first)
         if direct:
@@ -90,13 +97,27 @@ def convolve_chunk(
             operand, operand_stride = scratch, SCRATCH_STRIDE
         for start, stop, activation in ((0, activated, 1), (activated, outputs, 0)):
             if start < stop:
-                product(
-                    out[out_at + start * out_stride + first :], out_stride, weight[start:], outputs, operand, operand_stride,
-                    depth, columns, bias[start:], scale[start:], shift[start:], stop - start, activation,
-                )  # fmt: skip
-        if moments.shape[1] > 0:
-            batch_norm.add_block_moments(moments, out, out_at + first, out_stride, outputs, first, min(columns, pixels - first))
+                target, rows = out[out_at + start * out_stride + first :], stop - start
+                # Whole vectors of pixels give their moments on the way; the columns of padding must not.
+                whole = 0
+                if moments is not None:
+                    whole = min(columns, pixels - first) // lane_count * lane_count
+                    if whole > 0:
+                        product_with_moments(
+                            target, out_stride, weight[start:], outputs, operand, operand_stride, depth, whole,
+                            rows, activation, bias[start:], lane_moments[2 * start * lane_count :], first // lane_count,
+                        )  # fmt: skip
+                if whole < columns:
+                    product(
+                        target[whole:], out_stride, weight[start:], outputs, operand[whole:], operand_stride, depth,
+                        columns - whole, rows, activation, bias[start:], scale[start:], shift[start:],
+                    )  # fmt: skip
     clear_tail(out, out_at, out_stride, outputs, pixels, padded)
+    if moments is not None:
+        rest = pixels % lane_count
+        batch_norm.merge_lanes(moments, lane_moments, lane_count, pixels // lane_count)
+        if rest > 0:
+            batch_norm.add_moments(moments, out, out_at + pixels - rest, out_stride, outputs, pixels - rest, rest)
 
 
 @njit(parallel=True)
@@ -116,7 +137,6 @@ def forward(
     out_pixels = taps.geometry[8] * taps.geometry[9]
     out_stride, x_stride = out.shape[2], x.shape[2]
     out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), folded_weight.reshape(folded_weight.size)
-    chunk_moments[:] = 0
     counts = np.empty(out.shape[0], np.int64)
     for chunk in prange(out.shape[0]):
         counts[chunk] = images_of(cut, chunk) * out_pixels
@@ -133,14 +153,33 @@ def forward(
 
 
 @njit
-def _dz_row(g, e, a, b, c, activated):
-    """g becomes dz = (a g + b e + c) ELU'(e) for a block of one row; ELU'(e) = min(e + 1, 1)."""
-    one = g.dtype.type(1)
-    for p in range(g.size):
-        g[p] = a * g[p] + (b * e[p] + c)
-    if activated:
-        for p in range(g.size):
-            g[p] *= min(e[p] + one, one)
+def write_dz(
+    dz, dz_stride, e, e_stride, outputs, activated, coefficients, source, chunk, first, columns, pixels, constants, g, scratch
+):
+    """dz = (a g + b e + c) ELU'(e) for a block of pixels, flat from its first element on; dz may be e itself.
+
+    coefficients: (3, outputs) a, b, c. g, scratch: flat, for the rows of the gradient that are no product, and for an im2col.
+    """
+    a, b, c = coefficients
+    in_registers = source.produced if source.geometry[3] == 1 and not source.added else 0
+    if in_registers > 0:
+        operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
+        weight = source.weight.reshape(source.weight.size)
+        middle = min(activated, in_registers)
+        for start, stop, activation in ((0, middle, 1), (middle, in_registers, 0)):
+            if start < stop:
+                product_to_dz(
+                    dz[start * dz_stride :], dz_stride, weight[start:], source.produced, operand, operand_stride,
+                    source.weight.shape[0], columns, stop - start, activation, constants.zeros,
+                    a[start:], b[start:], c[start:], e[start * e_stride :], e_stride,
+                )  # fmt: skip
+    if in_registers < outputs:
+        fill_gradient(g, in_registers, outputs, source, chunk, first, columns, pixels, constants, scratch)
+        for m in range(in_registers, outputs):
+            batch_norm.dz_row(
+                dz, m * dz_stride, g, m * SCRATCH_STRIDE, e, m * e_stride, a[m], b[m], c[m], m < activated, columns
+            )
+    clear_tail(dz, 0, dz_stride, outputs, pixels - first, columns)
 
 
 @njit(parallel=True)
@@ -162,8 +201,7 @@ def backward(
     out_pixels = taps.geometry[8] * taps.geometry[9]
     direct = is_pointwise(taps.geometry) and not in_activation
     inside = taps.inside.reshape(taps.inside.size)
-    coefficients = np.empty((3, outputs))
-    kind = e.dtype.type
+    coefficients = np.empty((3, outputs), e.dtype)
     batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
     e_flat, x_flat = e.reshape(e.size), x.reshape(x.size)
     gradients = chunk_gradients.reshape(chunk_gradients.size)
@@ -178,16 +216,12 @@ def backward(
         gradients[gradient_at : gradient_at + outputs * gradient_stride] = 0
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
-            valid = min(columns, pixels - first)
-            fill_gradient(g, outputs, source, chunk, first, columns, pixels, constants, scratch)
-            for m in range(outputs):
-                dz = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
-                stored = e_flat[at + m * stride + first : at + m * stride + first + columns]
-                a, b, c = kind(coefficients[0, m]), kind(coefficients[1, m]), kind(coefficients[2, m])
-                _dz_row(dz, stored, a, b, c, m < activated)
-                dz[valid:] = 0
-                if keep:
-                    stored[:] = dz
+            stored = e_flat[at + first :]
+            dz, dz_stride = (stored, stride) if keep else (g, SCRATCH_STRIDE)
+            write_dz(
+                dz, dz_stride, stored, stride, outputs, activated, coefficients,
+                source, chunk, first, columns, pixels, constants, g, scratch,
+            )  # fmt: skip
             if direct:
                 operand, operand_stride = x_flat[x_at + first :], x_stride
                 ones, ones_stride = constants.ones, 0
@@ -201,8 +235,8 @@ def backward(
                 operand, operand_stride = columns_of_x, SCRATCH_STRIDE
                 ones, ones_stride = inside[first:], columns_of_table
             sums = gradients[gradient_at:]
-            weight_gradient(sums, gradient_stride, g, SCRATCH_STRIDE, outputs, operand, operand_stride, depth, columns)
-            weight_gradient(sums[depth:], gradient_stride, g, SCRATCH_STRIDE, outputs, ones, ones_stride, tap_count, columns)
+            weight_gradient(sums, gradient_stride, dz, dz_stride, outputs, operand, operand_stride, depth, columns)
+            weight_gradient(sums[depth:], gradient_stride, dz, dz_stride, outputs, ones, ones_stride, tap_count, columns)
     finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, taps.geometry)
 
 
@@ -240,7 +274,7 @@ def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
         at = chunk * rows * stride
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
-            fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
+            fill_gradient(g, 0, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
                 to = at + m * stride + first
                 dx_flat[to : to + columns] = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]

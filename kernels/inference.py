@@ -10,8 +10,6 @@ ACTIVATED rows, the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, 
 TABLE_AT of its `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a sum has OTHER_AT.
 """
 
-import numpy as np
-
 from minisqx.kernels import linear, pooling
 from minisqx.kernels.convolution import convolve_chunk
 from minisqx.kernels.im2col import Taps
@@ -32,7 +30,6 @@ def run(
     features (images, C), memory, scratch: written. ones, zeros: rows as in `blocks.Constants`. classifier_weight (classes, C),
     classifier_bias (classes,). All of one dtype; `steps` (steps, COLUMNS) int64.
     """
-    no_moments = np.empty((2, 0))
     for s in range(steps.shape[0]):
         step = steps[s]
         rows, geometry = step[ROWS], step[GEOMETRY:]
@@ -46,7 +43,7 @@ def run(
             taps = Taps(geometry, inside[table:end].reshape(shape), index[table:end].reshape(shape))
             convolve_chunk(
                 memory, step[OUT_AT], step[OUT_STRIDE], rows, memory, step[IN_AT], step[IN_STRIDE], step[IN_ROWS], pixels,
-                weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATED], taps, ones, zeros, False, no_moments, scratch,
+                weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATED], taps, ones, zeros, False, None, scratch,
             )  # fmt: skip
         else:
             add_chunk(

@@ -91,6 +91,11 @@ class _KernelCache(caching.FunctionCache):
 
     _impl_class = _Implementation
 
+    def _index_key(self, sig, codegen):
+        # The folder's name stands for all sources, and the file's for the function: Numba's own key would also hash what a
+        # kernel closes over, which differs in every process.
+        return sig, codegen.magic_tuple()
+
     def load_overload(self, sig, target_context):
         try:
             return super().load_overload(sig, target_context)

@@ -1,12 +1,18 @@
 """The two matrix products that every convolution is made of, as tiles of vector registers.
 
-    product:          out[m, p] = activation(bias[m] + sum_k weight[k, m] x[k, p]) * scale[m] + shift[m]
+    product:          z[m, p] = bias[m] + sum_k weight[k, m] x[k, p]
     weight_gradient:  dweight[m, k] += sum_p dz[m, p] x[k, p]
 
 m counts output channels, k input channels (or rows of an im2col), p pixels. Rows of `x`, `out` and `dz` are contiguous
 along p. The weight of `product` lies input-major, (K, M), so that the M weights of a step lie side by side. The first
 serves the forward pass and the input's gradient (with the weight as it is stored, M and K exchanged), the second the
 weight's gradient.
+
+What becomes of a tile's sums is done while they are in registers. There are three endings, and each has an ELU or none:
+
+    product               out = ELU(z) * scale + shift
+    product_with_moments  out = ELU(z), and the mean and the squared deviations of every row, a lane of the vector at a time
+    product_to_dz         dz = (a z + b e + c) ELU'(e): batch norm's and ELU's backward, where z is the incoming gradient
 
 Cost: M K P multiply-adds each. A tile of 6 rows x 4 vectors loads 4 vectors and 6 scalars for 24 multiply-adds, so
 arithmetic, not loads, is the limit; it needs 24 accumulators + 4 + 1 of 32 registers, or 6 x 2 where there are 16.
@@ -15,6 +21,7 @@ Every output pixel is the same chain of multiply-adds over k whatever tile it fa
 alone and in a batch.
 """
 
+from llvmlite import ir
 from numba import types
 from numba.core import typing
 from numba.extending import intrinsic
@@ -28,40 +35,144 @@ VECTORS = 4 if vector_registers()[1] == 32 else 2
 GRADIENT_ROWS = 4 if vector_registers()[1] == 32 else 3
 
 
-def _product_tile(rows: int, vectors: int):
+class _Ending:
+    """What a product's tile does with its sums: emits the code for one row of `vectors` sums at a time."""
+
+    def __init__(self, v: Vectors, arguments: dict):
+        self.v, self.builder, self.arguments = v, v.builder, arguments
+
+    def row_constant(self, name: str, m: int):
+        return self.v.broadcast(self.v.load_scalar(self.arguments[name], INDEX(m)))
+
+    def place(self, stride: str, m: int, n: int):
+        return self.builder.add(self.builder.mul(INDEX(m), self.arguments[stride]), INDEX(n * self.v.lanes))
+
+    def activate(self, z, active: bool):
+        return self.v.elu(z) if active else z
+
+
+class _Affine(_Ending):
+    """out = ELU(z) * scale + shift."""
+
+    def row(self, m: int, sums: list, active: bool) -> None:
+        scale, shift = self.row_constant("scale", m), self.row_constant("shift", m)
+        for n, z in enumerate(sums):
+            y = self.v.multiply_add(self.activate(z, active), scale, shift)
+            self.v.store(y, self.arguments["out"], self.place("out_stride", m, n))
+
+
+class _Moments(_Ending):
+    """out = ELU(z); moments[m] = the mean and the sum of squared deviations of each lane, over `before` vectors and these.
+
+    The vectors of a tile give a mean and deviations of their own, and these join the earlier ones as two samples do (Chan,
+    Golub, LeVeque 1979), so no digits are lost where a mean is large beside its spread.
+    """
+
+    def row(self, m: int, sums: list, active: bool) -> None:
+        v, builder = self.v, self.builder
+        values = [self.activate(z, active) for z in sums]
+        for n, e in enumerate(values):
+            v.store(e, self.arguments["out"], self.place("out_stride", m, n))
+        total = values[0]
+        for e in values[1:]:
+            total = builder.fadd(total, e)
+        mean = builder.fmul(total, v.constant(1 / len(values)))
+        squares = v.constant(0.0)
+        for e in values if len(values) > 1 else ():
+            deviation = builder.fsub(e, mean)
+            squares = v.multiply_add(deviation, deviation, squares)
+        before = builder.sitofp(self.arguments["before"], v.scalar)
+        count = ir.Constant(v.scalar, float(len(values)))
+        share = builder.fdiv(count, builder.fadd(before, count))
+        places = INDEX(2 * m * v.lanes), INDEX((2 * m + 1) * v.lanes)
+        old_mean, old_squares = (v.load(self.arguments["moments"], place) for place in places)
+        difference = builder.fsub(mean, old_mean)
+        weighted = builder.fmul(difference, v.broadcast(share))
+        between = builder.fmul(builder.fmul(difference, weighted), v.broadcast(before))
+        v.store(builder.fadd(old_mean, weighted), self.arguments["moments"], places[0])
+        v.store(builder.fadd(builder.fadd(old_squares, squares), between), self.arguments["moments"], places[1])
+
+
+class _ToDz(_Ending):
+    """out = (a z + b e + c) ELU'(e), with a, b, c in scale, slope and shift; e is loaded before out is stored."""
+
+    def row(self, m: int, sums: list, active: bool) -> None:
+        a, b, c = (self.row_constant(name, m) for name in ("scale", "slope", "shift"))
+        for n, g in enumerate(sums):
+            e = self.v.load(self.arguments["e"], self.place("e_stride", m, n))
+            dz = self.v.batch_norm_elu_backward(g, e, a, b, c, active)
+            self.v.store(dz, self.arguments["out"], self.place("out_stride", m, n))
+
+
+_ENDINGS = {"product": _Affine, "product_with_moments": _Moments, "product_to_dz": _ToDz}
+# All three have one C signature; what an ending doesn't use is 0. The names are those of the arguments after the sizes.
+_POINTERS = ("bias", "scale", "shift", "slope", "e", "moments")
+
+
+def _switch(builder, selector, emit: dict) -> None:
+    """Runs the code of `emit[selector]`: each is a function that emits instructions."""
+    done = builder.append_basic_block("tile_done")
+    blocks = {number: builder.append_basic_block(f"tile_{number}") for number in emit}
+    switch = builder.switch(selector, done)
+    for number, block in blocks.items():
+        switch.add_case(INDEX(number), block)
+        builder.position_at_end(block)
+        emit[number]()
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
+def _product_tiles(ending: type[_Ending]):
+    """The tile of any height up to ROWS, VECTORS wide or one: a pixel is left over at the end of a row."""
+
     @intrinsic
-    def tile(typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, bias, scale, shift, activation):
+    def tile(
+        typing_context, height, wide, out, out_stride, weight, weight_stride, x, x_stride, depth, activation,
+        bias, scale, shift, slope, e, e_stride, moments, before,
+    ):  # fmt: skip
         index = types.int64
-        signature = types.void(out, index, weight, index, x, index, index, bias, scale, shift, index)
+        signature = types.void(
+            index, index, out, index, weight, index, x, index, index, index, bias, scale, shift, slope, e, index, moments, index
+        )
+        names = (
+            "height wide out out_stride weight weight_stride x x_stride depth activation bias scale shift slope e e_stride"
+            " moments before"
+        ).split()
 
         def generate(context, builder, signature, arguments):
-            v = Vectors(builder, signature.args[0].dtype)
-            out, out_stride, weight, weight_stride, x, x_stride, depth, bias, scale, shift, activation = arguments
-            initial = []
-            for m in range(rows):
-                initial += [v.broadcast(v.load_scalar(bias, INDEX(m)))] * vectors
-            loop = Loop(builder, "depth", initial)
-            x_row = builder.mul(loop.index, x_stride)
-            weight_row = builder.mul(loop.index, weight_stride)
-            columns = [v.load(x, builder.add(x_row, INDEX(n * v.lanes))) for n in range(vectors)]
-            sums = []
-            for m in range(rows):
-                w = v.broadcast(v.load_scalar(weight, builder.add(weight_row, INDEX(m))))
-                sums += [v.multiply_add(w, columns[n], loop.values[m * vectors + n]) for n in range(vectors)]
-            loop.close(sums, 1, depth)
+            v = Vectors(builder, signature.args[2].dtype)
+            given = dict(zip(names, arguments))
+            finish = ending(v, given)
 
-            def store(activate) -> None:
+            def emit(rows: int, vectors: int) -> None:
+                initial = []
                 for m in range(rows):
-                    a, b = (v.broadcast(v.load_scalar(values, INDEX(m))) for values in (scale, shift))
-                    for n in range(vectors):
-                        at = builder.add(builder.mul(INDEX(m), out_stride), INDEX(n * v.lanes))
-                        v.store(v.multiply_add(activate(sums[m * vectors + n]), a, b), out, at)
+                    initial += [v.broadcast(v.load_scalar(given["bias"], INDEX(m)))] * vectors
+                loop = Loop(builder, "depth", initial)
+                x_row = builder.mul(loop.index, given["x_stride"])
+                weight_row = builder.mul(loop.index, given["weight_stride"])
+                columns = [v.load(given["x"], builder.add(x_row, INDEX(n * v.lanes))) for n in range(vectors)]
+                sums = []
+                for m in range(rows):
+                    w = v.broadcast(v.load_scalar(given["weight"], builder.add(weight_row, INDEX(m))))
+                    sums += [v.multiply_add(w, columns[n], loop.values[m * vectors + n]) for n in range(vectors)]
+                loop.close(sums, 1, given["depth"])
+                with builder.if_else(builder.icmp_signed("!=", given["activation"], INDEX(0))) as branches:
+                    for active, branch in zip((True, False), branches):
+                        with branch:
+                            for m in range(rows):
+                                finish.row(m, sums[m * vectors : (m + 1) * vectors], active)
 
-            with builder.if_else(builder.icmp_signed("!=", activation, INDEX(0))) as (active, linear):
-                with active:
-                    store(v.elu)
-                with linear:
-                    store(lambda z: z)
+            shapes = [(rows, vectors) for rows in range(1, ROWS + 1) for vectors in (1, VECTORS)]
+            selector = builder.add(builder.mul(given["height"], INDEX(2)), given["wide"])
+            _switch(
+                builder,
+                selector,
+                {
+                    2 * rows + (vectors != 1): lambda rows=rows, vectors=vectors: emit(rows, vectors)
+                    for rows, vectors in shapes
+                },
+            )
             return context.get_dummy_value()
 
         return signature, generate
@@ -69,15 +180,17 @@ def _product_tile(rows: int, vectors: int):
     return tile
 
 
-def _gradient_tile(rows: int, depth: int):
-    @intrinsic
-    def tile(typing_context, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
-        index = types.int64
-        signature = types.void(dweight, index, dz, index, x, index, index)
+@intrinsic
+def _gradient_tile(typing_context, height, width, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
+    """The tile of any shape up to GRADIENT_ROWS x GRADIENT_ROWS."""
+    index = types.int64
+    signature = types.void(index, index, dweight, index, dz, index, x, index, index)
 
-        def generate(context, builder, signature, arguments):
-            v = Vectors(builder, signature.args[0].dtype)
-            dweight, dweight_stride, dz, dz_stride, x, x_stride, columns = arguments
+    def generate(context, builder, signature, arguments):
+        v = Vectors(builder, signature.args[2].dtype)
+        height, width, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns = arguments
+
+        def emit(rows: int, depth: int) -> None:
             loop = Loop(builder, "columns", [v.constant(0.0)] * (rows * depth))
             left, right = (
                 [v.load(base, builder.add(loop.index, builder.mul(INDEX(i), stride))) for i in range(count)]
@@ -90,64 +203,48 @@ def _gradient_tile(rows: int, depth: int):
                     at = builder.add(builder.mul(INDEX(m), dweight_stride), INDEX(k))
                     total = builder.fadd(v.load_scalar(dweight, at), v.sum(sums[m * depth + k]))
                     builder.store(total, builder.gep(dweight, [at]))
-            return context.get_dummy_value()
 
-        return signature, generate
+        largest = GRADIENT_ROWS + 1
+        shapes = [(rows, depth) for rows in range(1, largest) for depth in range(1, largest)]
+        selector = builder.add(builder.mul(height, INDEX(largest)), width)
+        _switch(
+            builder,
+            selector,
+            {rows * largest + depth: lambda rows=rows, depth=depth: emit(rows, depth) for rows, depth in shapes},
+        )
+        return context.get_dummy_value()
 
-    return tile
-
-
-# One tile for each number of rows, so that any channel count is covered by tiles of nearly equal height; and one vector
-# wide, for what is left.
-_w1, _w2, _w3, _w4, _w5, _w6 = (_product_tile(rows, VECTORS) for rows in range(1, ROWS + 1))
-_n1, _n2, _n3, _n4, _n5, _n6 = (_product_tile(rows, 1) for rows in range(1, ROWS + 1))
-_g11, _g12, _g13, _g14 = (_gradient_tile(1, depth) for depth in range(1, 5))
-_g21, _g22, _g23, _g24 = (_gradient_tile(2, depth) for depth in range(1, 5))
-_g31, _g32, _g33, _g34 = (_gradient_tile(3, depth) for depth in range(1, 5))
-_g41, _g42, _g43, _g44 = (_gradient_tile(4, depth) for depth in range(1, 5))
+    return signature, generate
 
 
-def _product(
-    out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation, lane_count
-):
-    tiles = (rows + ROWS - 1) // ROWS
-    p = 0
-    while p < columns:
-        wide = columns - p >= VECTORS * lane_count
-        m = 0
-        for t in range(tiles):
-            height = (rows - m + tiles - t - 1) // (tiles - t)
-            a = (
-                advance(out, m * out_stride + p), out_stride, advance(weight, m), weight_stride, advance(x, p), x_stride,
-                depth, advance(bias, m), advance(scale, m), advance(shift, m), activation,
-            )  # fmt: skip
-            if wide:
-                if height == 6:
-                    _w6(*a)
-                elif height == 5:
-                    _w5(*a)
-                elif height == 4:
-                    _w4(*a)
-                elif height == 3:
-                    _w3(*a)
-                elif height == 2:
-                    _w2(*a)
-                else:
-                    _w1(*a)
-            elif height == 6:
-                _n6(*a)
-            elif height == 5:
-                _n5(*a)
-            elif height == 4:
-                _n4(*a)
-            elif height == 3:
-                _n3(*a)
-            elif height == 2:
-                _n2(*a)
-            else:
-                _n1(*a)
-            m += height
-        p += VECTORS * lane_count if wide else lane_count
+def _walk(name: str, tile):
+    """The C function `name`: covers rows x columns with tiles of nearly equal height."""
+
+    def walk(
+        out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation,
+        bias, scale, shift, slope, e, e_stride, moments, before, lane_count,
+    ):  # fmt: skip
+        tiles = (rows + ROWS - 1) // ROWS
+        p = 0
+        while p < columns:
+            wide = 1 if columns - p >= VECTORS * lane_count else 0
+            m = 0
+            for t in range(tiles):
+                height = (rows - m + tiles - t - 1) // (tiles - t)
+                tile(
+                    height, wide, advance(out, m * out_stride + p), out_stride, advance(weight, m), weight_stride,
+                    advance(x, p), x_stride, depth, activation, advance(bias, m), advance(scale, m), advance(shift, m),
+                    advance(slope, m), advance(e, m * e_stride + p), e_stride, advance(moments, 2 * m * lane_count),
+                    before + p // lane_count,
+                )  # fmt: skip
+                m += height
+            p += VECTORS * lane_count if wide else lane_count
+
+    walk.__name__ = walk.__qualname__ = name
+    return walk
+
+
+_WALKS = {name: _walk(name, _product_tiles(ending)) for name, ending in _ENDINGS.items()}
 
 
 def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
@@ -159,49 +256,10 @@ def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, 
         k = 0
         for j in range(depth_tiles):
             width = (depth - k + depth_tiles - j - 1) // (depth_tiles - j)
-            at = m * dweight_stride + k
-            a = (
-                advance(dweight, at),
-                dweight_stride,
-                advance(dz, m * dz_stride),
-                dz_stride,
-                advance(x, k * x_stride),
-                x_stride,
-                columns,
-            )
-            shape = height * 4 + width
-            if shape == 20:
-                _g44(*a)
-            elif shape == 19:
-                _g43(*a)
-            elif shape == 18:
-                _g42(*a)
-            elif shape == 17:
-                _g41(*a)
-            elif shape == 16:
-                _g34(*a)
-            elif shape == 15:
-                _g33(*a)
-            elif shape == 14:
-                _g32(*a)
-            elif shape == 13:
-                _g31(*a)
-            elif shape == 12:
-                _g24(*a)
-            elif shape == 11:
-                _g23(*a)
-            elif shape == 10:
-                _g22(*a)
-            elif shape == 9:
-                _g21(*a)
-            elif shape == 8:
-                _g14(*a)
-            elif shape == 7:
-                _g13(*a)
-            elif shape == 6:
-                _g12(*a)
-            else:
-                _g11(*a)
+            _gradient_tile(
+                height, width, advance(dweight, m * dweight_stride + k), dweight_stride, advance(dz, m * dz_stride), dz_stride,
+                advance(x, k * x_stride), x_stride, columns,
+            )  # fmt: skip
             k += width
         m += height
 
@@ -210,36 +268,92 @@ def _published_name(operation: str, element: types.Float) -> str:
     return f"minisqx_{operation}_{element.name}"
 
 
-def prepare(dtype) -> None:
-    """Compiles the products for a dtype, or loads them; to be called once before a kernel that uses them is compiled or run."""
+def prepare(dtype, training: bool = True) -> None:
+    """Compiles the products for a dtype, or loads them; to be called once before a kernel that uses them is compiled or run.
+
+    training: whether those that only training needs, too.
+    """
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
     signature = types.void(
-        pointer, index, pointer, index, pointer, index, index, index, pointer, pointer, pointer, index, index, index
-    )  # fmt: skip
-    publish(_published_name("product", element), signature, _product, fastmath=False)
-    signature = types.void(pointer, index, pointer, index, index, pointer, index, index, index)
-    publish(_published_name("weight_gradient", element), signature, _weight_gradient, fastmath=False)
+        pointer, index, pointer, index, pointer, index, index, index, index, index, *[pointer] * 5, index, pointer, index, index
+    )
+    for name in _ENDINGS if training else ("product",):
+        publish(_published_name(name, element), signature, _WALKS[name], fastmath=False)
+    if training:
+        signature = types.void(pointer, index, pointer, index, index, pointer, index, index, index)
+        publish(_published_name("weight_gradient", element), signature, _weight_gradient, fastmath=False)
+
+
+def _call_product(name: str, context, builder, array, given: dict) -> None:
+    """Calls a product's C function; `given`: Numba types and LLVM values by name."""
+    index, none = types.int64, INDEX(0)
+    order = ("out", "out_stride", "weight", "weight_stride", "x", "x_stride", "depth", "columns", "rows", "activation")
+    order += ("bias", "scale", "shift", "slope", "e", "e_stride", "moments", "before")
+    kinds, values = [], []
+    for argument in order:
+        if argument in given:
+            kind, value = given[argument]
+        elif argument in ("e_stride", "before"):
+            kind, value = index, none
+        else:
+            kind, value = given["out"]
+        kinds.append(kind)
+        values.append(value)
+    signature = typing.signature(types.void, *kinds, index)
+    call_published(context, builder, _published_name(name, array.dtype), signature, [*values, INDEX(lanes(array.dtype))])
 
 
 @intrinsic
 def product(
-    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation
+    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift
 ):
-    """out[m, p] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's head. activation: 1 for ELU,
-    0 for none.
+    """out[m, p] = ELU(z) * scale[m] + shift[m] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's
+    head. activation: 1 for ELU, 0 for none.
 
     Arrays are flat and begin at their element [0, 0]; `columns` and `depth` are at least 1.
     """
     index = types.int64
-    arguments = (out, index, weight, index, x, index, index, index, bias, scale, shift, index, index)
+    names = "out out_stride weight weight_stride x x_stride depth columns rows activation bias scale shift".split()
 
     def generate(context, builder, signature, values):
-        element = signature.args[0].dtype
-        signature = typing.signature(types.void, *signature.args, index)
-        call_published(context, builder, _published_name("product", element), signature, [*values, INDEX(lanes(element))])
+        _call_product("product", context, builder, out, dict(zip(names, zip(signature.args, values))))
         return context.get_dummy_value()
 
+    return types.void(out, index, weight, index, x, index, index, index, index, index, bias, scale, shift), generate
+
+
+@intrinsic
+def product_with_moments(
+    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, moments, before
+):
+    """out[m, p] = ELU(z), as `product`; moments: flat (rows, 2, lanes), each lane's mean and sum of squared deviations over the
+    `before` vectors of this row that came earlier, brought up to date.
+    """
+    index = types.int64
+    names = "out out_stride weight weight_stride x x_stride depth columns rows activation bias moments before".split()
+
+    def generate(context, builder, signature, values):
+        _call_product("product_with_moments", context, builder, out, dict(zip(names, zip(signature.args, values))))
+        return context.get_dummy_value()
+
+    return types.void(out, index, weight, index, x, index, index, index, index, index, bias, moments, index), generate
+
+
+@intrinsic
+def product_to_dz(
+    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, slope,
+    shift, e, e_stride,
+):  # fmt: skip
+    """out[m, p] = (scale z + slope e + shift) ELU'(e), as `product`; out may be e itself. bias: zeros."""
+    index = types.int64
+    names = "out out_stride weight weight_stride x x_stride depth columns rows activation bias scale slope shift e e_stride".split()
+
+    def generate(context, builder, signature, values):
+        _call_product("product_to_dz", context, builder, out, dict(zip(names, zip(signature.args, values))))
+        return context.get_dummy_value()
+
+    arguments = (out, index, weight, index, x, index, index, index, index, index, bias, scale, slope, shift, e, index)
     return types.void(*arguments), generate
 
 

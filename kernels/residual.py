@@ -111,7 +111,7 @@ def backward(
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
             valid = min(columns, pixels - first)
-            fill_gradient(g, rows, source, chunk, first, columns, pixels, constants, scratch)
+            fill_gradient(g, 0, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
                 at = (chunk * rows + m) * stride + first
                 u_at = (chunk * u.shape[1] + u_row + m) * stride + first

@@ -44,9 +44,12 @@ def vector_registers() -> tuple[int, int]:
     return 16, 16 if "xmm" in assembly else 32
 
 
+VECTOR_BYTES = vector_registers()[0]
+
+
 def lanes(element: types.Float) -> int:
     """Elements in a vector of Numba's type `element`."""
-    return vector_registers()[0] * 8 // element.bitwidth
+    return VECTOR_BYTES * 8 // element.bitwidth
 
 
 class Vectors:
@@ -99,6 +102,14 @@ class Vectors:
         """`yes` where `a <comparison> b`, else `no` (a NaN compares as false)."""
         return self.builder.select(self.builder.fcmp_ordered(comparison, a, b), yes, no)
 
+    def minimum(self, a, b):
+        """The smaller one, in a single instruction; `b` where one is a NaN."""
+        return self.select("<", a, b, a, b)
+
+    def maximum(self, a, b):
+        """The larger one, likewise."""
+        return self.select(">", a, b, a, b)
+
     def elu(self, z):
         """ELU with alpha 1: z where z > 0, else expm1(z). Within 2 units in the last place; NaN stays NaN.
 
@@ -116,8 +127,8 @@ class Vectors:
         )
         b, multiply_add = self.builder, self.multiply_add
         zero, one = self.constant(0.0), self.constant(1.0)
-        clamped = self.select("<", z, zero, z, zero)
-        clamped = self.select(">", clamped, self.constant(lowest), clamped, self.constant(lowest))
+        clamped = self.minimum(z, zero)
+        clamped = self.maximum(clamped, self.constant(lowest))
         magic = self.constant(1.5 * 2.0**mantissa)
         shifted = multiply_add(clamped, self.constant(1.0 / math.log(2.0)), magic)
         n = b.fsub(shifted, magic)
@@ -130,7 +141,14 @@ class Vectors:
         exponent = b.shl(b.bitcast(shifted, self.bits), ir.Constant(self.bits, [mantissa] * self.lanes))
         scale = b.bitcast(b.add(exponent, b.bitcast(one, self.bits)), self.vector)
         negative = multiply_add(scale, expm1_r, b.fsub(scale, one))
-        return self.select("<=", z, zero, negative, z)
+        # expm1(z) >= z: the larger is the right one on both sides of 0.
+        return self.maximum(negative, z)
+
+    def batch_norm_elu_backward(self, g, e, a, b, c, active: bool):
+        """(a g + b e + c) ELU'(e), ELU'(e) = min(e + 1, 1) only where `active`."""
+        de = self.multiply_add(a, g, self.multiply_add(b, e, c))
+        one = self.constant(1.0)
+        return self.builder.fmul(de, self.minimum(self.builder.fadd(e, one), one)) if active else de
 
 
 class Loop:

@@ -18,6 +18,7 @@ from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source
 from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.jit import most_threads
 from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.kernels.simd import VECTOR_BYTES
 from minisqx.spec import ConvolutionSpec
 
 
@@ -191,6 +192,8 @@ class BasicBlock:
         self.activated = sum(s.out_channels for s in specs if s.activation)
         depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
         self.depth = depth
+        # Two vectors a channel for the moments, in rows of scratch.
+        self.moment_rows = -(-2 * self.channels * (VECTOR_BYTES // dtype.itemsize) // SCRATCH_STRIDE)
         self.folded_weight, self.folded_bias = np.empty((depth, self.channels), dtype), np.empty(self.channels, dtype)
         self.flipped_weight = np.empty((self.channels * self.tap_count, spec.in_channels), dtype)
         self.scale, self.shift = np.empty(self.channels, dtype), np.empty(self.channels, dtype)
@@ -230,7 +233,7 @@ class BasicBlock:
             b.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
             x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
             b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias, b.moments,
-            self.workspace.scratch(self.depth),
+            self.workspace.scratch(self.depth + self.moment_rows),
         )  # fmt: skip
         return self.output()
 

@@ -24,7 +24,7 @@ class Plan:
         self.spec = spec
         self.dtype = next(iter(state.values())).dtype
         im2col.prepare(self.dtype)
-        product.prepare(self.dtype)
+        product.prepare(self.dtype, training=False)
         self._weights, self._places = _constant_weights(spec, state)
         self._classifier = state["classifier.weight"], state["classifier.bias"]
         self._programs: dict[tuple[int, int, int], _Program] = {}

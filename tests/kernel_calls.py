@@ -53,9 +53,9 @@ def padding_is_zero(data: np.ndarray, layout: Layout) -> bool:
 
 
 @numba.njit
-def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation):
+def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift):
     product_kernels.product(
-        out, out_stride, weight, weight_stride, x, x_stride, depth, columns, bias, scale, shift, rows, activation
+        out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift
     )
 
 
@@ -77,7 +77,7 @@ def product(weight, x, bias, scale, shift, activation: bool, columns: int, more:
     out = poisoned((weight.shape[1], columns + more), x.dtype)
     _product(
         out.ravel(), out.shape[1], weight.ravel(), weight.shape[1], x.ravel(), x.shape[1], len(weight), columns,
-        bias, scale, shift, len(out), int(activation),
+        len(out), int(activation), bias, scale, shift,
     )  # fmt: skip
     return out
 
