@@ -47,6 +47,9 @@ class _Ending:
     def place(self, stride: str, m: int, n: int):
         return self.builder.add(self.builder.mul(INDEX(m), self.arguments[stride]), INDEX(n * self.v.lanes))
 
+    def ahead(self, rows: int, vectors: int) -> None:
+        """Asks for what the next tile along a row will read, besides x."""
+
     def activate(self, z, active: bool):
         return self.v.elu(z) if active else z
 
@@ -95,6 +98,11 @@ class _Moments(_Ending):
 
 class _ToDz(_Ending):
     """out = (a z + b e + c) ELU'(e), with a, b, c in scale, slope and shift; e is loaded before out is stored."""
+
+    def ahead(self, rows: int, vectors: int) -> None:
+        for m in range(rows):
+            for n in range(vectors):
+                self.v.prefetch(self.arguments["e"], self.place("e_stride", m, vectors + n))
 
     def row(self, m: int, sums: list, active: bool) -> None:
         a, b, c = (self.row_constant(name, m) for name in ("scale", "slope", "shift"))
@@ -145,6 +153,8 @@ def _product_tiles(ending: type[_Ending]):
             finish = ending(v, given)
 
             def emit(rows: int, vectors: int) -> None:
+                if vectors > 1:
+                    finish.ahead(rows, vectors)
                 initial = []
                 for m in range(rows):
                     initial += [v.broadcast(v.load_scalar(given["bias"], INDEX(m)))] * vectors
@@ -152,6 +162,9 @@ def _product_tiles(ending: type[_Ending]):
                 x_row = builder.mul(loop.index, given["x_stride"])
                 weight_row = builder.mul(loop.index, given["weight_stride"])
                 columns = [v.load(given["x"], builder.add(x_row, INDEX(n * v.lanes))) for n in range(vectors)]
+                if vectors > 1:
+                    for n in range(vectors):
+                        v.prefetch(given["x"], builder.add(x_row, INDEX((vectors + n) * v.lanes)))
                 sums = []
                 for m in range(rows):
                     w = v.broadcast(v.load_scalar(given["weight"], builder.add(weight_row, INDEX(m))))

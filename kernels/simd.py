@@ -79,6 +79,13 @@ class Vectors:
         value.align = self.bytes
         return value
 
+    def prefetch(self, base, offset):
+        """Asks for the cache line of an element that will be read soon."""
+        address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, _LANE, _LANE, _LANE])
+        prefetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
+        self.builder.call(prefetch, [address, *(ir.Constant(_LANE, value) for value in (0, 3, 1))])
+
     def store(self, value, base, offset):
         self.builder.store(value, self._pointer(base, offset)).align = self.bytes
 
