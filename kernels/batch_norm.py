@@ -7,7 +7,7 @@ Backward, with n values a channel, r = 1 / sqrt(var + eps), g = dL/dy, S = sum g
 
     dbeta = S,  dgamma = r D,  dL/de = gamma r (g - S / n - (e - mean) r^2 D / n) = a g + b e + c
 
-Statistics: each lane of a vector keeps a mean and a sum of squared deviations while the values are in registers
+Statistics: each lane of a vector sums differences from its first value, and their squares, while the values are in registers
 (`product_with_moments`); lanes, and then chunks, are merged in order in float64 (Chan, Golub, LeVeque 1979). E[x^2] -
 E[x]^2 would lose the digits of channels whose mean is large beside their spread.
 
@@ -27,19 +27,23 @@ MOMENTUM = 0.1
 
 @njit
 def merge_lanes(moments, lane_moments, lane_count, count):
-    """moments (2, channels) float64, mean and sum of squared deviations, of lane_moments, flat (channels, 2, lanes), whose
-    lanes have `count` values each.
+    """moments (2, channels) float64, mean and sum of squared deviations, of lane_moments, flat (channels, 3, lanes), as
+    `product_with_moments` leaves them; each lane has `count` values.
     """
+    if count == 0:
+        moments[:] = 0
+        return
     for m in range(moments.shape[1]):
-        at = 2 * m * lane_count
+        at = 3 * m * lane_count
         mean, squares, between = 0.0, 0.0, 0.0
         for lane in range(at, at + lane_count):
-            mean += np.float64(lane_moments[lane])
-            squares += np.float64(lane_moments[lane + lane_count])
+            difference = np.float64(lane_moments[lane + lane_count])
+            mean += np.float64(lane_moments[lane]) + difference / count
+            squares += np.float64(lane_moments[lane + 2 * lane_count]) - difference * difference / count
         mean /= lane_count
         for lane in range(at, at + lane_count):
-            difference = np.float64(lane_moments[lane]) - mean
-            between += difference * difference
+            deviation = np.float64(lane_moments[lane]) + np.float64(lane_moments[lane + lane_count]) / count - mean
+            between += deviation * deviation
         moments[0, m] = mean
         moments[1, m] = squares + count * between
 

@@ -12,6 +12,7 @@ from minisqx.kernels.im2col import im2col
 from minisqx.kernels.jit import njit
 from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.product import product
+from minisqx.kernels.sampling import add_spread, spread
 
 BLOCK = 512
 # Rows of the scratch are one cache line longer than a block, so that they don't all fall on the same cache sets.
@@ -38,7 +39,8 @@ class Source(NamedTuple):
     The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are
     needed: weight is (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry,
     inside and index the `Taps` of the transposed one. The other rows are read from `stored` (chunks, rows - produced,
-    stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all.
+    stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all. Where `sampled` is true, stored and
+    addend hold only the samples (`kernels.sampling`) of a map of height x width, since all else is zero.
     """
 
     produced: int
@@ -50,6 +52,9 @@ class Source(NamedTuple):
     stored: np.ndarray
     added: bool
     addend: np.ndarray
+    sampled: bool
+    height: int
+    width: int
 
 
 @njit
@@ -68,7 +73,13 @@ def whole_vectors(pixels, itemsize):
 @njit
 def is_pointwise(geometry):
     """Whether im2col would only copy: a 1x1 kernel with stride 1. geometry: `Geometry.array`."""
-    return geometry[0] * geometry[1] * geometry[2] * geometry[3] == 1
+    return geometry[0] * geometry[1] * geometry[2] * geometry[3] * geometry[4] * geometry[5] == 1
+
+
+@njit
+def is_upsampling(geometry):
+    """Whether the gather has gaps: the transposed one of a stride."""
+    return geometry[4] * geometry[5] > 1
 
 
 @njit
@@ -158,17 +169,24 @@ def fill_gradient(g, start, rows, source, chunk, first, columns, pixels, constan
     `pixels` have any finite value. scratch: flat, for the im2col of the source.
     """
     if start < source.produced:
-        if source.geometry[3] > 1:
+        if is_upsampling(source.geometry):
             _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch)
         else:
             _fill_product(g, source, chunk, first, columns, pixels, constants, scratch)
     stored, addend = source.stored.reshape(source.stored.size), source.addend.reshape(source.addend.size)
     for m in range(source.produced, rows):
-        at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2] + first
-        g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = stored[at : at + columns]
+        at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2]
+        if source.sampled:
+            spread(g, m * SCRATCH_STRIDE, stored, at, source.height, source.width, first, columns, pixels)
+        else:
+            g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = stored[at + first : at + first + columns]
     if source.added:
         for m in range(start, rows):
-            at = (chunk * source.addend.shape[1] + m) * source.addend.shape[2] + first
+            at = (chunk * source.addend.shape[1] + m) * source.addend.shape[2]
+            if source.sampled:
+                add_spread(g, m * SCRATCH_STRIDE, addend, at, source.height, source.width, first, columns, pixels)
+                continue
+            at += first
             row, other = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns], addend[at : at + columns]
             for p in range(columns):
                 row[p] += other[p]

@@ -30,11 +30,12 @@ from minisqx.kernels.blocks import (
     fill_gradient,
     images_of,
     is_pointwise,
+    is_upsampling,
     source_operand,
     whole_vectors,
 )
 from minisqx.kernels.elu import elu_row
-from minisqx.kernels.im2col import im2col
+from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH, im2col
 from minisqx.kernels.jit import njit
 from minisqx.kernels.product import product, product_to_dz, product_with_moments, weight_gradient
 from minisqx.kernels.simd import VECTOR_BYTES
@@ -79,7 +80,7 @@ def convolve_chunk(
     out, x, weight: flat, with the places of their elements [0, 0]; weight is (channels * taps, outputs) and bias
     (outputs,), from `fold`. pixels: the chunk's output pixels. in_scale, in_shift, in_activation: what the gather
     applies to x. moments: (2, outputs) float64, written: the moments of what was stored, which then has no scale and no
-    shift; or None. scratch: flat, for the im2col and, if moments are wanted, behind it for 2 vectors an output.
+    shift; or None. scratch: flat, for the im2col and, if moments are wanted, behind it for 3 vectors an output.
     """
     depth = channels * taps.inside.shape[0]
     direct = is_pointwise(taps.geometry) and not in_activation
@@ -87,7 +88,7 @@ def convolve_chunk(
     lane_count = VECTOR_BYTES // out.itemsize
     lane_moments = scratch[depth * SCRATCH_STRIDE :]
     if moments is not None:
-        lane_moments[: 2 * outputs * lane_count] = 0
+        lane_moments[: 3 * outputs * lane_count] = 0
     for first in range(0, padded, BLOCK):
         columns = min(BLOCK, padded - first)
         if direct:
@@ -105,7 +106,7 @@ def convolve_chunk(
                     if whole > 0:
                         product_with_moments(
                             target, out_stride, weight[start:], outputs, operand, operand_stride, depth, whole,
-                            rows, activation, bias[start:], lane_moments[2 * start * lane_count :], first // lane_count,
+                            rows, activation, bias[start:], lane_moments[3 * start * lane_count :], first // lane_count,
                         )  # fmt: skip
                 if whole < columns:
                     product(
@@ -134,7 +135,7 @@ def forward(
     pointwise = is_pointwise(taps.geometry) and not in_activation
     fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, taps.inside.shape[0], pointwise)
     outputs = out.shape[1]
-    out_pixels = taps.geometry[8] * taps.geometry[9]
+    out_pixels = taps.geometry[OUT_HEIGHT] * taps.geometry[OUT_WIDTH]
     out_stride, x_stride = out.shape[2], x.shape[2]
     out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), folded_weight.reshape(folded_weight.size)
     counts = np.empty(out.shape[0], np.int64)
@@ -161,7 +162,7 @@ def write_dz(
     coefficients: (3, outputs) a, b, c. g, scratch: flat, for the rows of the gradient that are no product, and for an im2col.
     """
     a, b, c = coefficients
-    in_registers = source.produced if source.geometry[3] == 1 and not source.added else 0
+    in_registers = 0 if is_upsampling(source.geometry) or source.added else source.produced
     if in_registers > 0:
         operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
         weight = source.weight.reshape(source.weight.size)
@@ -176,9 +177,7 @@ def write_dz(
     if in_registers < outputs:
         fill_gradient(g, in_registers, outputs, source, chunk, first, columns, pixels, constants, scratch)
         for m in range(in_registers, outputs):
-            batch_norm.dz_row(
-                dz, m * dz_stride, g, m * SCRATCH_STRIDE, e, m * e_stride, a[m], b[m], c[m], m < activated, columns
-            )
+            batch_norm.dz_row(dz, m * dz_stride, g, m * SCRATCH_STRIDE, e, m * e_stride, a[m], b[m], c[m], m < activated, columns)
     clear_tail(dz, 0, dz_stride, outputs, pixels - first, columns)
 
 
@@ -198,7 +197,7 @@ def backward(
     channels, x_stride = in_scale.size, x.shape[2]
     tap_count, columns_of_table = taps.inside.shape
     depth = channels * tap_count
-    out_pixels = taps.geometry[8] * taps.geometry[9]
+    out_pixels = taps.geometry[OUT_HEIGHT] * taps.geometry[OUT_WIDTH]
     direct = is_pointwise(taps.geometry) and not in_activation
     inside = taps.inside.reshape(taps.inside.size)
     coefficients = np.empty((3, outputs), e.dtype)

@@ -3,8 +3,8 @@
     out[(c * kernel_height + i) * kernel_width + j, p] = value of channel c at the pixel under tap (i, j) of output
     pixel p, or 0 outside
 
-Output pixel p = (image, y, x) has its tap (i, j) at input row (y * stride + i - padding_height) / upsample, and
-likewise along x; there is no such pixel where the division leaves a remainder or the result lies outside the map. With
+Output pixel p = (image, y, x) has its tap (i, j) at input row (y * stride_height + i - padding_height) / upsample_height,
+and likewise along x; there is no such pixel where the division leaves a remainder or the result lies outside the map. With
 upsample = 1 that is a convolution of any kernel, stride and padding. The same gather on the output's gradient, with
 stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, gives the input's gradient
 (`Geometry.transposed`): backward needs no scatter.
@@ -14,8 +14,8 @@ zero. What lies where is worked out once for each geometry, as tables (`Taps`). 
 that fits:
 
 - the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
-- stride 1 otherwise (the stem): runs of an output row are runs of an input row, copied as vectors;
-- strides: one look-up an element.
+- upsample 1 otherwise: runs of an output row are runs of an input row, or of every other pixel of it, copied as vectors;
+- upsampling: one look-up an element.
 
 Cost: one load and one store an element of `out`; only a block of pixels that fits in cache is gathered at a time.
 """
@@ -30,13 +30,17 @@ from numba.extending import intrinsic
 
 from minisqx.kernels.jit import call_published, publish
 from minisqx.kernels.layout import Layout
+from minisqx.kernels.sampling import copy_every_other
 from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes
+
+# Places in a geometry as kernels take it.
+IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH = 8, 9, 10, 11
 
 
 class Taps(NamedTuple):
     """A geometry as kernels take it, for chunks of one layout.
 
-    geometry: the ten numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies
+    geometry: the twelve numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies
     inside the map, else 0 (also in the padding columns). index: (taps, columns) int64, the column of the input there,
     or -1.
     """
@@ -51,8 +55,10 @@ class Geometry(NamedTuple):
 
     kernel_height: int
     kernel_width: int
-    stride: int
-    upsample: int
+    stride_height: int
+    stride_width: int
+    upsample_height: int
+    upsample_width: int
     padding_height: int
     padding_width: int
     in_height: int
@@ -63,7 +69,7 @@ class Geometry(NamedTuple):
     @classmethod
     def of(cls, kernel, stride, padding, input_size, output_size) -> "Geometry":
         """From (height, width) pairs."""
-        return cls(*kernel, stride, 1, *padding, *input_size, *output_size)
+        return cls(*kernel, *stride, 1, 1, *padding, *input_size, *output_size)
 
     @property
     def transposed(self) -> "Geometry":
@@ -71,8 +77,10 @@ class Geometry(NamedTuple):
         return Geometry(
             self.kernel_height,
             self.kernel_width,
-            self.upsample,
-            self.stride,
+            self.upsample_height,
+            self.upsample_width,
+            self.stride_height,
+            self.stride_width,
             self.kernel_height - 1 - self.padding_height,
             self.kernel_width - 1 - self.padding_width,
             self.out_height,
@@ -91,16 +99,16 @@ def _tables(geometry: Geometry, images: int, columns: int, dtype) -> Taps:
     g = geometry
     image, y, x = (a.ravel() for a in np.indices((images, g.out_height, g.out_width)))
 
-    def source(place, stride, tap, padding, size):
+    def source(place, stride, upsample, tap, padding, size):
         """The input's coordinate along one axis, and whether there is one."""
         at = place * stride + tap - padding
-        return at // g.upsample, (at >= 0) & (at % g.upsample == 0) & (at // g.upsample < size)
+        return at // upsample, (at >= 0) & (at % upsample == 0) & (at // upsample < size)
 
     index = np.full((g.kernel_height * g.kernel_width, columns), -1, np.int64)
     for i in range(g.kernel_height):
         for j in range(g.kernel_width):
-            from_y, inside_y = source(y, g.stride, i, g.padding_height, g.in_height)
-            from_x, inside_x = source(x, g.stride, j, g.padding_width, g.in_width)
+            from_y, inside_y = source(y, g.stride_height, g.upsample_height, i, g.padding_height, g.in_height)
+            from_x, inside_x = source(x, g.stride_width, g.upsample_width, j, g.padding_width, g.in_width)
             found = (image * g.in_height + from_y) * g.in_width + from_x
             index[i * g.kernel_width + j, : found.size] = np.where(inside_y & inside_x, found, -1)
     return Taps(np.array(g, np.int64), (index >= 0).astype(dtype), index)
@@ -145,10 +153,10 @@ def _im2col(
     lane_count,
 ):
     taps = geometry[0] * geometry[1]
-    step, upsample, padding_height, padding_width = geometry[2], geometry[3], geometry[4], geometry[5]
-    in_height, in_width, out_height, out_width = geometry[6], geometry[7], geometry[8], geometry[9]
-    plain = step == 1 and upsample == 1
-    same = plain and in_height == out_height and in_width == out_width
+    step_y, step_x, upsampled = geometry[2], geometry[3], geometry[4] * geometry[5] > 1
+    padding_height, padding_width = geometry[6], geometry[7]
+    in_height, in_width, out_height, out_width = geometry[8], geometry[9], geometry[10], geometry[11]
+    same = step_y == 1 and step_x == 1 and not upsampled and in_height == out_height and in_width == out_width
     zero = x[0] * 0
     for c in range(channels):
         a, b, channel = scale[c], shift[c], advance(x, c * x_stride)
@@ -167,7 +175,7 @@ def _im2col(
                     row[p] = source[p] * a + b if mask[p] > 0 else zero
                 for p in range(right, first + columns):
                     row[p] = zero
-            elif plain:
+            elif not upsampled:
                 p = first
                 last = min(first + columns, pixels)
                 inside_image = first % (out_height * out_width)
@@ -175,19 +183,24 @@ def _im2col(
                 while p < last:
                     # One run: the part of one row of one image that lies in this block.
                     end = min(out_width, start + last - p)
-                    left = min(max(start, -j), end)
-                    right = max(min(end, in_width - j), left)
-                    if y + i < 0 or y + i >= in_height:
+                    left = min(max(start, (step_x - 1 - j) // step_x), end)
+                    right = max(min(end, (in_width - 1 - j) // step_x + 1), left)
+                    from_y = y * step_y + i
+                    if from_y < 0 or from_y >= in_height:
                         left = right = end
                     target = advance(row, p - start)
-                    source = advance(channel, (image * in_height + y + i) * in_width + j)
+                    source = advance(channel, (image * in_height + from_y) * in_width + j)
                     for q in range(start, left):
                         target[q] = zero
-                    if right - left >= lane_count:
+                    whole = (right - left + lane_count - 1) // lane_count * lane_count
+                    if step_x == 1 and right - left >= lane_count:
                         _copy_run(advance(target, left), advance(source, left), right - left, a, b)
+                    elif step_x == 2 and 0 < whole <= first + columns - (p - start + left):
+                        # What the last vector writes beyond the run is written again by what follows.
+                        copy_every_other(advance(target, left), advance(source, 2 * left), right - left, a, b)
                     else:
                         for q in range(left, right):
-                            target[q] = source[q] * a + b
+                            target[q] = source[q * step_x] * a + b
                     for q in range(right, end):
                         target[q] = zero
                     p += end - start

@@ -7,18 +7,20 @@ could disturb, and no allocation.
 
 Columns of a step: KIND, then for both kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS; a convolution has
 ACTIVATED rows, the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift one after the other, and
-TABLE_AT of its `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a sum has OTHER_AT.
+TABLE_AT of its `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a sum has OTHER_AT and OTHER_STRIDE, and reads
+only the samples of that one if OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
 """
 
 from minisqx.kernels import linear, pooling
 from minisqx.kernels.convolution import convolve_chunk
-from minisqx.kernels.im2col import Taps
+from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
 from minisqx.kernels.jit import njit
 from minisqx.kernels.residual import add_chunk
 
 CONVOLUTION, SUM = 0, 1
-KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATED, WEIGHT_AT, OTHER_AT, TABLE_AT, GEOMETRY = range(12)
-COLUMNS = GEOMETRY + 10
+KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATED, WEIGHT_AT, TABLE_AT = range(10)
+OTHER_AT, OTHER_STRIDE, OTHER_SAMPLED, GEOMETRY = range(10, 14)
+COLUMNS = GEOMETRY + 12
 
 
 @njit
@@ -33,7 +35,7 @@ def run(
     for s in range(steps.shape[0]):
         step = steps[s]
         rows, geometry = step[ROWS], step[GEOMETRY:]
-        pixels = images * geometry[8] * geometry[9]
+        pixels = images * geometry[OUT_HEIGHT] * geometry[OUT_WIDTH]
         if step[KIND] == CONVOLUTION:
             weight = weights[step[WEIGHT_AT] :]
             count = geometry[0] * geometry[1]
@@ -48,11 +50,14 @@ def run(
         else:
             add_chunk(
                 memory, step[OUT_AT], step[OUT_STRIDE], rows,
-                memory, step[IN_AT], ones, zeros, False, memory, step[OTHER_AT], ones, zeros, False,
-                pixels, scratch,
+                memory, step[IN_AT], step[IN_STRIDE], ones, zeros, False, False,
+                memory, step[OTHER_AT], step[OTHER_STRIDE], ones, zeros, False, step[OTHER_SAMPLED] != 0,
+                geometry[IN_HEIGHT], geometry[IN_WIDTH], pixels, scratch,
             )  # fmt: skip
     last = steps[steps.shape[0] - 1]
     rows, stride = last[ROWS], last[OUT_STRIDE]
     y = memory[last[OUT_AT] : last[OUT_AT] + rows * stride].reshape(1, rows, stride)
-    pooling.average(features, y, 0, 0, images, last[GEOMETRY + 8] * last[GEOMETRY + 9], ones, zeros, False, scratch)
+    pooling.average(
+        features, y, 0, 0, images, last[GEOMETRY + OUT_HEIGHT] * last[GEOMETRY + OUT_WIDTH], ones, zeros, False, scratch
+    )
     linear.forward(logits, features, classifier_weight, classifier_bias)

@@ -97,9 +97,9 @@ class Layout:
 
 
 def aligned_empty(shape, dtype) -> np.ndarray:
-    """`np.empty` whose first element starts on a cache line, and after whose last a whole vector may still be read."""
+    """`np.empty` whose first element starts on a cache line, and after whose last two whole vectors may still be read."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.empty(size + 2 * CACHE_LINE, np.uint8)
+    raw = np.empty(size + 3 * CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + size].view(dtype).reshape(shape)

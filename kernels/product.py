@@ -11,7 +11,7 @@ weight's gradient.
 What becomes of a tile's sums is done while they are in registers. There are three endings, and each has an ELU or none:
 
     product               out = ELU(z) * scale + shift
-    product_with_moments  out = ELU(z), and the mean and the squared deviations of every row, a lane of the vector at a time
+    product_with_moments  out = ELU(z), and for each row what its mean and variance follow from, a lane of the vector at a time
     product_to_dz         dz = (a z + b e + c) ELU'(e): batch norm's and ELU's backward, where z is the incoming gradient
 
 Cost: M K P multiply-adds each. A tile of 6 rows x 4 vectors loads 4 vectors and 6 scalars for 24 multiply-adds, so
@@ -21,13 +21,12 @@ Every output pixel is the same chain of multiply-adds over k whatever tile it fa
 alone and in a batch.
 """
 
-from llvmlite import ir
 from numba import types
 from numba.core import typing
 from numba.extending import intrinsic
 
 from minisqx.kernels.jit import call_published, publish
-from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes, vector_registers
+from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes, switch, vector_registers
 
 # Rows x vectors of the largest tile: as many accumulators as registers allow.
 ROWS = 6
@@ -65,35 +64,25 @@ class _Affine(_Ending):
 
 
 class _Moments(_Ending):
-    """out = ELU(z); moments[m] = the mean and the sum of squared deviations of each lane, over `before` vectors and these.
+    """out = ELU(z); moments[m] = for each lane its first value K, and the sums of e - K and of (e - K)^2.
 
-    The vectors of a tile give a mean and deviations of their own, and these join the earlier ones as two samples do (Chan,
-    Golub, LeVeque 1979), so no digits are lost where a mean is large beside its spread.
+    Since K is one of the values, what cancels in their variance is at most a part in their number, however large their mean is.
     """
 
     def row(self, m: int, sums: list, active: bool) -> None:
-        v, builder = self.v, self.builder
+        v, builder, moments = self.v, self.builder, self.arguments["moments"]
         values = [self.activate(z, active) for z in sums]
+        places = [INDEX((3 * m + part) * v.lanes) for part in range(3)]
+        first, plain, squares = (v.load(moments, place) for place in places)
+        is_first = builder.icmp_signed("==", self.arguments["before"], INDEX(0))
+        first = builder.select(is_first, values[0], first)
         for n, e in enumerate(values):
             v.store(e, self.arguments["out"], self.place("out_stride", m, n))
-        total = values[0]
-        for e in values[1:]:
-            total = builder.fadd(total, e)
-        mean = builder.fmul(total, v.constant(1 / len(values)))
-        squares = v.constant(0.0)
-        for e in values if len(values) > 1 else ():
-            deviation = builder.fsub(e, mean)
-            squares = v.multiply_add(deviation, deviation, squares)
-        before = builder.sitofp(self.arguments["before"], v.scalar)
-        count = ir.Constant(v.scalar, float(len(values)))
-        share = builder.fdiv(count, builder.fadd(before, count))
-        places = INDEX(2 * m * v.lanes), INDEX((2 * m + 1) * v.lanes)
-        old_mean, old_squares = (v.load(self.arguments["moments"], place) for place in places)
-        difference = builder.fsub(mean, old_mean)
-        weighted = builder.fmul(difference, v.broadcast(share))
-        between = builder.fmul(builder.fmul(difference, weighted), v.broadcast(before))
-        v.store(builder.fadd(old_mean, weighted), self.arguments["moments"], places[0])
-        v.store(builder.fadd(builder.fadd(old_squares, squares), between), self.arguments["moments"], places[1])
+            difference = builder.fsub(e, first)
+            plain = builder.fadd(plain, difference)
+            squares = v.multiply_add(difference, difference, squares)
+        for part, place in zip((first, plain, squares), places):
+            v.store(part, moments, place)
 
 
 class _ToDz(_Ending):
@@ -115,19 +104,6 @@ class _ToDz(_Ending):
 _ENDINGS = {"product": _Affine, "product_with_moments": _Moments, "product_to_dz": _ToDz}
 # All three have one C signature; what an ending doesn't use is 0. The names are those of the arguments after the sizes.
 _POINTERS = ("bias", "scale", "shift", "slope", "e", "moments")
-
-
-def _switch(builder, selector, emit: dict) -> None:
-    """Runs the code of `emit[selector]`: each is a function that emits instructions."""
-    done = builder.append_basic_block("tile_done")
-    blocks = {number: builder.append_basic_block(f"tile_{number}") for number in emit}
-    switch = builder.switch(selector, done)
-    for number, block in blocks.items():
-        switch.add_case(INDEX(number), block)
-        builder.position_at_end(block)
-        emit[number]()
-        builder.branch(done)
-    builder.position_at_end(done)
 
 
 def _product_tiles(ending: type[_Ending]):
@@ -178,13 +154,10 @@ def _product_tiles(ending: type[_Ending]):
 
             shapes = [(rows, vectors) for rows in range(1, ROWS + 1) for vectors in (1, VECTORS)]
             selector = builder.add(builder.mul(given["height"], INDEX(2)), given["wide"])
-            _switch(
+            switch(
                 builder,
                 selector,
-                {
-                    2 * rows + (vectors != 1): lambda rows=rows, vectors=vectors: emit(rows, vectors)
-                    for rows, vectors in shapes
-                },
+                {2 * rows + (vectors != 1): lambda rows=rows, vectors=vectors: emit(rows, vectors) for rows, vectors in shapes},
             )
             return context.get_dummy_value()
 
@@ -220,7 +193,7 @@ def _gradient_tile(typing_context, height, width, dweight, dweight_stride, dz, d
         largest = GRADIENT_ROWS + 1
         shapes = [(rows, depth) for rows in range(1, largest) for depth in range(1, largest)]
         selector = builder.add(builder.mul(height, INDEX(largest)), width)
-        _switch(
+        switch(
             builder,
             selector,
             {rows * largest + depth: lambda rows=rows, depth=depth: emit(rows, depth) for rows, depth in shapes},
@@ -247,7 +220,7 @@ def _walk(name: str, tile):
                 tile(
                     height, wide, advance(out, m * out_stride + p), out_stride, advance(weight, m), weight_stride,
                     advance(x, p), x_stride, depth, activation, advance(bias, m), advance(scale, m), advance(shift, m),
-                    advance(slope, m), advance(e, m * e_stride + p), e_stride, advance(moments, 2 * m * lane_count),
+                    advance(slope, m), advance(e, m * e_stride + p), e_stride, advance(moments, 3 * m * lane_count),
                     before + p // lane_count,
                 )  # fmt: skip
                 m += height
@@ -340,8 +313,9 @@ def product(
 def product_with_moments(
     typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, moments, before
 ):
-    """out[m, p] = ELU(z), as `product`; moments: flat (rows, 2, lanes), each lane's mean and sum of squared deviations over the
-    `before` vectors of this row that came earlier, brought up to date.
+    """out[m, p] = ELU(z), as `product`; moments: flat (rows, 3, lanes), for each lane its first value, and the sums of the
+    differences from that and of their squares, over the `before` vectors of this row that came earlier; brought up to date.
+    The sums are 0 before the first.
     """
     index = types.int64
     names = "out out_stride weight weight_stride x x_stride depth columns rows activation bias moments before".split()
@@ -360,7 +334,9 @@ def product_to_dz(
 ):  # fmt: skip
     """out[m, p] = (scale z + slope e + shift) ELU'(e), as `product`; out may be e itself. bias: zeros."""
     index = types.int64
-    names = "out out_stride weight weight_stride x x_stride depth columns rows activation bias scale slope shift e e_stride".split()
+    names = (
+        "out out_stride weight weight_stride x x_stride depth columns rows activation bias scale slope shift e e_stride".split()
+    )
 
     def generate(context, builder, signature, values):
         _call_product("product_to_dz", context, builder, out, dict(zip(names, zip(signature.args, values))))

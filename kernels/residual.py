@@ -3,13 +3,19 @@
 Forward: u and v are stored tensors with a deferred scale and shift (and, in the order convolution, batch norm, ELU, a
 deferred ELU). Backward: ds = g ELU'(r), with ELU'(r) = 1 where r > 0, else r + 1. On the way it takes the row sums that
 the batch norms before the sum need: sum ds, sum ds u' and sum ds v', u' and v' as they are stored.
+
+Where the layer that reads r has stride 2, only the pixels that it reads are summed, and ds is zero at all others
+(`kernels.sampling`).
 """
 
-from numba import get_thread_id, prange
+from numba import get_thread_id, prange, types
+from numba.extending import intrinsic
 
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, images_of, whole_vectors
 from minisqx.kernels.elu import elu_row
 from minisqx.kernels.jit import njit
+from minisqx.kernels.sampling import sample
+from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer, switch
 
 
 @njit
@@ -22,51 +28,85 @@ def load_row(out, out_at, x, at, columns, scale, shift, activation):
         elu_row(out, out_at, out, out_at, columns)
 
 
+@intrinsic
+def _add_vectors(
+    typing_context, out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, columns
+):
+    index = types.int64
+    signature = types.void(out, index, u, index, u_scale, u_shift, index, v, index, v_scale, v_shift, index, index)
+
+    def generate(context, builder, signature, arguments):
+        vectors = Vectors(builder, signature.args[0].dtype)
+        out, u, v = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 7))
+        out_at, u_at, v_at, columns = (arguments[i] for i in (1, 3, 8, 12))
+        u_scale, u_shift, v_scale, v_shift = (vectors.broadcast(arguments[i]) for i in (4, 5, 9, 10))
+
+        def emit(u_active: bool, v_active: bool) -> None:
+            loop = Loop(builder, "add", [])
+            a = vectors.multiply_add(vectors.load(u, builder.add(u_at, loop.index)), u_scale, u_shift)
+            b = vectors.multiply_add(vectors.load(v, builder.add(v_at, loop.index)), v_scale, v_shift)
+            total = builder.fadd(vectors.elu(a) if u_active else a, vectors.elu(b) if v_active else b)
+            vectors.store(vectors.elu(total), out, builder.add(out_at, loop.index))
+            loop.close([], vectors.lanes, columns)
+
+        selector = builder.add(builder.mul(arguments[6], INDEX(2)), arguments[11])
+        cases = {2 * a + b: lambda a=a, b=b: emit(bool(a), bool(b)) for a in (0, 1) for b in (0, 1)}
+        switch(builder, selector, cases)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@njit(fastmath=False)
+def add_row(out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, columns):
+    """out[p] = ELU(u[p] * u_scale + u_shift + v[p] * v_scale + v_shift), each with an ELU of its own first if it is deferred."""
+    _add_vectors(out, out_at, u, u_at, u_scale, u_shift, int(u_activation), v, v_at, v_scale, v_shift, int(v_activation), columns)
+
+
 @njit
 def add_chunk(
-    out,
-    out_at,
-    out_stride,
-    rows,
-    u,
-    u_at,
-    u_scale,
-    u_shift,
-    u_activation,
-    v,
-    v_at,
-    v_scale,
-    v_shift,
-    v_activation,
-    pixels,
-    scratch,
-):
-    """One chunk of out = ELU(u + v), all of one stride; u and v with their deferred scale, shift (rows,) and activation."""
+    out, out_at, out_stride, rows, u, u_at, u_stride, u_scale, u_shift, u_activation, u_sampled,
+    v, v_at, v_stride, v_scale, v_shift, v_activation, v_sampled, height, width, pixels, scratch,
+):  # fmt: skip
+    """One chunk of out = ELU(u + v), flat; u and v with their deferred scale, shift (rows,) and activation.
+
+    pixels: of the sum; height, width: of the map that u or v is where of it only the samples are to be read. scratch: two rows.
+    """
     padded = whole_vectors(pixels, out.itemsize)
     for m in range(rows):
-        row = m * out_stride
-        for first in range(row, row + padded, BLOCK):
-            columns = min(BLOCK, row + padded - first)
-            load_row(out, out_at + first, u, u_at + first, columns, u_scale[m], u_shift[m], u_activation)
-            load_row(scratch, 0, v, v_at + first, columns, v_scale[m], v_shift[m], v_activation)
-            target = out[out_at + first : out_at + first + columns]
-            for p in range(columns):
-                target[p] += scratch[p]
-            elu_row(out, out_at + first, out, out_at + first, columns)
+        for first in range(0, padded, BLOCK):
+            columns = min(BLOCK, padded - first)
+            left, left_at, right, right_at = u, u_at + m * u_stride + first, v, v_at + m * v_stride + first
+            if u_sampled:
+                sample(scratch, 0, u, u_at + m * u_stride, height, width, first, columns, pixels)
+                left, left_at = scratch, 0
+            if v_sampled:
+                sample(scratch, SCRATCH_STRIDE, v, v_at + m * v_stride, height, width, first, columns, pixels)
+                right, right_at = scratch, SCRATCH_STRIDE
+            add_row(
+                out, out_at + m * out_stride + first, left, left_at, u_scale[m], u_shift[m], u_activation,
+                right, right_at, v_scale[m], v_shift[m], v_activation, columns,
+            )  # fmt: skip
     clear_tail(out, out_at, out_stride, rows, pixels, padded)
 
 
 @njit(parallel=True)
-def forward(out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_shift, v_activation, cut, map_pixels, workspace):
-    """out (chunks, rows, stride) = ELU(u + v); u and v are rows `u_row` and `v_row` on of (chunks, rows or more, stride)."""
+def forward(
+    out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_shift, v_activation,
+    cut, map_pixels, sampled, height, width, workspace,
+):  # fmt: skip
+    """out (chunks, rows, stride) = ELU(u + v); u and v are rows `u_row` and `v_row` on of (chunks, rows or more, stride).
+
+    map_pixels: of the sum; height, width: of u and v, from which only the samples are read if `sampled`.
+    """
     rows, stride = out.shape[1], out.shape[2]
     out_flat, u_flat, v_flat = out.reshape(out.size), u.reshape(u.size), v.reshape(v.size)
     for chunk in prange(out.shape[0]):
         add_chunk(
             out_flat, chunk * rows * stride, stride, rows,
-            u_flat, (chunk * u.shape[1] + u_row) * stride, u_scale, u_shift, u_activation,
-            v_flat, (chunk * v.shape[1] + v_row) * stride, v_scale, v_shift, v_activation,
-            images_of(cut, chunk) * map_pixels, workspace[get_thread_id()],
+            u_flat, (chunk * u.shape[1] + u_row) * u.shape[2], u.shape[2], u_scale, u_shift, u_activation, sampled,
+            v_flat, (chunk * v.shape[1] + v_row) * v.shape[2], v.shape[2], v_scale, v_shift, v_activation, sampled,
+            height, width, images_of(cut, chunk) * map_pixels, workspace[get_thread_id()],
         )  # fmt: skip
 
 
@@ -91,14 +131,14 @@ def _ds_row(sums, g, y, u, v, activated):
 @njit(parallel=True)
 def backward(
     ds, sums_u, sums_v, source, y, y_scale, y_shift, y_activation, activated, u, u_row, v, v_row,
-    cut, map_pixels, constants, chunk_sums, workspace, regions,
+    cut, map_pixels, sampled, height, width, constants, chunk_sums, workspace, regions,
 ):  # fmt: skip
     """ds (chunks, rows, stride) = g ELU'(y), g from `source`; rows from `activated` on had no ELU.
 
     ds may be y itself: nobody reads it any more. sums_u, sums_v: sum ds, and sum ds times the stored u or v, written to
     their columns `u_row` and `v_row` on. y (chunks, rows, stride) is the ELU's output, or, if `y_activation`, what its
-    input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, rows, 3) float64, scratch. `regions`
-    as in `convolution.backward`; the third holds one row.
+    input is made of (y_scale, y_shift (rows,) applied first). sampled, height, width: as in `forward`. chunk_sums: (chunks,
+    rows, 3) float64, scratch. `regions` as in `convolution.backward`; the third holds three rows.
     """
     rows, stride = ds.shape[1], ds.shape[2]
     ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
@@ -114,17 +154,20 @@ def backward(
             fill_gradient(g, 0, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
                 at = (chunk * rows + m) * stride + first
-                u_at = (chunk * u.shape[1] + u_row + m) * stride + first
-                v_at = (chunk * v.shape[1] + v_row + m) * stride + first
+                u_at = (chunk * u.shape[1] + u_row + m) * u.shape[2]
+                v_at = (chunk * v.shape[1] + v_row + m) * v.shape[2]
                 result = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
                 output = y_flat[at : at + columns]
                 if y_activation:
                     load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], True)
                     output = value[:columns]
-                _ds_row(
-                    chunk_sums[chunk, m], result[:valid], output[:valid],
-                    u_flat[u_at : u_at + valid], v_flat[v_at : v_at + valid], m < activated,
-                )  # fmt: skip
+                left, right = u_flat[u_at + first : u_at + first + valid], v_flat[v_at + first : v_at + first + valid]
+                if sampled:
+                    sample(value, SCRATCH_STRIDE, u_flat, u_at, height, width, first, columns, pixels)
+                    sample(value, 2 * SCRATCH_STRIDE, v_flat, v_at, height, width, first, columns, pixels)
+                    left = value[SCRATCH_STRIDE : SCRATCH_STRIDE + valid]
+                    right = value[2 * SCRATCH_STRIDE : 2 * SCRATCH_STRIDE + valid]
+                _ds_row(chunk_sums[chunk, m], result[:valid], output[:valid], left, right, m < activated)
                 result[valid:] = 0
                 ds_flat[at : at + columns] = result
     for m in range(rows):

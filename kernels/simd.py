@@ -109,6 +109,17 @@ class Vectors:
         """`yes` where `a <comparison> b`, else `no` (a NaN compares as false)."""
         return self.builder.select(self.builder.fcmp_ordered(comparison, a, b), yes, no)
 
+    def even_lanes(self, a, b):
+        """Lanes 0, 2, 4, ... of two vectors that follow each other."""
+        return self._shuffle(a, b, range(0, 2 * self.lanes, 2))
+
+    def with_zeros_between(self, a):
+        """The lower half of a vector's lanes, a zero after each."""
+        return self._shuffle(a, self.constant(0.0), (lane for n in range(self.lanes // 2) for lane in (n, self.lanes)))
+
+    def _shuffle(self, a, b, lanes):
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, self.lanes), list(lanes)))
+
     def minimum(self, a, b):
         """The smaller one, in a single instruction; `b` where one is a NaN."""
         return self.select("<", a, b, a, b)
@@ -186,6 +197,19 @@ class Loop:
         done = builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed("<", after, count), self.block, done)
         builder.position_at_end(done)
+
+
+def switch(builder, selector, emit: dict) -> None:
+    """Runs the code of `emit[selector]`: each is a function that emits instructions."""
+    done = builder.append_basic_block("switch_done")
+    blocks = {number: builder.append_basic_block(f"case_{number}") for number in emit}
+    chosen = builder.switch(selector, done)
+    for number, block in blocks.items():
+        chosen.add_case(INDEX(number), block)
+        builder.position_at_end(block)
+        emit[number]()
+        builder.branch(done)
+    builder.position_at_end(done)
 
 
 def data_pointer(context, builder, array_type, array):

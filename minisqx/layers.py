@@ -65,7 +65,7 @@ class Gradient:
     """The gradient of a tensor, before it is formed: for its first rows a product, for the others stored, and an addend.
 
     weight: (out_channels * taps, rows) and dz (chunks, out_channels, stride) of the layer that read the tensor; taps:
-    of its transposed geometry.
+    of its transposed geometry. sampled_size: (height, width) of the tensor where stored and addend hold only its samples.
     """
 
     weight: np.ndarray | None = None
@@ -73,6 +73,7 @@ class Gradient:
     taps: Taps | None = None
     stored: np.ndarray | None = None
     addend: np.ndarray | None = None
+    sampled_size: tuple[int, int] | None = None
 
     @property
     def depth(self) -> int:
@@ -91,6 +92,8 @@ class Gradient:
             none if self.stored is None else self.stored,
             self.addend is not None,
             none if self.addend is None else self.addend,
+            self.sampled_size is not None,
+            *(self.sampled_size or (0, 0)),
         )
 
 
@@ -192,8 +195,8 @@ class BasicBlock:
         self.activated = sum(s.out_channels for s in specs if s.activation)
         depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
         self.depth = depth
-        # Two vectors a channel for the moments, in rows of scratch.
-        self.moment_rows = -(-2 * self.channels * (VECTOR_BYTES // dtype.itemsize) // SCRATCH_STRIDE)
+        # Three vectors a channel for the moments, in rows of scratch.
+        self.moment_rows = -(-3 * self.channels * (VECTOR_BYTES // dtype.itemsize) // SCRATCH_STRIDE)
         self.folded_weight, self.folded_bias = np.empty((depth, self.channels), dtype), np.empty(self.channels, dtype)
         self.flipped_weight = np.empty((self.channels * self.tap_count, spec.in_channels), dtype)
         self.scale, self.shift = np.empty(self.channels, dtype), np.empty(self.channels, dtype)
@@ -280,53 +283,71 @@ class BasicBlock:
         return Gradient(stored=b.ds)
 
 
-def backward_through_elu(workspace, layout, gradient, ds, y, activated, u, v, chunk_sums) -> None:
+def backward_through_elu(workspace, layout, gradient, ds, y, activated, u, v, chunk_sums, sampled_size=None) -> None:
     """ds = g ELU'(y) with the row sums of u and v; see `kernels/residual.py`.
 
-    y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums).
+    layout: of ds. y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums).
+    sampled_size: (height, width) of u and v where ds has only their samples.
     """
     data, scale, shift, activation = y
     rows = ds.shape[1]
     regions = np.array([0, gradient.depth, gradient.depth + rows]) * SCRATCH_STRIDE
-    scratch = workspace.scratch(gradient.depth + rows + 1)
+    scratch = workspace.scratch(gradient.depth + rows + 3)
     residual.backward(
         ds, u[2], v[2], gradient.source(workspace.dtype), data, scale, shift, activation, activated, u[0], u[1], v[0], v[1],
-        cut_of(layout), layout.map_pixels, workspace.constants(0), chunk_sums, scratch, regions,
+        cut_of(layout), layout.map_pixels, sampled_size is not None, *(sampled_size or (0, 0)), workspace.constants(0),
+        chunk_sums, scratch, regions,
     )  # fmt: skip
 
 
 class ResidualSum:
-    """r = ELU(u + v); backward hands ds to both and gives their batch norms the sums they need."""
+    """r = ELU(u + v); backward hands ds to both and gives their batch norms the sums they need.
 
-    def __init__(self, channels: int, workspace: Workspace):
-        self.channels, self.workspace = channels, workspace
+    sampled: whether r is summed only where a layer with stride 2 reads it.
+    """
+
+    def __init__(self, channels: int, workspace: Workspace, sampled: bool = False):
+        self.channels, self.workspace, self.sampled = channels, workspace, sampled
         self.sums = np.empty((2, channels))
-        self.kept = Kept(lambda layout: (workspace.empty(layout, channels), np.empty((layout.chunks, channels, 3))))
+        self.kept = Kept(self._buffers)
+
+    def _buffers(self, inputs: Layout) -> tuple[Layout, np.ndarray, np.ndarray]:
+        layout = inputs.resized(-(-inputs.height // 2), -(-inputs.width // 2)) if self.sampled else inputs
+        return layout, self.workspace.empty(layout, self.channels), np.empty((layout.chunks, self.channels, 3))
+
+    @property
+    def _sampled_size(self) -> tuple[int, int] | None:
+        return (self.u.layout.height, self.u.layout.width) if self.sampled else None
 
     def forward(self, u: Activation, v: Activation) -> Activation:
-        self.u, self.v, self.layout = u, v, u.layout
-        self.r, self.chunk_sums = self.kept(u.layout)
+        self.u, self.v = u, v
+        self.layout, self.r, self.chunk_sums = self.kept(u.layout)
         residual.forward(
             self.r, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
-            cut_of(u.layout), u.layout.map_pixels, self.workspace.scratch(1),
+            cut_of(self.layout), self.layout.map_pixels, self.sampled, u.layout.height, u.layout.width,
+            self.workspace.scratch(2),
         )  # fmt: skip
-        return replace(self.workspace.plain(self.r, u.layout), sums=self.sums)
+        return replace(self.workspace.plain(self.r, self.layout), sums=self.sums)
 
-    def backward(self, gradient: Gradient) -> np.ndarray:
-        """The gradient of u and of v: (chunks, channels, stride), in the place of r."""
+    def backward(self, gradient: Gradient) -> Gradient:
+        """The gradient of u and of v, stored in the place of r."""
         constants = self.workspace.constants(0)
         y = (self.r, constants.ones, constants.zeros, False)
         u, v = ((x.data, x.row, x.sums) for x in (self.u, self.v))
-        backward_through_elu(self.workspace, self.layout, gradient, self.r, y, self.channels, u, v, self.chunk_sums)
-        return self.r
+        size = self._sampled_size
+        backward_through_elu(self.workspace, self.layout, gradient, self.r, y, self.channels, u, v, self.chunk_sums, size)
+        return Gradient(stored=self.r, sampled_size=size)
 
 
 class Bottleneck:
-    """Five basic blocks and a shortcut, added. `blocks[0]` computes the first convolution and the shortcut's together."""
+    """Five basic blocks and a shortcut, added. `blocks[0]` computes the first convolution and the shortcut's together.
 
-    def __init__(self, name: str, blocks: list[BasicBlock], has_shortcut: bool, workspace: Workspace):
+    sampled: whether only every other row and column of the output is read.
+    """
+
+    def __init__(self, name: str, blocks: list[BasicBlock], has_shortcut: bool, workspace: Workspace, sampled: bool = False):
         self.name, self.blocks, self.has_shortcut, self.workspace = name, blocks, has_shortcut, workspace
-        self.sum = ResidualSum(blocks[-1].channels, workspace)
+        self.sum = ResidualSum(blocks[-1].channels, workspace, sampled)
 
     def forward(self, x: Activation) -> Activation:
         entry = self.blocks[0].outputs(self.blocks[0].forward(x))
@@ -339,13 +360,22 @@ class Bottleneck:
         return self.y
 
     def backward(self, gradient: Gradient) -> Gradient:
-        ds = self.sum.backward(gradient)
-        gradient = Gradient(stored=ds)
+        of_sum = gradient = self.sum.backward(gradient)
         for block in reversed(self.blocks[1:]):
             gradient = block.backward(gradient)
         if self.has_shortcut:
-            return self.blocks[0].backward(replace(gradient, stored=ds))
-        return replace(self.blocks[0].backward(gradient), addend=ds)
+            return self.blocks[0].backward(replace(of_sum, weight=gradient.weight, dz=gradient.dz, taps=gradient.taps))
+        gradient = self.blocks[0].backward(gradient)
+        return replace(gradient, addend=of_sum.stored, sampled_size=of_sum.sampled_size)
+
+    def values(self) -> np.ndarray:
+        """The output (N, C, H, W) of the last forward pass; what nobody reads is worked out here."""
+        if not self.sum.sampled:
+            return self.y.values()
+        total = self.sum.u.values() + self.sum.v.values()
+        whole = np.where(total > 0, total, np.expm1(np.minimum(total, 0)))
+        whole[:, :, ::2, ::2] = self.y.values()
+        return whole
 
 
 class Dropout:

@@ -80,12 +80,11 @@ class ShallowSqueezeNext:
         self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
 
     def _build(self) -> None:
-        groups = [self._basic_block(group) for group in self.spec.groups]
-        blocks = iter(groups)
+        blocks = iter([self._basic_block(group) for group in self.spec.groups])
         self.stem = next(blocks)
         self.bottlenecks = [
-            Bottleneck(block.name, [next(blocks) for _ in block.main], block.shortcut is not None, self._workspace)
-            for block in self.spec.bottlenecks
+            Bottleneck(block.name, [next(blocks) for _ in block.main], block.shortcut is not None, self._workspace, sampled)
+            for block, sampled in zip(self.spec.bottlenecks, self.spec.sampled)
         ]
         self.head = next(blocks)
         self.dropout = Dropout(self.spec.dropout, self.seed, self.spec.head.in_channels, self._workspace)
@@ -99,10 +98,12 @@ class ShallowSqueezeNext:
             weight, *others = (sections[f"{group[0].name}.{kind}"] for kind in ("weight", "bias", "gamma", "beta"))
             return BlockParameters(weight.reshape(-1, math.prod(group[0].weight_shape[1:])), *others)
 
+        # A sum gives only the pixels that a stride would read: what is left is a stride of 1.
+        specs = tuple(replace(s, stride=(1, 1), input_size=s.output_size) if s.stride == (2, 2) else s for s in group)
         running = (self._buffer_sections[f"{group[0].name}.{kind}"] for kind in ("running_mean", "running_var"))
         norm_first = self.spec.block_order == "conv-bn-elu"
         return BasicBlock(
-            group,
+            specs,
             parameters(self._parameter_sections),
             parameters(self._gradient_sections),
             *running,
@@ -190,7 +191,7 @@ class ShallowSqueezeNext:
         found = {"stem": self.stem.outputs(self.stem.output())[0].values()}
         for bottleneck, spec in zip(self.bottlenecks, self.spec.bottlenecks):
             found |= {convolution.name: y.values() for convolution, y in zip(spec.convolutions, bottleneck.outputs)}
-            found[spec.name] = bottleneck.y.values()
+            found[spec.name] = bottleneck.values()
         return found | {"head": self.head.outputs(self.head.output())[0].values()}
 
     def parameters(self) -> dict[str, np.ndarray]:

@@ -76,25 +76,25 @@ class _Program:
         self._longest, self._deepest = self.layout.stride, 1
         y, size = self._memory.take(3 * self.layout.stride), spec.input_size
         y, size = self._convolve((spec.stem,), y, size, release=True)
-        for block in spec.bottlenecks:
-            group = block.main[:1] if block.shortcut is None else (block.main[0], block.shortcut)
+        for group, rest, shortcut in _bottlenecks(spec):
             x, x_size = y, size
             entry, size = self._convolve(group, x, x_size, release=False)
-            main = entry
-            for convolution in block.main[1:]:
+            main, other, other_size = entry, x, x_size
+            if shortcut is not None:
+                other, other_size = self._convolve((shortcut,), x, x_size, release=False)
+            elif len(group) == 2:
+                other, other_size = entry + group[0].out_channels * self._stride(size), size
+            for convolution in rest:
                 main, size = self._convolve((convolution,), main, size, release=main != entry)
-            stride = self._stride(size)
-            channels = block.main[-1].out_channels
-            other = x if block.shortcut is None else entry + block.main[0].out_channels * stride
-            y = self._add(main, other, channels, size)
-            for place in (x, entry, main):
+            y = self._add(main, size, other, other_size, rest[-1].out_channels)
+            for place in (x, entry, main, other):
                 self._memory.release(place)
         self._convolve((spec.head,), y, size, release=True)
         self.steps = np.array(self._steps, np.int64)
         self.memory = self._memory.size
         self.inside = np.concatenate([taps.inside.ravel() for taps in self._taps])
         self.index = np.concatenate([taps.index.ravel() for taps in self._taps])
-        self.scratch = max(self._deepest * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
+        self.scratch = max(self._deepest * SCRATCH_STRIDE, 2 * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
         length = max(self._longest, BLOCK, self._widest())
         self.ones, self.zeros = np.ones(length, dtype), np.zeros(length, dtype)
 
@@ -134,12 +134,44 @@ class _Program:
             self._taps.append(geometry.taps(self.layout.resized(*size), self._dtype))
         return self._tables[geometry]
 
-    def _add(self, main: int, other: int, rows: int, size) -> int:
+    def _add(self, main: int, size, other: int, other_size, rows: int) -> int:
+        """The sum of two tensors; of the other only the samples count if its map is larger."""
         out = self._memory.take(rows * self._stride(size))
         step = self._step(inference.SUM, out, size, rows, main, size, rows)
-        step[inference.OTHER_AT] = other
-        step[inference.GEOMETRY :] = Geometry.of((1, 1), 1, (0, 0), size, size)
+        step[inference.OTHER_AT], step[inference.OTHER_STRIDE] = other, self._stride(other_size)
+        step[inference.OTHER_SAMPLED] = other_size != size
+        step[inference.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
         return out
+
+
+def _bottlenecks(spec: NetworkSpec):
+    """Every bottleneck as (convolutions that read its input together, those that follow, a shortcut that is computed alone).
+
+    Where only every other row and column of the sum is read, nothing else is computed: the stride moves up through the 1x1
+    kernels to the first layer that can take it, along each axis. The shortcut then has the stride, too, and its partner not.
+    """
+    after_sampled = False
+    for block, sampled in zip(spec.bottlenecks, spec.sampled):
+        first, shortcut = (c and replace(c, stride=(1, 1)) if after_sampled else c for c in (block.main[0], block.shortcut))
+        rest = block.main[1:]
+        if sampled:
+            rest = tuple(replace(c, stride=tuple(2 if k > 1 else 1 for k in c.kernel)) for c in rest)
+        if shortcut is None:
+            yield (first,), rest, None
+        elif sampled:
+            yield (first,), rest, replace(shortcut, stride=(2, 2))
+        else:
+            yield (first, shortcut), rest, None
+        after_sampled = sampled
+
+
+def _weight_groups(spec: NetworkSpec):
+    """The convolutions that are computed together."""
+    yield (spec.stem,)
+    for group, rest, shortcut in _bottlenecks(spec):
+        yield group
+        yield from ((convolution,) for convolution in (*rest, *([shortcut] if shortcut else ())))
+    yield (spec.head,)
 
 
 class _Memory:
@@ -171,7 +203,7 @@ def _constant_weights(spec: NetworkSpec, state: dict[str, np.ndarray]) -> tuple[
     pieces: list[np.ndarray] = []
     places: dict[str, int] = {}
     at = 0
-    for group in spec.groups:
+    for group in _weight_groups(spec):
         weight, bias, gamma, beta, mean, variance = (
             np.concatenate([state[f"{s.name}.{kind}"].astype(np.float64) for s in group])
             for kind in ("weight", "bias", "gamma", "beta", "running_mean", "running_var")

@@ -25,14 +25,14 @@ SEPARABLE_ORDERS = ("1x3-3x1", "3x1-1x3")
 class ConvolutionSpec:
     """One basic block: a convolution with bias, its activation and its batch norm.
 
-    `kernel`, `padding`, `input_size` and `output_size` are (height, width) pairs.
+    `kernel`, `stride`, `padding`, `input_size` and `output_size` are (height, width) pairs.
     """
 
     name: str
     in_channels: int
     out_channels: int
     kernel: tuple[int, int]
-    stride: int
+    stride: tuple[int, int]
     padding: tuple[int, int]
     input_size: tuple[int, int]
     activation: bool = True
@@ -40,8 +40,8 @@ class ConvolutionSpec:
     def size_after(self, input_size: tuple[int, int]) -> tuple[int, int]:
         """The output's (height, width) for an input of another size."""
         height, width = (
-            (size + 2 * padding - kernel) // self.stride + 1
-            for size, padding, kernel in zip(input_size, self.padding, self.kernel)
+            (size + 2 * padding - kernel) // stride + 1
+            for size, padding, kernel, stride in zip(input_size, self.padding, self.kernel, self.stride)
         )
         return height, width
 
@@ -166,7 +166,7 @@ class NetworkSpec:
     @cached_property
     def stem(self) -> ConvolutionSpec:
         padding = (self.stem_padding, self.stem_padding)
-        return ConvolutionSpec("stem", 3, int(self.width * STEM_CHANNELS), (3, 3), 1, padding, self.input_size)
+        return ConvolutionSpec("stem", 3, int(self.width * STEM_CHANNELS), (3, 3), (1, 1), padding, self.input_size)
 
     @cached_property
     def bottlenecks(self) -> tuple[BottleneckSpec, ...]:
@@ -202,19 +202,30 @@ class NetworkSpec:
         )
         main, at = [], size
         for number, (i, o, kernel, step, padding) in enumerate(plan, start=1):
-            main.append(ConvolutionSpec(f"{name}.conv{number}", i, o, kernel, step, padding, at))
+            main.append(ConvolutionSpec(f"{name}.conv{number}", i, o, kernel, (step, step), padding, at))
             at = main[-1].output_size
         shortcut = None
         if stride == 2 or inputs != outputs:
             shortcut = ConvolutionSpec(
-                f"{name}.shortcut", inputs, outputs, (1, 1), stride, (0, 0), size, self.shortcut_activation
+                f"{name}.shortcut", inputs, outputs, (1, 1), (stride, stride), (0, 0), size, self.shortcut_activation
             )
         return BottleneckSpec(name, tuple(main), shortcut)
 
     @cached_property
+    def sampled(self) -> tuple[bool, ...]:
+        """For each bottleneck, whether the next one reads only every other row and column of it (stride 2, kernels of 1x1).
+
+        What lies between them is then never computed, see `kernels/sampling.py`.
+        """
+        strides = [block.main[0].stride for block in self.bottlenecks[1:]]
+        return (*(stride == (2, 2) for stride in strides), False)
+
+    @cached_property
     def head(self) -> ConvolutionSpec:
         last = self.bottlenecks[-1].main[-1]
-        return ConvolutionSpec("head", last.out_channels, int(self.width * HEAD_CHANNELS), (1, 1), 1, (0, 0), last.output_size)
+        return ConvolutionSpec(
+            "head", last.out_channels, int(self.width * HEAD_CHANNELS), (1, 1), (1, 1), (0, 0), last.output_size
+        )
 
     @cached_property
     def classifier(self) -> LinearSpec:

@@ -60,6 +60,20 @@ def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns
 
 
 @numba.njit
+def _product_with_moments(out, weight, x, x_stride, depth, columns, rows, activation, bias, moments, before):
+    product_kernels.product_with_moments(
+        out, columns, weight, rows, x, x_stride, depth, columns, rows, activation, bias, moments, before
+    )
+
+
+@numba.njit
+def _product_to_dz(out, weight, x, x_stride, depth, columns, rows, activation, zeros, a, b, c, e, e_stride):
+    product_kernels.product_to_dz(
+        out, e_stride, weight, rows, x, x_stride, depth, columns, rows, activation, zeros, a, b, c, e, e_stride
+    )
+
+
+@numba.njit
 def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
     product_kernels.weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns)
 
@@ -78,6 +92,29 @@ def product(weight, x, bias, scale, shift, activation: bool, columns: int, more:
     _product(
         out.ravel(), out.shape[1], weight.ravel(), weight.shape[1], x.ravel(), x.shape[1], len(weight), columns,
         len(out), int(activation), bias, scale, shift,
+    )  # fmt: skip
+    return out
+
+
+def product_with_moments(weight, x, bias, activation: bool, columns: int, moments: np.ndarray, before: int) -> np.ndarray:
+    """out (M, columns) of weight (K, M) and x (K, columns or more); moments (M, 3, lanes) are brought up to date."""
+    product_kernels.prepare(x.dtype)
+    out = poisoned((weight.shape[1], columns), x.dtype)
+    _product_with_moments(
+        out.ravel(), weight.ravel(), x.ravel(), x.shape[1], len(weight), columns, len(out), int(activation),
+        bias, moments.reshape(-1), before,
+    )  # fmt: skip
+    return out
+
+
+def product_to_dz(weight, x, coefficients, activation: bool, e: np.ndarray, columns: int, in_place: bool) -> np.ndarray:
+    """dz, as large as e (M, columns or more), in the place of e or elsewhere; what the kernel leaves alone is e, or NaN."""
+    product_kernels.prepare(x.dtype)
+    e = e.copy()
+    out = e if in_place else poisoned(e.shape, e.dtype)
+    _product_to_dz(
+        out.ravel(), weight.ravel(), x.ravel(), x.shape[1], len(weight), columns, len(e), int(activation),
+        np.zeros(len(e), e.dtype), *coefficients, e.ravel(), e.shape[1],
     )  # fmt: skip
     return out
 

@@ -21,13 +21,15 @@ class Shape(NamedTuple):
     @property
     def specs(self) -> tuple[ConvolutionSpec, ...]:
         return tuple(
-            ConvolutionSpec(f"convolution{number}", self.inputs, outputs, self.kernel, self.stride, self.padding, self.size)
+            ConvolutionSpec(
+                f"convolution{number}", self.inputs, outputs, self.kernel, (self.stride, self.stride), self.padding, self.size
+            )
             for number, outputs in enumerate(self.outputs)
         )
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry.of(self.kernel, self.stride, self.padding, self.size, self.specs[0].output_size)
+        return Geometry.of(self.kernel, (self.stride, self.stride), self.padding, self.size, self.specs[0].output_size)
 
     def __str__(self) -> str:
         kernel, size = ("x".join(map(str, pair)) for pair in (self.kernel, self.size))
@@ -37,7 +39,7 @@ class Shape(NamedTuple):
 
 def _shapes_of(spec: NetworkSpec) -> list[Shape]:
     return [
-        Shape(g[0].in_channels, tuple(c.out_channels for c in g), g[0].kernel, g[0].stride, g[0].padding, g[0].input_size)
+        Shape(g[0].in_channels, tuple(c.out_channels for c in g), g[0].kernel, g[0].stride[0], g[0].padding, g[0].input_size)
         for g in spec.groups
     ]
 

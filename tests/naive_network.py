@@ -67,7 +67,7 @@ class NaiveNetwork:
 
     def _basic_block(self, layer: ConvolutionSpec, x: np.ndarray, training: bool) -> np.ndarray:
         weight, bias = self.state[f"{layer.name}.weight"], self.state[f"{layer.name}.bias"]
-        z = naive.convolution(x, weight, bias, layer.stride, layer.padding)
+        z = naive.convolution(x, weight, bias, layer.stride[0], layer.padding)
         activation = naive.elu if layer.activation else lambda value: value
         if self.spec.block_order == "conv-elu-bn":
             out = self._batch_norm(layer.name, activation(z), training)

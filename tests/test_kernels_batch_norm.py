@@ -5,20 +5,30 @@ import pytest
 
 from minisqx.kernels import batch_norm
 from tests import naive
-from tests.kernel_calls import DTYPES
+from tests.kernel_calls import DTYPES, lanes_of, product_with_moments
 
 CHANNELS = 5
 
 
 def statistics(x: np.ndarray, blocks: list[list[int]]) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean, variance and count of x (channels, values), taken in blocks of so many values, a list of blocks for each chunk."""
-    moments, counts, first = np.zeros((len(blocks), 2, len(x))), np.array([sum(chunk) for chunk in blocks]), 0
-    stored = np.ascontiguousarray(x).ravel()
+    """Mean, variance and count of x (channels, values), taken in blocks of so many values, a list of blocks for each chunk.
+
+    Whole vectors of a chunk's blocks give their moments as they are stored, what is left over gives them afterwards.
+    """
+    moments, counts, first = np.full((len(blocks), 2, len(x)), np.nan), np.array([sum(chunk) for chunk in blocks]), 0
+    stored, lane_count = np.ascontiguousarray(x).ravel(), lanes_of(x.dtype.name)
+    one, zero = np.ones((1, 1), x.dtype), np.zeros(1, x.dtype)
     for chunk, sizes in enumerate(blocks):
-        before = 0
-        for size in sizes:
-            batch_norm.add_block_moments(moments[chunk], stored, first, x.shape[1], len(x), before, size)
-            before, first = before + size, first + size
+        lane_moments, before, at = np.zeros((len(x), 3, lane_count), x.dtype), 0, first
+        for size in (size // lane_count * lane_count for size in sizes):
+            for m in range(len(x)) if size else ():
+                values = np.ascontiguousarray(x[m : m + 1, at : at + size])
+                product_with_moments(one, values, zero, False, size, lane_moments[m], before // lane_count)
+            before, at = before + size, at + size
+        batch_norm.merge_lanes(moments[chunk], lane_moments.ravel(), lane_count, before // lane_count)
+        if before < sum(sizes):
+            batch_norm.add_moments(moments[chunk], stored, at, x.shape[1], len(x), before, sum(sizes) - before)
+        first += sum(sizes)
     mean, variance = np.full(len(x), np.nan), np.full(len(x), np.nan)
     return mean, variance, batch_norm.merge_moments(moments, counts, mean, variance)
 

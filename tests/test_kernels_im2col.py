@@ -29,7 +29,7 @@ GEOMETRIES = sorted({*geometries(), *((s.kernel, s.stride, s.padding, s.size) fo
 
 def geometry_of(kernel, stride, padding, size) -> Geometry:
     output = tuple((s + 2 * p - k) // stride + 1 for s, p, k in zip(size, padding, kernel))
-    return Geometry.of(kernel, stride, padding, size, output)
+    return Geometry.of(kernel, (stride, stride), padding, size, output)
 
 
 def integers(*shape):

@@ -1,11 +1,11 @@
-"""The two register tiles: any height, depth and width, exact on integers, and nothing written but what is promised."""
+"""The register tiles: any height, depth and width, exact on integers, and nothing written but what is promised."""
 
 import numpy as np
 import pytest
 
 from minisqx.kernels.product import GRADIENT_ROWS, ROWS, VECTORS
 from tests import naive
-from tests.kernel_calls import DTYPES, lanes_of, product, weight_gradient
+from tests.kernel_calls import DTYPES, lanes_of, product, product_to_dz, product_with_moments, weight_gradient
 
 # Every height of a tile, and sums of unequal ones; every real channel count of 0.125x and 0.2x is among them.
 HEIGHTS = [*range(1, 2 * ROWS + 2), 16, 19, 25, 32, 51]
@@ -49,6 +49,58 @@ def test_product_applies_elu_before_scale_and_shift(rows, dtype, tolerance):
         expected = naive.elu(z) * scale[:, None] + shift[:, None]
         out = product(weight, x, bias, scale, shift, activation=True, columns=columns)
         assert (np.abs(out - expected) <= tolerance * (np.abs(naive.elu(z) * scale[:, None]) + np.abs(expected))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", HEIGHTS)
+def test_moments_of_integers_are_exact_over_several_calls(rows, dtype):
+    generator = np.random.default_rng(rows)
+    lane_count = lanes_of(dtype)
+    for vectors in (1, VECTORS - 1, VECTORS, 2 * VECTORS + 1):
+        columns, moments = vectors * lane_count, np.full((rows, 3, lane_count), np.nan, dtype)
+        moments[:, 1:] = 0
+        values = []
+        for call in range(3):
+            weight, x = integers(generator, 2, rows, dtype=dtype), integers(generator, 2, columns + 16, dtype=dtype)
+            bias = integers(generator, rows, dtype=dtype)
+            out = product_with_moments(weight, x, bias, False, columns, moments, before=call * vectors)
+            assert np.array_equal(out, bias[:, None] + weight.T @ x[:, :columns])
+            values.append(out.reshape(rows, vectors, lane_count))
+        values = np.concatenate(values, axis=1)
+        differences = values - values[:, :1]
+        expected = values[:, 0], differences.sum(axis=1), (differences**2).sum(axis=1)
+        assert np.array_equal(moments, np.stack(expected, axis=1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moments_are_taken_of_what_is_stored(dtype):
+    generator, lane_count = np.random.default_rng(0), lanes_of(dtype)
+    weight, x, bias = (generator.normal(size=shape).astype(dtype) for shape in ((5, 7), (5, 4 * lane_count), 7))
+    moments = np.zeros((7, 3, lane_count), dtype)
+    out = product_with_moments(weight, x, bias, True, 4 * lane_count, moments, before=0)
+    ones, zeros = np.ones(7, dtype), np.zeros(7, dtype)
+    assert np.array_equal(out, product(weight, x, bias, ones, zeros, activation=True, columns=4 * lane_count))
+    assert np.array_equal(moments[:, 0], out[:, :lane_count])
+    sums = (out.reshape(7, 4, lane_count).astype(np.float64) - out[:, None, :lane_count]).sum(axis=1)
+    np.testing.assert_allclose(moments[:, 1], sums, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", HEIGHTS)
+def test_dz_of_integers_is_exact_and_may_take_the_place_of_e(rows, dtype, in_place):
+    generator = np.random.default_rng(rows)
+    for depth, vectors, activation in ((1, 1, False), (3, VECTORS, True), (5, VECTORS + 2, True)):
+        columns = vectors * lanes_of(dtype)
+        weight, x = integers(generator, depth, rows, dtype=dtype), integers(generator, depth, columns + 16, dtype=dtype)
+        e = integers(generator, rows, columns + 32, dtype=dtype)
+        a, b, c = integers(generator, 3, rows, dtype=dtype)
+        found = product_to_dz(weight, x, (a, b, c), activation, e, columns, in_place)
+        g, stored = weight.T @ x[:, :columns], e[:, :columns]
+        slope = np.minimum(stored + 1, 1) if activation else 1
+        assert np.array_equal(found[:, :columns], (a[:, None] * g + b[:, None] * stored + c[:, None]) * slope)
+        beyond = found[:, columns:]
+        assert np.array_equal(beyond, e[:, columns:]) if in_place else np.isnan(beyond).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Workspace
+from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Workspace, form
 from tests import naive
 from tests.gradient_check import relative_difference
-from tests.kernel_calls import DTYPES, packed, padding_is_zero
+from tests.kernel_calls import DTYPES, packed, padding_is_zero, poisoned
 from tests.layer_cases import channels
 
 TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
@@ -50,30 +50,42 @@ class Tensor:
 
 
 def poison(layer, layout) -> None:
-    for buffer in layer.kept(layout):
-        buffer[...] = np.nan
+    kept = layer.kept(layout)
+    for buffer in kept if isinstance(kept, tuple) else (kept,):
+        if isinstance(buffer, np.ndarray):
+            buffer[...] = np.nan
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cut", CUTS, ids=str)
 @pytest.mark.parametrize("activations", [(False, False), (True, False), (True, True)])
-def test_the_sum_and_its_backward_are_their_naive_twin(activations, cut, dtype):
+@pytest.mark.parametrize("sampled", [False, True], ids=["whole", "sampled"])
+def test_the_sum_and_its_backward_are_their_naive_twin(sampled, activations, cut, dtype):
+    """Sampled: of every other row and column alone, and the gradient is zero at the others."""
     generator = np.random.default_rng(cut)
     u, v = (Tensor(generator, cut, dtype, activation, before) for activation, before in zip(activations, (0, 3)))
-    layer, layout = ResidualSum(ROWS, Workspace(dtype)), u.ours.layout
-    poison(layer, layout)
+    layer, workspace = ResidualSum(ROWS, Workspace(dtype), sampled), Workspace(dtype)
+    poison(layer, u.ours.layout)
     layer.workspace.scratch(50)[...] = np.nan
     y = layer.forward(u.ours, v.ours)
+    read = np.s_[:, :, ::2, ::2] if sampled else np.s_[:]
     total = u.values + v.values
-    assert relative_difference(y.values(), naive.elu(total)) <= TOLERANCE[dtype]
-    assert padding_is_zero(layer.r, layout)
+    assert relative_difference(y.values(), naive.elu(total[read])) <= TOLERANCE[dtype]
+    assert padding_is_zero(layer.r, layer.layout)
 
-    dout = generator.normal(size=total.shape).astype(dtype).astype(np.float64)
+    dout = generator.normal(size=total[read].shape).astype(dtype).astype(np.float64)
     layer.workspace.scratch(50)[...] = np.nan
-    ds = layer.backward(Gradient(stored=packed(dout, dtype, cut[1])[0]))
-    expected = dout * naive.elu_gradient(total)
-    assert relative_difference(layout.unpack(ds), expected) <= TOLERANCE[dtype]
-    assert padding_is_zero(ds, layout)
+    gradient = layer.backward(Gradient(stored=packed(dout, dtype, cut[1])[0]))
+    expected = np.zeros_like(total)
+    expected[read] = dout * naive.elu_gradient(total[read])
+    assert padding_is_zero(gradient.stored, layer.layout)
+    # As who takes it reads it: as rows of its own, and added to others.
+    layout = u.ours.layout
+    for given, more in ((gradient, 0), (replace(gradient, addend=gradient.stored), expected)):
+        out = poisoned((layout.chunks, ROWS, layout.stride), dtype)
+        workspace.scratch(50)[...] = np.nan
+        assert relative_difference(layout.unpack(form(given, out, layout, workspace)), expected + more) <= TOLERANCE[dtype]
+        assert padding_is_zero(out, layout)
     for tensor in (u, v):
         tensor.check_sums(expected, TOLERANCE[dtype])
 
@@ -85,7 +97,7 @@ def test_a_sum_of_zero_has_the_slope_one():
     stored, layout = packed(x, "float64")
     plain = layer.workspace.plain(stored, layout)
     layer.forward(plain, plain)
-    assert (layout.unpack(layer.backward(Gradient(stored=packed(x + 3, "float64")[0]))) == 3).all()
+    assert (layout.unpack(layer.backward(Gradient(stored=packed(x + 3, "float64")[0])).stored) == 3).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -94,7 +94,7 @@ def test_gradients_of_a_basic_block(variant, deferred, norm_first):
 
 def naive_bottleneck(net, block, state: Arrays, x: np.ndarray) -> np.ndarray:
     def basic(layer, x):
-        shape = Shape(layer.in_channels, (layer.out_channels,), layer.kernel, layer.stride, layer.padding, layer.input_size)
+        shape = Shape(layer.in_channels, (layer.out_channels,), layer.kernel, layer.stride[0], layer.padding, layer.input_size)
         twin = Naive(shape, layer.out_channels if layer.activation else 0, net.spec.block_order == "conv-bn-elu")
         return twin.forward(x, *(state[f"{layer.name}.{part}"] for part in ("weight", "bias", "gamma", "beta")))
 
@@ -124,17 +124,21 @@ def test_gradients_of_a_bottleneck(number, options):
     first = block.main[0]
     arrays = net.parameters() | {"x": generator.normal(size=(4, first.in_channels, *first.input_size))}
     workspace = Workspace("float64")
-    layout = Layout(4, *first.input_size, 8, 3)
+    # A bottleneck with a stride is given only the pixels that it reads, and gives only those that the next one will read.
+    read = np.s_[:, :, :: first.stride[0], :: first.stride[1]]
+    given = np.s_[:, :, ::2, ::2] if layer.sum.sampled else np.s_[:]
+    layout = Layout(4, *arrays["x"][read].shape[2:], 8, 3)
 
     def forward():
-        return layer.forward(workspace.plain(packed(arrays["x"], "float64", 3)[0], layout)).values()
+        return layer.forward(workspace.plain(packed(arrays["x"][read], "float64", 3)[0], layout)).values()
 
     dout = generator.normal(size=forward().shape)
     gradient = layer.backward(Gradient(stored=packed(dout, "float64", 3)[0]))
-    dx = layout.unpack(form(gradient, np.full((2, first.in_channels, layout.stride), np.nan), layout, workspace))
+    dx = np.zeros_like(arrays["x"])
+    dx[read] = layout.unpack(form(gradient, np.full((2, first.in_channels, layout.stride), np.nan), layout, workspace))
     names = [f"{layer.name}.{part}" for layer in block.convolutions for part in ("weight", "bias", "gamma", "beta")]
     gradients = {name: net.gradients()[name].copy() for name in names} | {"x": dx}
-    check(forward, lambda arrays: naive_bottleneck(net, block, arrays, arrays["x"]), dout, arrays, gradients)
+    check(forward, lambda arrays: naive_bottleneck(net, block, arrays, arrays["x"])[given], dout, arrays, gradients)
 
 
 @pytest.mark.parametrize("activation", [False, True])
@@ -155,7 +159,7 @@ def test_gradients_of_a_residual_sum(activation):
         return naive.elu(arrays["u"] + (naive.elu(v) if activation else v))
 
     dout = generator.normal(size=forward().shape)
-    ds = layer.layout.unpack(layer.backward(Gradient(stored=packed(dout, "float64", 2)[0])))
+    ds = layer.layout.unpack(layer.backward(Gradient(stored=packed(dout, "float64", 2)[0])).stored)
     slope = naive.elu_gradient(arrays["v"] * channels(scale) + channels(shift)) if activation else 1
     check(forward, twin, dout, arrays, {"u": ds, "v": ds * slope * channels(scale)})
 

@@ -93,7 +93,7 @@ def test_strides_and_the_stems_padding_make_the_map_sizes(padding, sizes):
     spec = NetworkSpec(stem_padding=padding)
     found = [spec.stem.output_size, *(block.main[-1].output_size for block in spec.bottlenecks)]
     assert found == [(size, size) for size in sizes]
-    assert [block.main[0].stride for block in spec.bottlenecks] == [1, 2, 2, 2]
+    assert [block.main[0].stride for block in spec.bottlenecks] == [(1, 1), (2, 2), (2, 2), (2, 2)]
 
 
 def test_the_separable_order_turns_the_two_thin_kernels_round():
