@@ -35,7 +35,7 @@ from minisqx.kernels.blocks import (
     whole_vectors,
 )
 from minisqx.kernels.elu import elu_row
-from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH, im2col
+from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH, PADDING_HEIGHT, PADDING_WIDTH, im2col
 from minisqx.kernels.jit import njit
 from minisqx.kernels.product import product, product_to_dz, product_with_moments, weight_gradient
 from minisqx.kernels.simd import VECTOR_BYTES
@@ -44,16 +44,16 @@ from minisqx.kernels.simd import VECTOR_BYTES
 @njit
 def fold(folded_weight, folded_bias, weight, bias, scale, shift, taps, pointwise):
     """The weight input-major, (K * taps, M), and the bias; with the input's scale and shift in them if `pointwise`."""
-    outputs, depth = weight.shape
+    outputs, channels = weight.shape[0], weight.shape[1] // taps
     for m in range(outputs):
         total = np.float64(bias[m])
-        for r in range(depth):
-            k = r // taps
-            if pointwise:
-                folded_weight[r, m] = weight[m, r] * scale[k]
-                total += np.float64(weight[m, r]) * shift[k]
-            else:
-                folded_weight[r, m] = weight[m, r]
+        for k in range(channels):
+            for r in range(k * taps, (k + 1) * taps):
+                if pointwise:
+                    folded_weight[r, m] = weight[m, r] * scale[k]
+                    total += np.float64(weight[m, r]) * shift[k]
+                else:
+                    folded_weight[r, m] = weight[m, r]
         folded_bias[m] = total
 
 
@@ -200,6 +200,10 @@ def backward(
     out_pixels = taps.geometry[OUT_HEIGHT] * taps.geometry[OUT_WIDTH]
     direct = is_pointwise(taps.geometry) and not in_activation
     inside = taps.inside.reshape(taps.inside.size)
+    # Without padding every tap lies inside everywhere: one sum of dz serves all.
+    has_padding = taps.geometry[PADDING_HEIGHT] + taps.geometry[PADDING_WIDTH] > 0
+    bias_taps = tap_count if has_padding else 1
+    centre = taps.geometry[0] // 2 * taps.geometry[1] + taps.geometry[1] // 2
     coefficients = np.empty((3, outputs), e.dtype)
     batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
     e_flat, x_flat = e.reshape(e.size), x.reshape(x.size)
@@ -223,51 +227,55 @@ def backward(
             )  # fmt: skip
             if direct:
                 operand, operand_stride = x_flat[x_at + first :], x_stride
-                ones, ones_stride = constants.ones, 0
             else:
-                # The input as it is stored; scale and shift come afterwards, in `finish`. (After an activation they can't.)
+                # The input as it is stored; scale and shift come afterwards, below. (After an activation they can't.)
                 gather_scale, gather_shift = (in_scale, in_shift) if in_activation else (constants.ones, constants.zeros)
                 gather(
                     columns_of_x, x_flat, x_at, x_stride, channels, taps, first, columns, pixels,
                     gather_scale, gather_shift, in_activation,
                 )  # fmt: skip
                 operand, operand_stride = columns_of_x, SCRATCH_STRIDE
-                ones, ones_stride = inside[first:], columns_of_table
+            ones, ones_stride = (inside[first:], columns_of_table) if has_padding else (constants.ones, 0)
             sums = gradients[gradient_at:]
             weight_gradient(sums, gradient_stride, dz, dz_stride, outputs, operand, operand_stride, depth, columns)
-            weight_gradient(sums[depth:], gradient_stride, dz, dz_stride, outputs, ones, ones_stride, tap_count, columns)
-    finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, taps.geometry)
-
-
-@njit
-def finish(dweight, dbias, in_sums, chunk_gradients, weight, in_scale, in_shift, in_activation, geometry):
-    """Adds the chunks' sums in chunk order, and makes of them the gradients and the input's row sums."""
-    outputs, depth = dweight.shape
-    taps = geometry[0] * geometry[1]
-    centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2
-    in_sums[:, : in_scale.size] = 0
-    total = np.empty(depth + taps)
-    for m in range(outputs):
-        total[:] = 0
+            weight_gradient(sums[depth:], gradient_stride, dz, dz_stride, outputs, ones, ones_stride, bias_taps, columns)
+    # Chunks are added in their order, whatever thread does it.
+    total = np.zeros((outputs, gradient_stride))
+    for m in prange(outputs):
         for chunk in range(chunk_gradients.shape[0]):
-            for r in range(depth + taps):
-                total[r] += chunk_gradients[chunk, m, r]
-        dbias[m] = total[depth + centre]
-        for r in range(depth):
-            k, inside = r // taps, total[depth + r % taps]
-            dweight[m, r] = total[r] if in_activation else in_scale[k] * total[r] + in_shift[k] * inside
-            in_sums[0, k] += weight[m, r] * inside
-            in_sums[1, k] += weight[m, r] * total[r]
+            for r in range(gradient_stride):
+                total[m, r] += chunk_gradients[chunk, m, r]
+        total[m, depth + bias_taps :] = total[m, depth]
+        dbias[m] = total[m, depth + centre]
+        for k in range(channels):
+            for t in range(tap_count):
+                r, inside_sum = k * tap_count + t, total[m, depth + t]
+                dweight[m, r] = total[m, r] if in_activation else in_scale[k] * total[m, r] + in_shift[k] * inside_sum
+    sums_of_input(in_sums, total, weight, channels, tap_count)
 
 
 @njit
+def sums_of_input(in_sums, total, weight, channels, taps):
+    """The row sums of the input's gradient: in_sums[:, :channels] of the weight's and the bias's gradient `total` (M, (K + 1) *
+    taps), as they are before scale and shift.
+    """
+    in_sums[:, :channels] = 0
+    for m in range(weight.shape[0]):
+        for k in range(channels):
+            for t in range(taps):
+                r = k * taps + t
+                in_sums[0, k] += weight[m, r] * total[m, channels * taps + t]
+                in_sums[1, k] += weight[m, r] * total[m, r]
+
+
+@njit(parallel=True)
 def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
     """dx (chunks, K, stride): the gradient that `source` describes, written out."""
     dx_flat = dx.reshape(dx.size)
-    scratch = workspace[0]
-    g = scratch[regions[1] :]
     rows, stride = dx.shape[1], dx.shape[2]
-    for chunk in range(dx.shape[0]):
+    for chunk in prange(dx.shape[0]):
+        scratch = workspace[get_thread_id()]
+        g = scratch[regions[1] :]
         pixels = images_of(cut, chunk) * map_pixels
         padded = whole_vectors(pixels, dx.itemsize)
         at = chunk * rows * stride

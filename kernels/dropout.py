@@ -7,13 +7,14 @@ Source: Srivastava et al. 2014, in its inverted form, as PyTorch's.
 """
 
 import numpy as np
+from numba import prange
 
 from minisqx.kernels.blocks import clear_tail, images_of, whole_vectors
 from minisqx.kernels.counters import draw
 from minisqx.kernels.jit import njit
 
 
-@njit
+@njit(parallel=True)
 def apply(out, x, row, scale, shift, probability, key, cut, map_pixels):
     """out = mask * (x * scale + shift) / (1 - probability) for rows `row` on of x (chunks, rows, stride).
 
@@ -25,7 +26,7 @@ def apply(out, x, row, scale, shift, probability, key, cut, map_pixels):
     # An element is kept where its 53 random bits, as a number in [0, 1), are not below the probability.
     threshold = np.uint64(np.ceil(probability * 9007199254740992.0))
     factor = out.dtype.type(1 / (1 - probability))
-    for chunk in range(out.shape[0]):
+    for chunk in prange(out.shape[0]):
         images = images_of(cut, chunk)
         at = chunk * rows * stride
         for m in range(rows):

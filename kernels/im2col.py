@@ -34,7 +34,7 @@ from minisqx.kernels.sampling import copy_every_other
 from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes
 
 # Places in a geometry as kernels take it.
-IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH = 8, 9, 10, 11
+PADDING_HEIGHT, PADDING_WIDTH, IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH = range(6, 12)
 
 
 class Taps(NamedTuple):

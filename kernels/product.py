@@ -102,8 +102,9 @@ class _ToDz(_Ending):
 
 
 _ENDINGS = {"product": _Affine, "product_with_moments": _Moments, "product_to_dz": _ToDz}
-# All three have one C signature; what an ending doesn't use is 0. The names are those of the arguments after the sizes.
-_POINTERS = ("bias", "scale", "shift", "slope", "e", "moments")
+# All three have one C signature; what an ending doesn't use is 0, or any pointer.
+_COMMON = ("out", "out_stride", "weight", "weight_stride", "x", "x_stride", "depth", "columns", "rows", "activation", "bias")
+_ALL = (*_COMMON, "scale", "shift", "slope", "e", "e_stride", "moments", "before")
 
 
 def _product_tiles(ending: type[_Ending]):
@@ -118,10 +119,7 @@ def _product_tiles(ending: type[_Ending]):
         signature = types.void(
             index, index, out, index, weight, index, x, index, index, index, bias, scale, shift, slope, e, index, moments, index
         )
-        names = (
-            "height wide out out_stride weight weight_stride x x_stride depth activation bias scale shift slope e e_stride"
-            " moments before"
-        ).split()
+        names = ("height", "wide", *(name for name in _ALL if name not in ("columns", "rows")))
 
         def generate(context, builder, signature, arguments):
             v = Vectors(builder, signature.args[2].dtype)
@@ -274,10 +272,8 @@ def prepare(dtype, training: bool = True) -> None:
 def _call_product(name: str, context, builder, array, given: dict) -> None:
     """Calls a product's C function; `given`: Numba types and LLVM values by name."""
     index, none = types.int64, INDEX(0)
-    order = ("out", "out_stride", "weight", "weight_stride", "x", "x_stride", "depth", "columns", "rows", "activation")
-    order += ("bias", "scale", "shift", "slope", "e", "e_stride", "moments", "before")
     kinds, values = [], []
-    for argument in order:
+    for argument in _ALL:
         if argument in given:
             kind, value = given[argument]
         elif argument in ("e_stride", "before"):
@@ -300,7 +296,7 @@ def product(
     Arrays are flat and begin at their element [0, 0]; `columns` and `depth` are at least 1.
     """
     index = types.int64
-    names = "out out_stride weight weight_stride x x_stride depth columns rows activation bias scale shift".split()
+    names = (*_COMMON, "scale", "shift")
 
     def generate(context, builder, signature, values):
         _call_product("product", context, builder, out, dict(zip(names, zip(signature.args, values))))
@@ -318,7 +314,7 @@ def product_with_moments(
     The sums are 0 before the first.
     """
     index = types.int64
-    names = "out out_stride weight weight_stride x x_stride depth columns rows activation bias moments before".split()
+    names = (*_COMMON, "moments", "before")
 
     def generate(context, builder, signature, values):
         _call_product("product_with_moments", context, builder, out, dict(zip(names, zip(signature.args, values))))
@@ -334,9 +330,7 @@ def product_to_dz(
 ):  # fmt: skip
     """out[m, p] = (scale z + slope e + shift) ELU'(e), as `product`; out may be e itself. bias: zeros."""
     index = types.int64
-    names = (
-        "out out_stride weight weight_stride x x_stride depth columns rows activation bias scale slope shift e e_stride".split()
-    )
+    names = (*_COMMON, "scale", "slope", "shift", "e", "e_stride")
 
     def generate(context, builder, signature, values):
         _call_product("product_to_dz", context, builder, out, dict(zip(names, zip(signature.args, values))))
