@@ -14,8 +14,8 @@ zero. What lies where is worked out once for each geometry, as tables (`Taps`). 
 that fits:
 
 - the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
-- upsample 1 otherwise: runs of an output row are runs of an input row, or of every other pixel of it, copied as vectors;
-- upsampling: one look-up an element.
+- no stride otherwise (the stem), and rows as long as a vector: an output row is a run of an input row, copied as vectors;
+- all else: a look-up for each element, as vectors where the CPU can.
 
 Cost: one load and one store an element of `out`; only a block of pixels that fits in cache is gathered at a time.
 """
@@ -30,7 +30,6 @@ from numba.extending import intrinsic
 
 from minisqx.kernels.jit import call_published, publish
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.sampling import copy_every_other
 from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes
 
 # Places in a geometry as kernels take it.
@@ -41,7 +40,7 @@ class Taps(NamedTuple):
     """A geometry as kernels take it, for chunks of one layout.
 
     geometry: the twelve numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies
-    inside the map, else 0 (also in the padding columns). index: (taps, columns) int64, the column of the input there,
+    inside the map, else 0 (also in the padding columns). index: (taps, columns) int32, the column of the input there,
     or -1.
     """
 
@@ -104,7 +103,7 @@ def _tables(geometry: Geometry, images: int, columns: int, dtype) -> Taps:
         at = place * stride + tap - padding
         return at // upsample, (at >= 0) & (at % upsample == 0) & (at // upsample < size)
 
-    index = np.full((g.kernel_height * g.kernel_width, columns), -1, np.int64)
+    index = np.full((g.kernel_height * g.kernel_width, columns), -1, np.int32)
     for i in range(g.kernel_height):
         for j in range(g.kernel_width):
             from_y, inside_y = source(y, g.stride_height, g.upsample_height, i, g.padding_height, g.in_height)
@@ -115,21 +114,44 @@ def _tables(geometry: Geometry, images: int, columns: int, dtype) -> Taps:
 
 
 @intrinsic
-def _copy_run(typing_context, out, x, count, scale, shift):
-    """out[p] = x[p] * scale + shift for 0 <= p < count, count at least a vector: whole vectors, the last one
-    overlapping the one before.
+def _copy_rows(typing_context, out, out_width, x, x_width, rows, scale, shift):
+    """out[r * out_width + p] = x[r * x_width + p] * scale + shift for 0 <= p < out_width and `rows` rows, at least one.
+
+    Whole vectors, row after row: what one writes beyond the end of its row is written again by the next row. After the last,
+    up to a vector more of `out` is overwritten.
     """
-    signature = types.void(out, x, types.int64, scale, shift)
+    index = types.int64
+    signature = types.void(out, index, x, index, index, scale, shift)
 
     def generate(context, builder, signature, arguments):
         v = Vectors(builder, signature.args[0].dtype)
-        out, x, count, scale, shift = arguments
+        out, out_width, x, x_width, rows, scale, shift = arguments
         scale, shift = v.broadcast(scale), v.broadcast(shift)
-        last = builder.sub(count, INDEX(v.lanes))
-        loop = Loop(builder, "run", [])
-        at = builder.select(builder.icmp_signed("<", loop.index, last), loop.index, last)
-        v.store(v.multiply_add(v.load(x, at), scale, shift), out, at)
-        loop.close([], v.lanes, count)
+        outer = Loop(builder, "rows", [])
+        to, origin = builder.mul(outer.index, out_width), builder.mul(outer.index, x_width)
+        inner = Loop(builder, "row", [])
+        value = v.multiply_add(v.load(x, builder.add(origin, inner.index)), scale, shift)
+        v.store(value, out, builder.add(to, inner.index))
+        inner.close([], v.lanes, out_width)
+        outer.close([], 1, rows)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _look_up(typing_context, out, x, index, columns, scale, shift):
+    """out[p] = x[index[p]] * scale + shift, or 0 where index[p] is negative, for `columns` p, a multiple of a vector."""
+    signature = types.void(out, x, index, types.int64, scale, shift)
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(builder, signature.args[0].dtype)
+        out, x, index, columns, scale, shift = arguments
+        scale, shift = v.broadcast(scale), v.broadcast(shift)
+        loop = Loop(builder, "look_up", [])
+        value, inside = v.gather(x, index, loop.index)
+        v.store(builder.select(inside, v.multiply_add(value, scale, shift), v.constant(0.0)), out, loop.index)
+        loop.close([], v.lanes, columns)
         return context.get_dummy_value()
 
     return signature, generate
@@ -153,10 +175,10 @@ def _im2col(
     lane_count,
 ):
     taps = geometry[0] * geometry[1]
-    step_y, step_x, upsampled = geometry[2], geometry[3], geometry[4] * geometry[5] > 1
+    strided = geometry[2] * geometry[3] * geometry[4] * geometry[5] > 1
     padding_height, padding_width = geometry[6], geometry[7]
     in_height, in_width, out_height, out_width = geometry[8], geometry[9], geometry[10], geometry[11]
-    same = step_y == 1 and step_x == 1 and not upsampled and in_height == out_height and in_width == out_width
+    same = not strided and in_height == out_height and in_width == out_width
     zero = x[0] * 0
     for c in range(channels):
         a, b, channel = scale[c], shift[c], advance(x, c * x_stride)
@@ -175,46 +197,51 @@ def _im2col(
                     row[p] = source[p] * a + b if mask[p] > 0 else zero
                 for p in range(right, first + columns):
                     row[p] = zero
-            elif not upsampled:
+            elif not strided and out_width >= lane_count:
                 p = first
                 last = min(first + columns, pixels)
                 inside_image = first % (out_height * out_width)
                 image, y, start = first // (out_height * out_width), inside_image // out_width, inside_image % out_width
                 while p < last:
-                    # One run: the part of one row of one image that lies in this block.
-                    end = min(out_width, start + last - p)
-                    left = min(max(start, (step_x - 1 - j) // step_x), end)
-                    right = max(min(end, (in_width - 1 - j) // step_x + 1), left)
-                    from_y = y * step_y + i
-                    if from_y < 0 or from_y >= in_height:
-                        left = right = end
-                    target = advance(row, p - start)
+                    from_y = y + i
                     source = advance(channel, (image * in_height + from_y) * in_width + j)
-                    for q in range(start, left):
-                        target[q] = zero
-                    whole = (right - left + lane_count - 1) // lane_count * lane_count
-                    if step_x == 1 and right - left >= lane_count:
-                        _copy_run(advance(target, left), advance(source, left), right - left, a, b)
-                    elif step_x == 2 and 0 < whole <= first + columns - (p - start + left):
-                        # What the last vector writes beyond the run is written again by what follows.
-                        copy_every_other(advance(target, left), advance(source, 2 * left), right - left, a, b)
+                    # As many whole rows as lie inside the map, and leave room for what the last one writes beyond its end.
+                    rows = 0
+                    if start == 0 and from_y >= 0 and j >= 0 and j + out_width <= in_width:
+                        beyond = (lane_count - out_width % lane_count) % lane_count
+                        rows = min((first + columns - p - beyond) // out_width, (last - p) // out_width, out_height - y)
+                        rows = min(rows, in_height - from_y)
+                    if rows > 0:
+                        _copy_rows(advance(row, p), out_width, source, in_width, rows, a, b)
+                        p += rows * out_width
+                        y += rows
                     else:
+                        # The part of one row of one image that lies in this block.
+                        end = min(out_width, start + last - p)
+                        left = min(max(start, -j), end)
+                        right = max(min(end, in_width - j), left)
+                        if from_y < 0 or from_y >= in_height:
+                            left = right = end
+                        target = advance(row, p - start)
+                        for q in range(start, left):
+                            target[q] = zero
                         for q in range(left, right):
-                            target[q] = source[q * step_x] * a + b
-                    for q in range(right, end):
-                        target[q] = zero
-                    p += end - start
-                    start = 0
-                    y += 1
+                            target[q] = source[q] * a + b
+                        for q in range(right, end):
+                            target[q] = zero
+                        p += end - start
+                        start = 0
+                        y += 1
                     if y == out_height:
                         y = 0
                         image += 1
                 for q in range(max(last, first), first + columns):
                     row[q] = zero
             else:
-                place = advance(index, t * table_stride)
-                for p in range(first, first + columns):
-                    row[p] = channel[place[p]] * a + b if place[p] >= 0 and p < pixels else zero
+                _look_up(advance(row, first), channel, advance(index, t * table_stride + first), columns, a, b)
+                # The last chunk may have fewer images than the table.
+                for q in range(max(pixels, first), first + columns):
+                    row[q] = zero
 
 
 def _name(element: types.Float) -> str:
@@ -225,9 +252,9 @@ def prepare(dtype) -> None:
     """Compiles `im2col` for a dtype, or loads it; to be called once before a kernel that uses it is compiled or run."""
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
-    integers = types.CPointer(index)
+    geometry, table = types.CPointer(index), types.CPointer(types.int32)
     signature = types.void(
-        pointer, index, pointer, index, index, integers, pointer, integers, index, index, index, index, pointer, pointer, index
+        pointer, index, pointer, index, index, geometry, pointer, table, index, index, index, index, pointer, pointer, index
     )  # fmt: skip
     publish(_name(element), signature, _im2col, fastmath=True)
 

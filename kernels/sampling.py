@@ -18,25 +18,6 @@ from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer
 
 
 @intrinsic
-def copy_every_other(typing_context, out, x, count, scale, shift):
-    """out[p] = x[2 p] * scale + shift for 0 <= p < count, count at least 1, rounded up to whole vectors. out, x: pointers."""
-    signature = types.void(out, x, types.int64, scale, shift)
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(builder, signature.args[0].dtype)
-        out, x, count, scale, shift = arguments
-        scale, shift = v.broadcast(scale), v.broadcast(shift)
-        loop = Loop(builder, "every_other", [])
-        at = builder.mul(loop.index, INDEX(2))
-        even = v.even_lanes(v.load(x, at), v.load(x, builder.add(at, INDEX(v.lanes))))
-        v.store(v.multiply_add(even, scale, shift), out, loop.index)
-        loop.close([], v.lanes, count)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
 def _sample_run(typing_context, out, out_at, x, x_at, count):
     """out[out_at + p] = x[x_at + 2 p] for 0 <= p < count, rounded up to whole vectors."""
     index = types.int64

@@ -79,6 +79,26 @@ class Vectors:
         value.align = self.bytes
         return value
 
+    def gather(self, base, indices, offset):
+        """(values, inside): base[indices[offset + lane]] for each lane, and whether that index is not negative; where it is,
+        the value is base[0]. indices: of int32.
+        """
+        kind = ir.VectorType(_LANE, self.lanes)
+        pointer = self.builder.bitcast(self.builder.gep(indices, [offset]), kind.as_pointer())
+        index = self.builder.load(pointer)
+        index.align = 4
+        zeros = ir.Constant(kind, [0] * self.lanes)
+        inside = self.builder.icmp_signed(">=", index, zeros)
+        # llvmlite knows no vector of addresses: the instruction is right, its type has to be told.
+        addresses = self.builder.gep(base, [self.builder.select(inside, index, zeros)], source_etype=self.scalar)
+        addresses.type = ir.VectorType(self.scalar.as_pointer(), self.lanes)
+        mask = ir.VectorType(ir.IntType(1), self.lanes)
+        kind = ir.FunctionType(self.vector, [addresses.type, _LANE, mask, self.vector])
+        name = f"llvm.masked.gather.{self._suffix}.v{self.lanes}p0"
+        gather = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        arguments = [addresses, ir.Constant(_LANE, self.bytes), ir.Constant(mask, [1] * self.lanes), self.constant(0.0)]
+        return self.builder.call(gather, arguments), inside
+
     def prefetch(self, base, offset):
         """Asks for the cache line of an element that will be read soon."""
         address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())

@@ -57,7 +57,7 @@ class Activation:
 @cache
 def no_taps(dtype) -> Taps:
     """What stands for the taps of a gradient that is no product."""
-    return Taps(np.ones(10, np.int64), np.empty((0, 0), dtype), np.empty((0, 0), np.int64))
+    return Taps(np.ones(10, np.int64), np.empty((0, 0), dtype), np.empty((0, 0), np.int32))
 
 
 @dataclass(frozen=True)

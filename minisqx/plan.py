@@ -1,7 +1,7 @@
 """Compiles a network's description and state to the table of steps that `kernels/inference.py` runs."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 
@@ -29,32 +29,46 @@ class Plan:
         self._classifier = state["classifier.weight"], state["classifier.bias"]
         self._programs: dict[tuple[int, int, int], _Program] = {}
 
+    def layout(self, images: int, height: int, width: int) -> Layout:
+        """The cut of a batch that needs no copying into another one."""
+        return Layout(images, height, width, self.dtype.itemsize, min(images, self.IMAGES_PER_CHUNK))
+
     def run(self, data: np.ndarray, layout: Layout) -> np.ndarray:
-        """Logits (N, classes) of a batch in the memory layout; chunks are shared among as many threads as are set."""
-        images = layout.unpack(data)
+        """Logits (N, classes) of a batch in the memory layout; chunks are shared among as many threads as are set.
+
+        Nothing but the logits is allocated once a batch of these sizes has been run.
+        """
+        cut = self.layout(layout.images, layout.height, layout.width)
+        if layout.images_per_chunk != cut.images_per_chunk:
+            data = cut.pack(layout.unpack(data), cut.empty(3, self.dtype))
         logits = np.empty((layout.images, self.spec.num_classes), self.dtype)
-        starts = range(0, layout.images, self.IMAGES_PER_CHUNK)
-        workers = min(threads(), len(starts))
-        if workers == 1:
-            for start in starts:
-                self._run_chunk(logits, images, start)
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(lambda start: self._run_chunk(logits, images, start), starts))
+        if cut.chunks == 1:
+            self._run_chunk(logits, data, cut, 0)
+            return logits
+        waiting = iter(range(cut.chunks))
+
+        def work() -> None:
+            for chunk in waiting:
+                self._run_chunk(logits, data, cut, chunk)
+
+        helpers = [Thread(target=work) for _ in range(min(threads(), cut.chunks) - 1)]
+        for helper in helpers:
+            helper.start()
+        work()
+        for helper in helpers:
+            helper.join()
         return logits
 
-    def _run_chunk(self, logits: np.ndarray, images: np.ndarray, start: int) -> None:
-        part = images[start : start + self.IMAGES_PER_CHUNK]
-        count, _, height, width = part.shape
-        program = self._program(count, height, width)
-        memory, scratch = aligned_empty(program.memory, self.dtype), aligned_empty(program.scratch, self.dtype)
-        layout = program.layout
-        layout.pack(part, memory[: 3 * layout.stride].reshape(1, 3, layout.stride))
-        features = np.empty((count, self.spec.classifier.in_features), self.dtype)
+    def _run_chunk(self, logits: np.ndarray, data: np.ndarray, cut: Layout, chunk: int) -> None:
+        images, first = cut.images_in(chunk), chunk * cut.images_per_chunk
+        program = self._program(images, cut.height, cut.width)
+        memory, x, features, scratch = buffers = program.take_buffers()
+        x[:, : program.columns] = data[chunk, :, : program.columns]
         inference.run(
-            logits[start : start + count], features, count, program.steps, self._weights, program.inside, program.index,
+            logits[first : first + images], features, images, program.steps, self._weights, program.inside, program.index,
             memory, program.ones, program.zeros, scratch, *self._classifier,
         )  # fmt: skip
+        program.give_back(buffers)
 
     def _program(self, images: int, height: int, width: int) -> "_Program":
         key = (images, height, width)
@@ -91,12 +105,29 @@ class _Program:
                 self._memory.release(place)
         self._convolve((spec.head,), y, size, release=True)
         self.steps = np.array(self._steps, np.int64)
-        self.memory = self._memory.size
+        self.columns = self.layout.padded(0)
         self.inside = np.concatenate([taps.inside.ravel() for taps in self._taps])
         self.index = np.concatenate([taps.index.ravel() for taps in self._taps])
         self.scratch = max(self._deepest * SCRATCH_STRIDE, 2 * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
         length = max(self._longest, BLOCK, self._widest())
         self.ones, self.zeros = np.ones(length, dtype), np.zeros(length, dtype)
+        self._features = spec.classifier.in_features
+        self._free: list[tuple[np.ndarray, ...]] = []
+
+    def take_buffers(self) -> tuple[np.ndarray, ...]:
+        """(memory, the input's rows in it (3, stride), features, scratch) for one run; earlier ones if they were given back.
+
+        Several threads may take and give back at once.
+        """
+        try:
+            return self._free.pop()
+        except IndexError:
+            memory, dtype = aligned_empty(self._memory.size, self._dtype), self._dtype
+            x = memory[: 3 * self.layout.stride].reshape(3, self.layout.stride)
+            return memory, x, np.empty((self.layout.images, self._features), dtype), aligned_empty(self.scratch, dtype)
+
+    def give_back(self, buffers: tuple[np.ndarray, ...]) -> None:
+        self._free.append(buffers)
 
     def _widest(self) -> int:
         return int(self.steps[:, [inference.ROWS, inference.IN_ROWS]].max())
