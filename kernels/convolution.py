@@ -40,6 +40,9 @@ from minisqx.kernels.jit import njit
 from minisqx.kernels.product import product, product_to_dz, product_with_moments, weight_gradient
 from minisqx.kernels.simd import VECTOR_BYTES
 
+# Elements from which a loop is worth starting the other threads for.
+WORTH_SHARING = 100_000
+
 
 @njit
 def fold(folded_weight, folded_bias, weight, bias, scale, shift, taps, pointwise):
@@ -239,19 +242,32 @@ def backward(
             sums = gradients[gradient_at:]
             weight_gradient(sums, gradient_stride, dz, dz_stride, outputs, operand, operand_stride, depth, columns)
             weight_gradient(sums[depth:], gradient_stride, dz, dz_stride, outputs, ones, ones_stride, bias_taps, columns)
-    # Chunks are added in their order, whatever thread does it.
     total = np.zeros((outputs, gradient_stride))
-    for m in prange(outputs):
-        for chunk in range(chunk_gradients.shape[0]):
-            for r in range(gradient_stride):
-                total[m, r] += chunk_gradients[chunk, m, r]
-        total[m, depth + bias_taps :] = total[m, depth]
-        dbias[m] = total[m, depth + centre]
-        for k in range(channels):
-            for t in range(tap_count):
-                r, inside_sum = k * tap_count + t, total[m, depth + t]
-                dweight[m, r] = total[m, r] if in_activation else in_scale[k] * total[m, r] + in_shift[k] * inside_sum
+    if chunk_gradients.size > WORTH_SHARING:
+        for m in prange(outputs):
+            add_chunks(total[m], dweight, dbias, m, chunk_gradients, in_scale, in_shift, in_activation, bias_taps, centre)
+    else:
+        for m in range(outputs):
+            add_chunks(total[m], dweight, dbias, m, chunk_gradients, in_scale, in_shift, in_activation, bias_taps, centre)
     sums_of_input(in_sums, total, weight, channels, tap_count)
+
+
+@njit
+def add_chunks(total, dweight, dbias, m, chunk_gradients, in_scale, in_shift, in_activation, bias_taps, centre):
+    """Row m of the gradients: `total` ((K + 1) * taps,) float64, of the weight on the stored input and of the bias tap by tap,
+    and what follows from it. Chunks are added in their order, whatever thread does it.
+    """
+    depth, channels = dweight.shape[1], in_scale.size
+    taps = depth // channels
+    for chunk in range(chunk_gradients.shape[0]):
+        for r in range(depth + bias_taps):
+            total[r] += chunk_gradients[chunk, m, r]
+    total[depth + bias_taps :] = total[depth]
+    dbias[m] = total[depth + centre]
+    for k in range(channels):
+        for t in range(taps):
+            r, inside_sum = k * taps + t, total[depth + t]
+            dweight[m, r] = total[r] if in_activation else in_scale[k] * total[r] + in_shift[k] * inside_sum
 
 
 @njit

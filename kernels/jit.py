@@ -18,6 +18,7 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import caching, cgutils, types
 from numba.core.ccallback import CFunc
+from numba.core.dispatcher import Dispatcher
 
 from minisqx.folders import cache_root
 
@@ -151,6 +152,18 @@ def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
     if _Folder.path is not None and not numba.config.DISABLE_JIT:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
+
+
+def bound(kernel, arguments: tuple):
+    """The machine code of a kernel for the types of these arguments, to be called again and again with others of the same types.
+
+    Numba finds out the type of every argument at every call, which costs more than a small layer: 10 us for two dozen of them.
+    """
+    if not isinstance(kernel, Dispatcher):
+        return kernel
+    kinds = tuple(kernel.typeof_pyval(argument) for argument in arguments)
+    kernel.compile(kinds)
+    return kernel.overloads[kinds].entry_point
 
 
 # Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large ones are compiled

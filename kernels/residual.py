@@ -110,22 +110,49 @@ def forward(
         )  # fmt: skip
 
 
-@njit
-def _ds_row(sums, g, y, u, v, activated):
-    """g becomes ds = g ELU'(y) for a block of one row, all of one length; adds sum ds, sum ds u, sum ds v to `sums`."""
-    one = g.dtype.type(1)
-    if activated:
-        for p in range(g.size):
-            g[p] *= min(y[p] + one, one)
-    plain = g[0] * 0
-    with_u, with_v = plain, plain
-    for p in range(g.size):
-        plain += g[p]
-        with_u += g[p] * u[p]
-        with_v += g[p] * v[p]
-    sums[0] += plain
-    sums[1] += with_u
-    sums[2] += with_v
+@intrinsic
+def _ds_vectors(typing_context, ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, active, columns, sums):
+    index = types.int64
+    signature = types.void(ds, index, g, index, y, index, u, index, v, index, index, index, sums)
+
+    def generate(context, builder, signature, arguments):
+        vectors = Vectors(builder, signature.args[0].dtype)
+        ds, g, y, u, v, sums = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4, 6, 8, 12))
+        ds_at, g_at, y_at, u_at, v_at, active, columns = (arguments[i] for i in (1, 3, 5, 7, 9, 10, 11))
+
+        def emit(is_active: bool) -> None:
+            loop = Loop(builder, "ds", [vectors.constant(0.0)] * 3)
+            gradient, output, left, right = (
+                vectors.load(base, builder.add(at, loop.index)) for base, at in ((g, g_at), (y, y_at), (u, u_at), (v, v_at))
+            )
+            if is_active:
+                gradient = vectors.elu_backward(gradient, output)
+            vectors.store(gradient, ds, builder.add(ds_at, loop.index))
+            plain, with_u, with_v = loop.values
+            following = [
+                builder.fadd(plain, gradient),
+                vectors.multiply_add(gradient, left, with_u),
+                vectors.multiply_add(gradient, right, with_v),
+            ]
+            loop.close(following, vectors.lanes, columns)
+            for number, total in enumerate(following):
+                at = builder.gep(sums, [INDEX(number)])
+                total = context.cast(builder, vectors.sum(total), signature.args[0].dtype, types.float64)
+                builder.store(builder.fadd(builder.load(at), total), at)
+
+        switch(builder, active, {0: lambda: emit(False), 1: lambda: emit(True)})
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@njit(fastmath=False)
+def ds_row(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, active, columns, sums):
+    """ds[p] = g ELU'(y), ELU' only if `active`, for `columns` p, a multiple of a vector.
+
+    Adds sum ds, sum ds u and sum ds v to sums (3,) float64.
+    """
+    _ds_vectors(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, int(active), columns, sums)
 
 
 @njit(parallel=True)
@@ -156,20 +183,20 @@ def backward(
                 at = (chunk * rows + m) * stride + first
                 u_at = (chunk * u.shape[1] + u_row + m) * u.shape[2]
                 v_at = (chunk * v.shape[1] + v_row + m) * v.shape[2]
-                result = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
-                output = y_flat[at : at + columns]
+                g[m * SCRATCH_STRIDE + valid : m * SCRATCH_STRIDE + columns] = 0
+                output, output_at = y_flat, at
                 if y_activation:
                     load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], True)
-                    output = value[:columns]
-                left, right = u_flat[u_at + first : u_at + first + valid], v_flat[v_at + first : v_at + first + valid]
+                    output, output_at = value, 0
+                left, left_at, right, right_at = u_flat, u_at + first, v_flat, v_at + first
                 if sampled:
                     sample(value, SCRATCH_STRIDE, u_flat, u_at, height, width, first, columns, pixels)
                     sample(value, 2 * SCRATCH_STRIDE, v_flat, v_at, height, width, first, columns, pixels)
-                    left = value[SCRATCH_STRIDE : SCRATCH_STRIDE + valid]
-                    right = value[2 * SCRATCH_STRIDE : 2 * SCRATCH_STRIDE + valid]
-                _ds_row(chunk_sums[chunk, m], result[:valid], output[:valid], left, right, m < activated)
-                result[valid:] = 0
-                ds_flat[at : at + columns] = result
+                    left, left_at, right, right_at = value, SCRATCH_STRIDE, value, 2 * SCRATCH_STRIDE
+                ds_row(
+                    ds_flat, at, g, m * SCRATCH_STRIDE, output, output_at, left, left_at, right, right_at,
+                    m < activated, columns, chunk_sums[chunk, m],
+                )  # fmt: skip
     for m in range(rows):
         total, with_u, with_v = 0.0, 0.0, 0.0
         for chunk in range(ds.shape[0]):

@@ -183,10 +183,14 @@ class Vectors:
         return self.maximum(negative, z)
 
     def batch_norm_elu_backward(self, g, e, a, b, c, active: bool):
-        """(a g + b e + c) ELU'(e), ELU'(e) = min(e + 1, 1) only where `active`."""
+        """(a g + b e + c) ELU'(e), ELU' only if `active`."""
         de = self.multiply_add(a, g, self.multiply_add(b, e, c))
+        return self.elu_backward(de, e) if active else de
+
+    def elu_backward(self, g, y):
+        """g ELU'(z) from y = ELU(z): the slope is 1 where y > 0, else y + 1."""
         one = self.constant(1.0)
-        return self.builder.fmul(de, self.minimum(self.builder.fadd(e, one), one)) if active else de
+        return self.builder.fmul(g, self.minimum(self.builder.fadd(y, one), one))
 
 
 class Loop:

@@ -7,8 +7,10 @@ Two things are deferred, because the neighbour can do them while the numbers are
   that dz"; the layer before forms it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from minisqx.errors import OptionError
 from minisqx.kernels import convolution, counters, dropout, im2col, linear, pooling, product, residual
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
 from minisqx.kernels.im2col import Geometry, Taps
-from minisqx.kernels.jit import most_threads
+from minisqx.kernels.jit import bound, most_threads
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import VECTOR_BYTES
 from minisqx.spec import ConvolutionSpec
@@ -113,6 +115,10 @@ class Workspace:
             self._scratch = aligned_empty((most_threads(), rows * SCRATCH_STRIDE), self.dtype)
         return self._scratch
 
+    def regions(self, *rows: int) -> tuple[int, ...]:
+        """Where parts of a scratch begin: each after so many rows more."""
+        return tuple(SCRATCH_STRIDE * at for at in accumulate(rows))
+
     def constants(self, length: int) -> Constants:
         """Rows of zeros and ones, at least `length` and a block long."""
         length = max(length, BLOCK)
@@ -164,6 +170,8 @@ class BlockBuffers:
     moments: np.ndarray
     gradients: np.ndarray
     sums: np.ndarray
+    forward: Callable | None = None
+    backward: Callable | None = None
 
 
 @dataclass
@@ -232,12 +240,14 @@ class BasicBlock:
         """x: (N, in_channels, H, W) deferred; returns the output deferred, and updates the running statistics."""
         self.x, self.buffers = x, self.kept(x.layout)
         p, b = self.parameters, self.buffers
-        self.count = convolution.forward(
+        arguments = (
             b.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
             x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
             b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias, b.moments,
             self.workspace.scratch(self.depth + self.moment_rows),
         )  # fmt: skip
+        b.forward = b.forward or bound(convolution.forward, arguments)
+        self.count = b.forward(*arguments)
         return self.output()
 
     def output(self) -> Activation:
@@ -261,13 +271,15 @@ class BasicBlock:
         activated = self.activated
         if self.norm_first:
             gradient, activated = self._backward_activation(gradient), 0
-        regions = np.array([0, gradient.depth, gradient.depth + self.channels]) * SCRATCH_STRIDE
+        regions = self.workspace.regions(0, gradient.depth, self.channels)
         scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
-        convolution.backward(
+        arguments = (
             b.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(self.workspace.dtype), self.sums, self.count,
             self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, b.taps,
             b.cut, self.workspace.constants(0), b.gradients, scratch, regions,
         )  # fmt: skip
+        b.backward = b.backward or bound(convolution.backward, arguments)
+        b.backward(*arguments)
         weight = p.weight
         if self.tap_count > 1:
             weight = self.flipped_weight
@@ -291,7 +303,7 @@ def backward_through_elu(workspace, layout, gradient, ds, y, activated, u, v, ch
     """
     data, scale, shift, activation = y
     rows = ds.shape[1]
-    regions = np.array([0, gradient.depth, gradient.depth + rows]) * SCRATCH_STRIDE
+    regions = workspace.regions(0, gradient.depth, rows)
     scratch = workspace.scratch(gradient.depth + rows + 3)
     residual.backward(
         ds, u[2], v[2], gradient.source(workspace.dtype), data, scale, shift, activation, activated, u[0], u[1], v[0], v[1],
@@ -411,7 +423,7 @@ class Dropout:
 def form(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspace) -> np.ndarray:
     """Writes a deferred gradient into `out` (chunks, channels, stride)."""
     rows = out.shape[1]
-    regions = np.array([0, gradient.depth]) * SCRATCH_STRIDE
+    regions = workspace.regions(0, gradient.depth)
     scratch = workspace.scratch(gradient.depth + rows)
     constants = workspace.constants(0)
     convolution.input_gradient(
