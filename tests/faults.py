@@ -26,6 +26,7 @@ def _block(variant: str, deferred: str = "affine", order: str = "conv-elu-bn", d
 BATCH_NORM = ("test_kernels_batch_norm.py",)
 IM2COL = ("test_kernels_im2col.py",)
 PRODUCT = ("test_kernels_product.py",)
+SAMPLING = ("test_kernels_sampling.py",)
 ELU = ("test_kernels_elu.py",)
 RESIDUAL = ("test_kernels_residual.py::test_the_sum_and_its_backward_are_their_naive_twin",)
 AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
@@ -62,10 +63,17 @@ FAULTS = (
         BATCH_NORM,
     ),
     Fault(
-        "variance as E[x^2] - E[x]^2",
+        "lanes merged without what lies between them",
         "kernels/batch_norm.py",
-        "middle = row.dtype.type(total / count)",
-        "middle = row.dtype.type(0)",
+        "squares + count * between",
+        "squares",
+        BATCH_NORM,
+    ),
+    Fault(
+        "variance as E[x^2] - E[x]^2",
+        "kernels/product.py",
+        "builder.select(is_first, values[0], first)",
+        "v.constant(0.0)",
         BATCH_NORM,
     ),
     Fault(
@@ -83,8 +91,8 @@ FAULTS = (
     Fault(
         "moments over the padding, too",
         "kernels/convolution.py",
-        "first, min(columns, pixels - first))",
-        "first, columns)",
+        "min(columns, pixels - first) // lane_count * lane_count",
+        "columns",
         _block("1x1"),
     ),
     Fault(
@@ -94,31 +102,48 @@ FAULTS = (
         "pass",
         _block("1x1"),
     ),
-    Fault("dz's padding not cleared", "kernels/convolution.py", "dz[valid:] = 0", "pass", _block("1x3")),
-    Fault("ELU's derivative e, not e + 1", "kernels/convolution.py", "min(e[p] + one, one)", "min(e[p], one)", _block("1x1")),
-    Fault("ELU's derivative left out", "kernels/convolution.py", "m < activated)", "False)", _block("1x1")),
     Fault(
-        "normalised value's term missing", "kernels/convolution.py", "a * g[p] + (b * e[p] + c)", "a * g[p] + c", _block("1x1")
+        "dz's padding not cleared",
+        "kernels/convolution.py",
+        "clear_tail(dz, 0, dz_stride, outputs, pixels - first, columns)",
+        "pass",
+        _block("1x3"),
+    ),
+    Fault("ELU's derivative e, not e + 1", "kernels/simd.py", "self.builder.fadd(y, one), one))", "y, one))", _block("1x1")),
+    Fault("ELU's derivative left out of a stored gradient", "kernels/convolution.py", "m < activated", "False", _block("1x1")),
+    Fault(
+        "ELU's derivative left out of a product",
+        "kernels/convolution.py",
+        "((0, middle, 1), (middle, in_registers, 0))",
+        "((0, in_registers, 0),)",
+        ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",),
+    ),
+    Fault(
+        "normalised value's term missing",
+        "kernels/simd.py",
+        "self.multiply_add(a, g, self.multiply_add(b, e, c))",
+        "self.multiply_add(a, g, c)",
+        _block("1x1"),
     ),
     Fault(
         "bias gradient of another tap",
         "kernels/convolution.py",
-        "centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2",
+        "centre = taps.geometry[0] // 2 * taps.geometry[1] + taps.geometry[1] // 2",
         "centre = 0",
         _block("1x3"),
     ),
     Fault(
         "weight gradient without the input's shift",
         "kernels/convolution.py",
-        "in_scale[k] * total[r] + in_shift[k] * inside",
+        "in_scale[k] * total[r] + in_shift[k] * inside_sum",
         "in_scale[k] * total[r]",
         _block("3x1"),
     ),
     Fault(
         "row sums for the batch norm before mixed up",
         "kernels/convolution.py",
-        "in_sums[1, k] += weight[m, r] * total[r]",
-        "in_sums[1, k] += weight[m, r] * inside",
+        "in_sums[1, k] += weight[m, r] * total[m, r]",
+        "in_sums[1, k] += weight[m, r] * total[m, channels * taps + t]",
         _block("1x1"),
     ),
     Fault(
@@ -138,6 +163,13 @@ FAULTS = (
     Fault("taps not flipped", "kernels/blocks.py", "m * taps + taps - 1 - t", "m * taps + t", IM2COL),
     Fault("identity shortcut's gradient not added", "kernels/blocks.py", "if source.added:", "if False:", IDENTITY),
     Fault(
+        "the sum of dz for one tap alone",
+        "kernels/convolution.py",
+        "bias_taps = tap_count if has_padding else 1",
+        "bias_taps = 1",
+        _block("1x3"),
+    ),
+    Fault(
         "no zeros between the pixels that a stride read",
         "kernels/blocks.py",
         "g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = 0",
@@ -148,8 +180,8 @@ FAULTS = (
     Fault(
         "padding of the other axis",
         "kernels/im2col.py",
-        "source(x, g.stride, j, g.padding_width, g.in_width)",
-        "source(x, g.stride, j, g.padding_height, g.in_width)",
+        "g.upsample_width, j, g.padding_width, g.in_width)",
+        "g.upsample_width, j, g.padding_height, g.in_width)",
         IM2COL,
     ),
     Fault(
@@ -174,10 +206,31 @@ FAULTS = (
         "max(min(end, in_width - j - 1), left)",
         IM2COL,
     ),
+    Fault("rows that run into the next image", "kernels/im2col.py", "out_height - y)", "out_height)", IM2COL),
+    # Every other pixel.
+    Fault("samples of the odd rows", "kernels/sampling.py", "(image * height + 2 * y)", "(image * height + 2 * y + 1)", SAMPLING),
+    Fault("samples put one pixel further", "kernels/sampling.py", "(start + even) // 2", "(start + even + 1) // 2", SAMPLING),
     # Tiles and ELU.
-    Fault("bias dropped", "kernels/product.py", "v.broadcast(v.load_scalar(bias, INDEX(m)))", "v.constant(0.0)", PRODUCT),
     Fault(
-        "scale and shift swapped", "kernels/product.py", "for values in (scale, shift))", "for values in (shift, scale))", PRODUCT
+        "bias dropped",
+        "kernels/product.py",
+        'v.broadcast(v.load_scalar(given["bias"], INDEX(m)))',
+        "v.constant(0.0)",
+        PRODUCT,
+    ),
+    Fault(
+        "scale and shift swapped",
+        "kernels/product.py",
+        'self.row_constant("scale", m), self.row_constant("shift", m)',
+        'self.row_constant("shift", m), self.row_constant("scale", m)',
+        PRODUCT,
+    ),
+    Fault(
+        "moments of the first vector alone",
+        "kernels/product.py",
+        "squares = v.multiply_add(difference, difference, squares)",
+        "squares = v.multiply_add(difference, difference, v.constant(0.0))",
+        PRODUCT,
     ),
     Fault(
         "weight gradient not added to what is there",
@@ -191,20 +244,20 @@ FAULTS = (
     Fault(
         "ELU hides a NaN",
         "kernels/simd.py",
-        'self.select("<=", z, zero, negative, z)',
-        'self.select(">", z, zero, z, negative)',
+        "self.maximum(negative, z)",
+        "self.maximum(z, negative)",
         ELU,
     ),
     # The other layers' kernels.
     Fault(
         "sums of u and v swapped",
         "kernels/residual.py",
-        "with_v += g[p] * v[p]",
-        "with_v += g[p] * u[p]",
+        "vectors.multiply_add(gradient, right, with_v)",
+        "vectors.multiply_add(gradient, left, with_v)",
         RESIDUAL,
     ),
     Fault("the sum's ELU forgotten in backward", "kernels/residual.py", "m < activated,", "False,", RESIDUAL),
-    Fault("only one of the summands", "kernels/residual.py", "target[p] += scratch[p]", "target[p] += 0", RESIDUAL),
+    Fault("only one of the summands", "kernels/residual.py", "vectors.elu(b) if v_active else b", "a", RESIDUAL),
     Fault("average's gradient not divided", "kernels/pooling.py", "+ i, k] / map_pixels", "+ i, k]", AVERAGE),
     Fault("average without the shift", "kernels/pooling.py", "mean * scale[k] + shift[k]", "mean * scale[k]", AVERAGE),
     Fault(
@@ -242,8 +295,8 @@ FAULTS = (
     Fault(
         "identity shortcut's gradient dropped",
         "minisqx/layers.py",
-        "return replace(self.blocks[0].backward(gradient), addend=ds)",
-        "return self.blocks[0].backward(gradient)",
+        "return replace(gradient, addend=of_sum.stored, sampled_size=of_sum.sampled_size)",
+        "return gradient",
         IDENTITY,
     ),
     Fault(
@@ -287,6 +340,13 @@ FAULTS = (
         'if self.separable_order == "3x1-1x3":',
         'if self.separable_order == "1x3-3x1":',
         ("test_spec.py", "test_golden.py"),
+    ),
+    Fault(
+        "a stride along the wrong axis",
+        "minisqx/plan.py",
+        "2 if k > 1 else 1 for k in c.kernel",
+        "1 if k > 1 else 2 for k in c.kernel",
+        INFERENCE,
     ),
     Fault("inference without the running mean", "minisqx/plan.py", "shift = beta - mean * scale", "shift = beta", INFERENCE),
     Fault("a place given back while it is needed", "minisqx/plan.py", "release=main != entry", "release=True", INFERENCE),
