@@ -21,7 +21,7 @@ def why_not(spec: NetworkSpec, memory_format: str) -> str | None:
     channels-last and there are fewer than 16 input channels (one block of its kernel): wrong numbers, a crash or a hang.
     uxlfoundation/oneDNN issue 6035.
     """
-    strided = [layer for layer in spec.convolutions if layer.stride == 2 and layer.kernel == (1, 1)]
+    strided = [layer for layer in spec.convolutions if layer.stride == (2, 2) and layer.kernel == (1, 1)]
     few = [layer.name for layer in strided if layer.in_channels < 16]
     if memory_format == "channels-last" and few:
         return f"oneDNN issue 6035: {few[0]} has a stride and fewer than 16 input channels"

@@ -2,7 +2,7 @@
 
 A step is forward, cross-entropy, backward and SGD (momentum 0.9, nesterov, weight decay 1e-4) in float32 on one batch that
 lies in memory in the contestant's own layout, as its data loader would deliver it; dropout is drawn. Loading and augmenting
-are not in it. PyTorch takes part eager and compiled (`torch.compile`), contiguous and channels-last, each in a process of its
+are not in it. minisqx takes part on all threads and on one. PyTorch takes part eager and compiled (`torch.compile`), contiguous and channels-last, each in a process of its
 own and in turns (`turns.py` says why); it is represented by the best. Before that, every contestant's loss and gradients of
 the first step, without dropout, are held against PyTorch's float64. The first step, with all compilation, is reported apart.
 """
@@ -23,7 +23,7 @@ from minisqx.spec import NetworkSpec
 
 ROWS = ((0.2, (1, 1, 1, 1)), (0.5, (1, 1, 4, 1)), (1.0, (1, 1, 1, 1)))
 RESULTS = Path(__file__).parent / "results" / "training.json"
-OURS = "minisqx"
+OURS, OURS_ALONE = "minisqx", "minisqx, one thread"
 # Every contestant against float64: the loss, and a gradient's distance as a vector over its length. float32 through 30 layers
 # leaves up to 1e-4, a wrong term 1e-2 and more.
 LOSS_LIMIT = 1e-5
@@ -111,7 +111,8 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeat
     chosen, absent = torch_contestants(spec, compiled)
     contestants, results, reference = [], {}, None
     with ExitStack() as stack:
-        for name, build, own in [*((name, TorchPeer, own) for name, own in chosen.items()), (OURS, Ours, {})]:
+        ours = [(OURS, Ours, {})] + [(OURS_ALONE, Ours, {"threads": 1})] * (threads > 1)
+        for name, build, own in [*((name, TorchPeer, own) for name, own in chosen.items()), *ours]:
             print(f"{spec.name}: starting {name}", file=sys.stderr, flush=True)
             try:
                 contestant = Contestant(name, build, {**common, **own})
@@ -131,8 +132,7 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeat
             "turns_images_per_second": [round(batch_size / turn, 1) for turn in found["turns"]],
             "first_step_seconds": round(found["first_step"], 3),
         }
-    best = min((name for name in measured if name != OURS), key=lambda name: measured[name]["median"])
-    ratios = [theirs / ours for ours, theirs in zip(measured[OURS]["turns"], measured[best]["turns"])]
+    best = min((name for name in measured if name in chosen), key=lambda name: measured[name]["median"])
     return {
         "network": spec.name,
         "width": spec.width,
@@ -140,10 +140,21 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeat
         "contestants": results,
         "absent": absent,
         "best_torch": best,
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
+        "ratio": summary(_ratios(measured, best)),
+        "speed_up": summary(_ratios(measured, OURS_ALONE)) if OURS_ALONE in measured else None,
         "threading_layer": layer,
     }
+
+
+def _ratios(measured: dict, other: str) -> list[float]:
+    """How many times as long as ours the other's steps took, round by round."""
+    return [theirs / ours for ours, theirs in zip(measured[OURS]["turns"], measured[other]["turns"])]
+
+
+def summary(ratios: list[float]) -> dict[str, float]:
+    """Median, smallest and largest of the rounds' ratios."""
+    figures = {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def print_row(found: dict) -> None:
@@ -157,8 +168,10 @@ def print_row(found: dict) -> None:
         print(f"  {name:30} {speed:9,.0f}  {spread:>17}  {first:8.2f} s  {error['loss']:10.1e}  {error['gradients']:9.1e}")
     for name, reason in found["absent"].items():
         print(f"  {name:30} absent: {reason}")
-    low, high = found["ratio_range"]
-    print(f"  {OURS} / {found['best_torch']}: {found['ratio']:.2f} (rounds {low:.2f} - {high:.2f})", flush=True)
+    for other, ratio in ((found["best_torch"], found["ratio"]), (OURS_ALONE, found["speed_up"])):
+        if ratio is None:
+            continue
+        print(f"  {OURS} / {other}: {ratio['median']:.2f} (rounds {ratio['lowest']:.2f} - {ratio['highest']:.2f})", flush=True)
 
 
 def main() -> None:
