@@ -2,9 +2,10 @@
 
 A step is forward, cross-entropy, backward and SGD (momentum 0.9, nesterov, weight decay 1e-4) in float32 on one batch that
 lies in memory in the contestant's own layout, as its data loader would deliver it; dropout is drawn. Loading and augmenting
-are not in it. minisqx takes part on all threads and on one. PyTorch takes part eager and compiled (`torch.compile`), contiguous and channels-last, each in a process of its
-own and in turns (`turns.py` says why); it is represented by the best. Before that, every contestant's loss and gradients of
-the first step, without dropout, are held against PyTorch's float64. The first step, with all compilation, is reported apart.
+are not in it. minisqx takes part on all threads and on one; PyTorch eager and compiled (`torch.compile`), contiguous and
+channels-last, and is represented by the best. Each is in a process of its own, and they take turns (`turns.py` says why).
+Before that, every contestant's loss and gradients of the first step, without dropout, are held against PyTorch's float64. The
+first step, with all compilation, is reported apart.
 """
 
 import argparse

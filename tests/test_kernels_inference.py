@@ -100,3 +100,13 @@ def test_tensors_in_the_plans_memory_do_not_overlap_while_they_are_needed():
     spec = NetworkSpec(**(net.spec.to_dict() | {"input_size": (16, 24)}))
     expected = NaiveNetwork(spec, state).forward(x, training=False)
     assert relative_difference(net.forward(x), expected) <= TOLERANCE["float64"]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_pixels_that_nobody_reads_make_no_difference_to_the_bits(options, monkeypatch):
+    """With every pixel of every layer computed, and the strides where the description has them."""
+    net, _ = network("float32", **options)
+    x = images(3, (31, 26), "float32")
+    found = net.forward(x)
+    monkeypatch.setattr(NetworkSpec, "sampled", property(lambda spec: (False,) * len(spec.bottlenecks)))
+    assert np.array_equal(net.forward(x), found)
