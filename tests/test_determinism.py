@@ -48,6 +48,41 @@ def test_training_steps_have_the_same_bits_on_one_to_four_threads(dtype):
         assert len(digests) == 4 and len(set(digests)) == 1, batch
 
 
+FIFTY_STEPS = """
+import hashlib, json, numba, numpy as np, minisqx
+generator = np.random.default_rng(0)
+batches = [(generator.normal(size=(37, 3, 16, 16)), generator.integers(0, 10, 37)) for _ in range(5)]
+found = []
+for threads in (1, 2, 3, 4):
+    numba.set_num_threads(threads)
+    net = minisqx.ShallowSqueezeNext(width=0.2, seed=3)
+    optimizer = minisqx.SGD(net, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    for number in range(50):
+        x, labels = batches[number % 5]
+        loss, dlogits = minisqx.cross_entropy(net.forward(x, training=True), labels)
+        net.backward(dlogits)
+        optimizer.step()
+    assert np.isfinite(net.flat_parameters).all()
+    found.append(hashlib.sha256(net.flat_parameters.tobytes() + net.flat_buffers.tobytes()).hexdigest())
+print(json.dumps([numba.threading_layer(), *found]))
+"""
+
+
+def test_fifty_steps_have_the_same_bits_on_every_threading_layer_and_number_of_threads():
+    layers, digests = [], set()
+    for layer in ("omp", "workqueue", "tbb"):
+        environment = os.environ | {"NUMBA_NUM_THREADS": "4", "NUMBA_THREADING_LAYER": layer}
+        done = subprocess.run([sys.executable, "-c", FIFTY_STEPS], env=environment, capture_output=True, text=True, timeout=300)
+        if done.returncode != 0 and "No threading layer could be loaded" in done.stderr:
+            continue
+        assert done.returncode == 0, done.stderr
+        used, *found = json.loads(done.stdout)
+        assert used == layer
+        layers.append(layer)
+        digests |= set(found)
+    assert "workqueue" in layers and len(digests) == 1, layers
+
+
 def step(net, batch: int) -> bytes:
     """The bits of everything that one training step makes."""
     generator = np.random.default_rng(batch)
