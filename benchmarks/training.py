@@ -141,13 +141,13 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeat
         "contestants": results,
         "absent": absent,
         "best_torch": best,
-        "ratio": summary(_ratios(measured, best)),
-        "speed_up": summary(_ratios(measured, OURS_ALONE)) if OURS_ALONE in measured else None,
+        "ratio": summary(ratios_of(measured, best)),
+        "speed_up": summary(ratios_of(measured, OURS_ALONE)) if OURS_ALONE in measured else None,
         "threading_layer": layer,
     }
 
 
-def _ratios(measured: dict, other: str) -> list[float]:
+def ratios_of(measured: dict, other: str) -> list[float]:
     """How many times as long as ours the other's steps took, round by round."""
     return [theirs / ours for ours, theirs in zip(measured[OURS]["turns"], measured[other]["turns"])]
 
