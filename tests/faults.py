@@ -209,7 +209,7 @@ FAULTS = (
     Fault("rows that run into the next image", "kernels/im2col.py", "out_height - y)", "out_height)", IM2COL),
     # Every other pixel.
     Fault("samples of the odd rows", "kernels/sampling.py", "(image * height + 2 * y)", "(image * height + 2 * y + 1)", SAMPLING),
-    Fault("samples put one pixel further", "kernels/sampling.py", "(start + even) // 2", "(start + even + 1) // 2", SAMPLING),
+    Fault("samples put one pixel further", "kernels/sampling.py", "(start + even) // 2", "start // 2", SAMPLING),
     # Tiles and ELU.
     Fault(
         "bias dropped",
