@@ -6,10 +6,12 @@ named by a hash of every kernel's source, of Numba's version and of the CPU. A f
 time and one line, never an error.
 """
 
+import functools
 import hashlib
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import llvmlite
@@ -19,6 +21,7 @@ from llvmlite import ir
 from numba.core import caching, cgutils, types
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
+from numba.core.runtime import _nrt_python
 
 from minisqx.folders import cache_root
 
@@ -99,18 +102,46 @@ class _KernelCache(caching.FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            return super().load_overload(sig, target_context)
+            # Numba's own would first import and register all that a compilation may need: a third of a second.
+            _memory_symbols()
+            loaded = self._load_overload(sig, target_context)
         except Exception:
             # Damaged: forget this function's files, so that the new code can be kept.
             for stale in Path(self.cache_path).glob(f"{self._impl.filename_base}*"):
                 stale.unlink(missing_ok=True)
-            return None
+            loaded = None
+        if loaded is None:
+            _tell_before_compiling()
+        return loaded
 
     def save_overload(self, sig, data):
         try:
             super().save_overload(sig, data)
         except Exception as error:
             _without_cache(error)
+
+
+@functools.cache
+def _memory_symbols() -> None:
+    """Makes known what compiled code calls of Numba's memory management, as `rtsys.initialize` does before it compiles more."""
+    for name, address in _nrt_python.c_helpers.items():
+        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+
+
+_tell: Callable[[], object] | None = None
+
+
+def before_compiling(tell: Callable[[], object]) -> None:
+    """Has `tell` called once, before the first kernel that is not in the folder is compiled; never if all are there."""
+    global _tell
+    _tell = tell
+
+
+def _tell_before_compiling() -> None:
+    global _tell
+    if _tell is not None:
+        told, _tell = _tell, None
+        told()
 
 
 def _without_cache(reason) -> None:
