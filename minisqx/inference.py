@@ -4,19 +4,21 @@ import functools
 import operator
 import os
 from dataclasses import dataclass, field
-from importlib import resources
-from typing import overload
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from PIL import Image
 
+import minisqx.data
 from minisqx.checkpoint import load_checkpoint
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images import fit, load_image
-from minisqx.kernels.layout import Layout
-from minisqx.network import ShallowSqueezeNext
 from minisqx.plan import Plan
 from minisqx.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from minisqx.network import ShallowSqueezeNext
 
 DEFAULT_MODEL = NetworkSpec().name
 IMAGES_AT_ONCE = 128
@@ -65,17 +67,31 @@ class Prediction:
 class Model:
     """A network with all that is needed to use it.
 
-    classes, mean, std, metrics, provenance: as in `Checkpoint`. name: a shipped model's name, or the file's.
+    spec, state, classes, mean, std, metrics, provenance: as in `Checkpoint`. name: a shipped model's name, or the file's.
     `infer` takes the network as it is on the first call; later changes of its weights don't count.
     """
 
     name: str
-    network: ShallowSqueezeNext = field(repr=False)
+    spec: NetworkSpec = field(repr=False)
+    state: dict[str, np.ndarray] = field(repr=False)
     classes: tuple[str, ...] = field(repr=False)
     mean: tuple[float, float, float] = field(repr=False)
     std: tuple[float, float, float] = field(repr=False)
     metrics: dict[str, float]
     provenance: dict = field(repr=False)
+
+    @functools.cached_property
+    def network(self) -> "ShallowSqueezeNext":
+        """The network itself. It is made when it is asked for: to infer takes no gradients, and none of training's kernels."""
+        from minisqx.network import ShallowSqueezeNext
+
+        network = ShallowSqueezeNext.from_spec(self.spec, dtype=self._dtype.name)
+        network.load_state_dict(self.state)
+        return network
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return next(iter(self.state.values())).dtype
 
     @overload
     def infer(self, img: ImageSource) -> Prediction: ...
@@ -101,22 +117,22 @@ class Model:
 
     @functools.cached_property
     def _plan(self) -> Plan:
-        return self.network.plan()
+        return self.network.plan() if "network" in self.__dict__ else Plan(self.spec, self.state)
 
     @functools.cached_property
     def _values(self) -> np.ndarray:
         """(3, 256): what the network gets for each value of each colour, rounded once, as in training."""
         mean, std = np.array([self.mean, self.std])[:, :, None]
-        return ((np.arange(256) / 255 - mean) / std).astype(self.network.dtype)
+        return ((np.arange(256) / 255 - mean) / std).astype(self._dtype)
 
     def _input(self, img: ImageSource) -> np.ndarray:
         """(3, H, W) for the network."""
-        pixels = fit(load_image(img), self.network.spec.input_size)
+        pixels = fit(load_image(img), self.spec.input_size)
         return self._values[np.arange(3)[:, None, None], pixels.transpose(2, 0, 1)]
 
     def _predict(self, inputs: list[np.ndarray]) -> list[Prediction]:
-        layout = Layout.of_batch(len(inputs), *self.network.spec.input_size, self.network.dtype)
-        logits = self._plan.run(layout.pack(np.stack(inputs), layout.empty(3, self.network.dtype)), layout)
+        layout = self._plan.layout(len(inputs), *self.spec.input_size)
+        logits = self._plan.run(layout.pack(np.stack(inputs), layout.empty(3, self._dtype)), layout)
         if not np.isfinite(logits).all():
             raise CheckpointError(f"the model {self.name!r} gives no finite numbers: its training has failed; use another one")
         return [Prediction(row, self.classes) for row in softmax(logits)]
@@ -139,18 +155,15 @@ def load(name_or_path: str | os.PathLike) -> Model:
     shipped = _shipped()
     if name_or_path in shipped:
         name = str(name_or_path)
-        with resources.as_file(shipped[name]) as path:
-            checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(shipped[name])
     elif os.path.lexists(name_or_path):
         name = os.path.basename(os.fspath(name_or_path))
         checkpoint = load_checkpoint(name_or_path)
     else:
         known = "or one of " + ", ".join(sorted(shipped)) if shipped else "since no weights come with this installation"
         raise CheckpointError(f"there is no model {os.fspath(name_or_path)!r}; expected the path of a checkpoint, {known}")
-    network = ShallowSqueezeNext.from_spec(checkpoint.spec, dtype=checkpoint.dtype)
-    network.load_state_dict(checkpoint.state)
-    kept = ("classes", "mean", "std", "metrics", "provenance")
-    return Model(name, network, *(getattr(checkpoint, part) for part in kept))
+    kept = ("spec", "state", "classes", "mean", "std", "metrics", "provenance")
+    return Model(name, *(getattr(checkpoint, part) for part in kept))
 
 
 @overload
@@ -174,9 +187,6 @@ def _default_model() -> Model:
     return load(DEFAULT_MODEL)
 
 
-def _shipped() -> dict:
+def _shipped() -> dict[str, Path]:
     """Name -> file of the weights that are installed with minisqx."""
-    folder = resources.files("minisqx.data") / "weights"
-    if not folder.is_dir():
-        return {}
-    return {file.name.removesuffix(".h5"): file for file in folder.iterdir() if file.name.endswith(".h5")}
+    return {file.stem: file for folder in minisqx.data.__path__ for file in Path(folder, "weights").glob("*.h5")}
