@@ -166,6 +166,11 @@ def _open_folder() -> None:
 _open_folder()
 
 
+def folder() -> Path | None:
+    """Where compiled kernels lie; None if they can't be kept."""
+    return _Folder.path
+
+
 def _flags(fastmath: bool) -> dict:
     """Numba puts these flags on every operation, those that `simd` emits, too: what relies on exact rounding goes without.
 

@@ -33,7 +33,7 @@ def info(threads: int, source: str) -> Iterator[str]:
         ("code for", f"{cpu_name()}, vectors of {vector_registers()[0] * 8} bits"),
         ("threads", f"{threads} ({source})"),
         ("thread layer", f"{numba.threading_layer()} (Numba's)"),
-        ("cache", _folder(cache_root())),
+        ("cache", folder_size(cache_root())),
         ("weights", _weights()),
     ]
     width = max(len(name) for name, _ in facts)
@@ -62,7 +62,8 @@ def _cpu_model() -> str:
     return platform.processor() or "unknown model"
 
 
-def _folder(path: Path) -> str:
+def folder_size(path: Path) -> str:
+    """A folder of the cache in words: its path, size and files."""
     files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
     size = sum(os.lstat(file).st_size for file in files if os.path.lexists(file))
     return f"{path}, {size / 1e6:.1f} MB in {len(files)} files; it may be deleted at any time"

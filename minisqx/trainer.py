@@ -2,7 +2,6 @@
 
 import math
 import platform
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,10 +20,10 @@ from minisqx.progress import EpochBar, epoch_line, missing_packages, three
 from minisqx.run_folder import RunFolder
 from minisqx.schedule import OneCycleSchedule
 from minisqx.training_data import Part, TrainingData
+from minisqx.warmup import compile_training
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
 MEASURING_BATCH = 256  # images
-COMPILING_AFTER = 3.0  # seconds: what lies in the cache is loaded by then
 
 
 @dataclass
@@ -159,7 +158,8 @@ class Trainer:
         with self._stop:
             try:
                 self._save_last()
-                self._warm_up()
+                # So that no epoch's time has it in it.
+                compile_training(self.spec)
                 self.folder.write_history(self.state.history)
                 while self.state.epoch < self.options.epochs:
                     self._train_epoch()
@@ -183,21 +183,6 @@ class Trainer:
             f"run: {self.options.epochs} x {batches} batches{begun}; best.h5: the {chosen}; in {str(self.folder.path)!r}",
             *missing_packages(),
         ]
-
-    def _warm_up(self) -> None:
-        """Compiles every kernel, on two images and with a network of its own, so that no epoch's time has it in it."""
-        notice = threading.Timer(COMPILING_AFTER, self.say, ["compiling the kernels for this CPU: up to a minute, once ..."])
-        notice.daemon = True
-        notice.start()
-        try:
-            network = ShallowSqueezeNext.from_spec(self.spec)
-            few = Part(self.data.train.images[:2], self.data.train.labels[:2])
-            for batch in self._loader(few, 2, training=True).epoch(0):
-                network.forward(batch, training=False)
-                network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
-                SGD(network, lr=0.0).step()
-        finally:
-            notice.cancel()
 
     def _train_epoch(self) -> None:
         state = self.state

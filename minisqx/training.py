@@ -90,6 +90,9 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
 def _use_threads(options: TrainingOptions, say: Say) -> None:
     count, source = thread_count(options.threads)
     use_threads(count)
+    from minisqx.warmup import announce_compiling
+
+    announce_compiling()
     say(f"threads: {count} ({source})")
 
 

@@ -1,0 +1,64 @@
+"""Compiling: what a person is told of it, and how to have it done ahead, on an image or two and a network of its own."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from minisqx.kernels import jit
+from minisqx.spec import NetworkSpec
+
+
+def announce_compiling() -> None:
+    """Has one line on stderr say so before the first kernel is compiled, if one is."""
+    line = "minisqx: compiling kernels for this CPU: up to a minute, and only this once ..."
+    jit.before_compiling(lambda: print(line, file=sys.stderr, flush=True))
+
+
+def warm_up() -> Iterator[str]:
+    """Compiles what `infer` and `train` call in float32; a line for each, when it is done, and one on where the code lies."""
+    spec = NetworkSpec()
+    for what, run in (("inference", compile_inference), ("training", compile_training)):
+        before, began = _compiled(), time.perf_counter()
+        run(spec)
+        count, seconds = _compiled() - before, time.perf_counter() - began
+        done = f"{count} kernels compiled" if count else "nothing was left to compile"
+        yield f"{what} (float32): {seconds:.1f} s, {done if jit.folder() else 'compiled, but not kept'}"
+    if jit.folder():
+        from minisqx.system import folder_size
+
+        yield f"compiled code: {folder_size(jit.folder())}"
+
+
+def _compiled() -> int:
+    folder = jit.folder()
+    return len(list(Path(folder).glob("*.nbc"))) if folder else 0
+
+
+def compile_inference(spec: NetworkSpec) -> None:
+    """Runs a frozen network once. Its weights don't matter, nor does what it says."""
+    from minisqx.plan import Plan
+
+    shapes = spec.parameter_shapes | spec.buffer_shapes
+    plan = Plan(spec, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    layout = plan.layout(1, *spec.input_size)
+    plan.run(layout.pack(np.zeros((1, 3, *spec.input_size), np.float32), layout.empty(3, np.float32)), layout)
+
+
+def compile_training(spec: NetworkSpec) -> None:
+    """Takes two images all the way: augmentation, a frozen network, forward, loss, backward, a step."""
+    from minisqx.data.loader import Loader
+    from minisqx.network import ShallowSqueezeNext
+    from minisqx.optim import SGD, cross_entropy
+
+    network = ShallowSqueezeNext.from_spec(spec)
+    images, labels = np.zeros((2, *spec.input_size, 3), np.uint8), np.zeros(2, np.int64)
+    loader = Loader(
+        images, labels, 2, mean=(0.5,) * 3, std=(0.5,) * 3, augment=True, shuffle=True, seed=0, dtype="float32"
+    )  # fmt: skip
+    for batch in loader.epoch(0):
+        network.forward(batch, training=False)
+        network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
+        SGD(network, lr=0.0).step()

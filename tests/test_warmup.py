@@ -1,0 +1,75 @@
+"""Compiling ahead: after it nothing is left to compile, and whoever waits for a compilation is told why, once."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from minisqx.kernels import jit
+
+
+def minisqx(*arguments, **variables):
+    command = [sys.executable, "-m", "minisqx", *map(str, arguments)]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=600)
+
+
+def kernels():
+    return set(jit.folder().iterdir())
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """What `minisqx warmup` says; the kernels' folder is that of all tests, which compile most of it anyway."""
+    return minisqx("warmup")
+
+
+def test_warmup_says_what_it_compiled_and_where_it_lies(warm):
+    assert warm.returncode == 0 and not warm.stderr
+    inference, training, folder = warm.stdout.splitlines()
+    for line, what in ((inference, "inference"), (training, "training")):
+        assert re.fullmatch(rf"{what} \(float32\): \d+\.\d s, (\d+ kernels compiled|nothing was left to compile)", line)
+    assert folder.startswith(f"compiled code: {jit.folder()}, ")
+
+
+def test_a_second_warmup_finds_nothing_to_compile(warm):
+    before = kernels()
+    assert [line.split(", ")[-1] for line in minisqx("warmup").stdout.splitlines()[:2]] == ["nothing was left to compile"] * 2
+    assert kernels() == before
+
+
+def test_after_a_warmup_nothing_is_compiled_and_nothing_said_of_it(warm, tmp_path):
+    before, run = kernels(), tmp_path / "run"
+    network = ["--width", 0.125, "--blocks", "1,2,1,1"]
+    for arguments in (
+        ["train", *network, "--data", "shapes", "--epochs", 1, "--batch-size", 1000, "--out", run],
+        ["evaluate", run / "best.h5", "--data", "shapes"],
+        ["bench", *network, "--layers", "--repeats", 1],
+    ):
+        done = minisqx(*arguments)
+        assert done.returncode == 0 and "compiling" not in done.stderr + done.stdout, done.stderr
+    assert kernels() == before
+
+
+def test_compiling_is_announced_once_and_only_if_there_is_some():
+    told = []
+    jit.before_compiling(lambda: told.append(1))
+    try:
+
+        @jit.njit
+        def twice(x):
+            return 2 * x
+
+        assert twice(2) == 4 and twice(2.0) == 4.0
+    finally:
+        jit.before_compiling(lambda: None)
+    assert told == [1]
+
+
+def test_infer_announces_on_stderr_that_it_compiles(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "black.png")
+    first, second = (minisqx("infer", tmp_path / "black.png", MINISQX_CACHE=str(tmp_path / "cache")) for _ in range(2))
+    assert first.returncode == second.returncode == 0 and first.stdout == second.stdout
+    assert first.stderr.count("compiling kernels") == 1 and len(first.stderr.splitlines()) == 1 and not second.stderr
