@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from minisqx.spec import LinearSpec, NetworkSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from minisqx.bench import LayerTime, Speed
     from minisqx.evaluation import Evaluation
     from minisqx.inference import Prediction
 
@@ -80,3 +83,46 @@ def prediction(name: str, result: "Prediction", topk: int) -> Iterator[str]:
     """One image's likeliest classes."""
     yield name
     yield from table([(f"  {label}", f"{100 * share:.2f} %") for label, share in result.topk(topk)])
+
+
+def speed(result: "Speed") -> Iterator[str]:
+    """What was measured, the latency's percentiles, the throughput, and a line for each layer."""
+    height, width = result.spec.input_size
+    yield f"{result.name}: images of {height} x {width} pixels, {result.spec.macs / 1e6:.3g} million multiply-adds an image"
+    calls = f"{len(result.tensor):,} and {len(result.image):,} calls"
+    batches = f"{len(result.batches):,} batches on {result.threads} {'thread' if result.threads == 1 else 'threads'}"
+    yield f"measured: inference in {result.dtype}; one image at a time on 1 thread, {calls}; {batches}"
+    yield ""
+    yield from table(
+        [
+            ("latency of one image in microseconds", "min", "p50", "p90", "p99", "max"),
+            (f"tensor {result.dtype} (1, 3, {height}, {width}) -> logits", *_percentiles(result.tensor)),
+            (f"array uint8 ({height}, {width}, 3) -> prediction", *_percentiles(result.image)),
+        ]
+    )
+    yield ""
+    yield f"throughput in batches of {result.batch}: {result.images_per_second:,.0f} images/s"
+    if result.layers is not None:
+        yield ""
+        yield from _layer_times(result.layers)
+
+
+def _percentiles(seconds: "np.ndarray") -> list[str]:
+    """Least, 50, 90, 99 %, most, in microseconds; `seconds` are sorted. A percentile is one of them, the nearest rank."""
+    ranks = [0, *(math.ceil(share * len(seconds)) - 1 for share in (0.5, 0.9, 0.99)), -1]
+    return [f"{1e6 * seconds[rank]:,.1f}" for rank in ranks]
+
+
+def _layer_times(layers: "list[LayerTime]") -> Iterator[str]:
+    """The time of each layer for one image on one thread; a multiply-add counts as two operations."""
+
+    def row(name: str, shape: str, macs: int, seconds: float) -> tuple[str, ...]:
+        rate = f"{2 * macs / seconds / 1e9:.1f}" if macs and seconds else "-"
+        return name, shape, f"{macs:,}", f"{1e6 * seconds:,.2f}", rate, f"{100 * seconds / total:.1f} %"
+
+    total = sum(layer.seconds for layer in layers)
+    yield "layers: one image on 1 thread, each with its data in the cache; what a stride would skip is not computed"
+    rows = [("layer", "output", "multiply-adds", "microseconds", "GFLOP/s", "share")]
+    rows += [row(layer.name, " x ".join(map(str, layer.shape)), layer.macs, layer.seconds) for layer in layers]
+    rows.append(row("total", "", sum(layer.macs for layer in layers), total))
+    yield from table(rows)
