@@ -18,6 +18,8 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 MOST_BATCH = 65_536
+MOST_REPEATS = 10_000_000
+MOST_SECONDS = 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,6 +105,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "--model")
     _add_threads(added)
 
+    added = command("bench", _bench, "measure a model's speed on this machine", "minisqx bench --layers")
+    _add_model(added, "--model")
+    options.add_network_arguments(added)
+    size = "side of the images in pixels, or height,width, of an untrained network (default: 32)"
+    added.add_argument("--input-size", type=_input_size, metavar="N", default=argparse.SUPPRESS, help=size)
+    added.add_argument("--layers", action="store_true", help="measure every layer, too")
+    added.add_argument("--seconds", type=float, metavar="S", default=2.0, help="seconds for each measurement (default: 2)")
+    repeats = "calls for each measurement, however long they take (default: as many as fit into --seconds)"
+    added.add_argument("--repeats", type=int, metavar="N", help=repeats)
+    _add_threads(added)
+
+    added = command("warmup", _warmup, "compile the kernels of inference and training ahead", "minisqx warmup")
+    _add_threads(added)
+
     added = command("info", _info, "print versions, CPU, threads and folders", "minisqx info")
     _add_threads(added)
     return parser
@@ -149,7 +165,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     from minisqx.data import open_dataset
     from minisqx.evaluation import evaluate, model_labels
     from minisqx.inference import load
+    from minisqx.warmup import announce_compiling
 
+    announce_compiling()
     model = load(args.MODEL)
     dataset = open_dataset(args.data, image_size=model.network.spec.input_size)
     labels = model_labels(model, dataset.classes, dataset.test_labels)
@@ -165,7 +183,9 @@ def _infer(args: argparse.Namespace) -> int:
     from minisqx import report
     from minisqx.errors import ImageError
     from minisqx.inference import DEFAULT_MODEL, load
+    from minisqx.warmup import announce_compiling
 
+    announce_compiling()
     model = load(args.model or DEFAULT_MODEL)
     topk = min(3, len(model.classes)) if args.topk is None else args.topk
     if not 1 <= topk <= len(model.classes):
@@ -178,6 +198,37 @@ def _infer(args: argparse.Namespace) -> int:
         except ImageError as error:
             code = _complain(error)
     return code
+
+
+def _bench(args: argparse.Namespace) -> int:
+    chosen = {name: getattr(args, name) for name in (*options.NETWORK_OPTIONS, "input_size") if hasattr(args, name)}
+    if args.model is not None and chosen:
+        given = ", ".join("--" + name.replace("_", "-") for name in chosen)
+        raise OptionError(f"{given} with --model: expected one of the two, since a model has its network")
+    if args.repeats is not None and not 1 <= args.repeats <= MOST_REPEATS:
+        raise OptionError(f"repeats {args.repeats}: expected 1 to {MOST_REPEATS} calls")
+    if not 0 < args.seconds <= MOST_SECONDS:
+        raise OptionError(f"seconds {args.seconds:g}: expected more than 0, up to {MOST_SECONDS}")
+    spec = NetworkSpec(**chosen)
+    count, _ = thread_count(args.threads)
+    use_threads(count)
+    from minisqx import bench, report
+    from minisqx.inference import DEFAULT_MODEL, load
+    from minisqx.warmup import announce_compiling
+
+    announce_compiling()
+    model = bench.untrained(spec) if chosen else load(args.model or DEFAULT_MODEL)
+    _print(report.speed(bench.measure(model, args.seconds, args.repeats, args.layers)))
+    return 0
+
+
+def _warmup(args: argparse.Namespace) -> int:
+    use_threads(thread_count(args.threads)[0])
+    from minisqx.warmup import warm_up
+
+    for line in warm_up():
+        print(line, flush=True)
+    return 0
 
 
 def _info(args: argparse.Namespace) -> int:

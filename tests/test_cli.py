@@ -195,7 +195,7 @@ def test_version(capsys):
     assert run(capsys, "--version") == (0, [f"minisqx {minisqx.__version__}"], [])
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("summary",), ("evaluate",), ("infer",), ("info",)])
+@pytest.mark.parametrize("command", [(), ("train",), ("summary",), ("evaluate",), ("infer",), ("bench",), ("warmup",), ("info",)])
 def test_help_ends_with_an_example(capsys, command):
     code, out, _ = run(capsys, *command, "--help")
     assert code == 0 and out[-2] == "example:" and out[-1].startswith("  minisqx ")
