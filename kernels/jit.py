@@ -20,8 +20,11 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import caching, cgutils, types
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
+from numba.core.registry import CPUDispatcher
 from numba.core.runtime import _nrt_python
+from numba.core.sigutils import normalize_signature
 
 from minisqx.folders import cache_root
 
@@ -115,6 +118,8 @@ class _KernelCache(caching.FunctionCache):
         return loaded
 
     def save_overload(self, sig, data):
+        if _Kernel._depth > 1:
+            return
         try:
             super().save_overload(sig, data)
         except Exception as error:
@@ -179,13 +184,56 @@ def _flags(fastmath: bool) -> dict:
     return {"fastmath": FASTMATH if fastmath else False}
 
 
+class _Inlined:
+    """Stands for the entry of a kernel that was compiled only to become part of others."""
+
+
+class _Kernel(CPUDispatcher):
+    """Numba makes machine code, and an entry from Python, of every kernel that another one calls, though what is called is
+    a copy within its caller. Here that waits until the kernel is called from Python, which most never are.
+    """
+
+    _depth = 0  # of kernels that are being compiled, each for the one before; guarded by Numba's lock
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self._compiler._customize_flags = self._adapt
+
+    @staticmethod
+    def _adapt(flags):
+        if _Kernel._depth > 1:
+            flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        return flags
+
+    def compile(self, sig):
+        with global_compiler_lock:
+            kinds = normalize_signature(sig)[0]
+            if _Kernel._depth == 0 and kinds in self.overloads and isinstance(self.overloads[kinds].entry_point, _Inlined):
+                del self.overloads[kinds]
+            _Kernel._depth += 1
+            try:
+                return super().compile(sig)
+            finally:
+                _Kernel._depth -= 1
+
+    def add_overload(self, cres):
+        if cres.entry_point is not None:
+            super().add_overload(cres)
+            return
+        cres = cres._replace(entry_point=_Inlined())
+        self.targetctx.insert_user_function(cres.entry_point, cres.fndesc, [cres.library])
+        self.overloads[tuple(cres.signature.args)] = cres
+
+
 def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
     """Compiles a kernel on its first call with given types, without the interpreter's lock, and keeps the machine code."""
     if function is None:
         return lambda f: njit(f, parallel=parallel, fastmath=fastmath)
     options = {"nogil": True, "boundscheck": False, "error_model": "numpy", "parallel": PRANGE if parallel else False}
-    dispatcher = numba.njit(**options, **_flags(fastmath))(function)
-    if _Folder.path is not None and not numba.config.DISABLE_JIT:
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher = _Kernel(py_func=function, targetoptions={"nopython": True, **options, **_flags(fastmath)})
+    if _Folder.path is not None:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
 

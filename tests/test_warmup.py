@@ -53,7 +53,13 @@ def test_after_a_warmup_nothing_is_compiled_and_nothing_said_of_it(warm, tmp_pat
     assert kernels() == before
 
 
-def test_compiling_is_announced_once_and_only_if_there_is_some():
+@pytest.fixture
+def own_folder(monkeypatch, tmp_path):
+    """A folder of compiled code for the kernels that a test makes: the usual one knows nothing of a test's sources."""
+    monkeypatch.setattr(jit._Folder, "path", tmp_path)
+
+
+def test_compiling_is_announced_once_and_only_if_there_is_some(own_folder):
     told = []
     jit.before_compiling(lambda: told.append(1))
     try:
@@ -63,9 +69,28 @@ def test_compiling_is_announced_once_and_only_if_there_is_some():
             return 2 * x
 
         assert twice(2) == 4 and twice(2.0) == 4.0
+        assert told == [1]
+        jit.before_compiling(lambda: told.append(2))
+        assert jit.njit(twice.py_func)(2) == 4
     finally:
         jit.before_compiling(lambda: None)
     assert told == [1]
+
+
+def test_a_kernel_that_was_compiled_within_another_can_be_called_alone_afterwards(own_folder):
+    @jit.njit
+    def inner(x):
+        return x + 1
+
+    @jit.njit
+    def outer(x):
+        return 2 * inner(x)
+
+    @jit.njit
+    def another(x):
+        return 3 * inner(x)
+
+    assert (outer(1), inner(1), another(1), inner(1.5), outer(1.5)) == (4, 2, 6, 2.5, 5.0)
 
 
 def test_infer_announces_on_stderr_that_it_compiles(tmp_path):
