@@ -142,7 +142,8 @@ def forward(
     out_stride, x_stride = out.shape[2], x.shape[2]
     out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), folded_weight.reshape(folded_weight.size)
     counts = np.empty(out.shape[0], np.int64)
-    for chunk in prange(out.shape[0]):
+    for chunk_ in prange(out.shape[0]):
+        chunk = np.int64(chunk_)
         counts[chunk] = images_of(cut, chunk) * out_pixels
         convolve_chunk(
             out_flat, chunk * outputs * out_stride, out_stride, outputs,
@@ -212,7 +213,8 @@ def backward(
     e_flat, x_flat = e.reshape(e.size), x.reshape(x.size)
     gradients = chunk_gradients.reshape(chunk_gradients.size)
     gradient_stride = depth + tap_count
-    for chunk in prange(e.shape[0]):
+    for chunk_ in prange(e.shape[0]):
+        chunk = np.int64(chunk_)
         scratch = workspace[get_thread_id()]
         g, columns_of_x = scratch[regions[1] : regions[2]], scratch[regions[2] :]
         pixels = images_of(cut, chunk) * out_pixels
@@ -244,7 +246,8 @@ def backward(
             weight_gradient(sums[depth:], gradient_stride, dz, dz_stride, outputs, ones, ones_stride, bias_taps, columns)
     total = np.zeros((outputs, gradient_stride))
     if chunk_gradients.size > WORTH_SHARING:
-        for m in prange(outputs):
+        for m_ in prange(outputs):
+            m = np.int64(m_)
             add_chunks(total[m], dweight, dbias, m, chunk_gradients, in_scale, in_shift, in_activation, bias_taps, centre)
     else:
         for m in range(outputs):
@@ -289,7 +292,8 @@ def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
     """dx (chunks, K, stride): the gradient that `source` describes, written out."""
     dx_flat = dx.reshape(dx.size)
     rows, stride = dx.shape[1], dx.shape[2]
-    for chunk in prange(dx.shape[0]):
+    for chunk_ in prange(dx.shape[0]):
+        chunk = np.int64(chunk_)
         scratch = workspace[get_thread_id()]
         g = scratch[regions[1] :]
         pixels = images_of(cut, chunk) * map_pixels

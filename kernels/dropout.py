@@ -26,7 +26,8 @@ def apply(out, x, row, scale, shift, probability, key, cut, map_pixels):
     # An element is kept where its 53 random bits, as a number in [0, 1), are not below the probability.
     threshold = np.uint64(np.ceil(probability * 9007199254740992.0))
     factor = out.dtype.type(1 / (1 - probability))
-    for chunk in prange(out.shape[0]):
+    for chunk_ in prange(out.shape[0]):
+        chunk = np.int64(chunk_)
         images = images_of(cut, chunk)
         at = chunk * rows * stride
         for m in range(rows):

@@ -30,7 +30,8 @@ from minisqx.folders import cache_root
 
 # Sums may be reordered (so they can use vectors) and a*b+c fused. NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
-# Only `prange` runs on several threads: Numba would also spread each small array expression.
+# Only `prange` runs on several threads: Numba would also spread each small array expression. Its index is a uint64; loops make
+# an int64 of it, or every kernel that they call would be compiled a second time.
 PRANGE = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
 )

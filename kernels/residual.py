@@ -8,6 +8,7 @@ Where the layer that reads r has stride 2, only the pixels that it reads are sum
 (`kernels.sampling`).
 """
 
+import numpy as np
 from numba import get_thread_id, prange, types
 from numba.extending import intrinsic
 
@@ -101,7 +102,8 @@ def forward(
     """
     rows, stride = out.shape[1], out.shape[2]
     out_flat, u_flat, v_flat = out.reshape(out.size), u.reshape(u.size), v.reshape(v.size)
-    for chunk in prange(out.shape[0]):
+    for chunk_ in prange(out.shape[0]):
+        chunk = np.int64(chunk_)
         add_chunk(
             out_flat, chunk * rows * stride, stride, rows,
             u_flat, (chunk * u.shape[1] + u_row) * u.shape[2], u.shape[2], u_scale, u_shift, u_activation, sampled,
@@ -169,7 +171,8 @@ def backward(
     """
     rows, stride = ds.shape[1], ds.shape[2]
     ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
-    for chunk in prange(ds.shape[0]):
+    for chunk_ in prange(ds.shape[0]):
+        chunk = np.int64(chunk_)
         scratch = workspace[get_thread_id()]
         g, value = scratch[regions[1] : regions[2]], scratch[regions[2] :]
         pixels = images_of(cut, chunk) * map_pixels
