@@ -2,16 +2,17 @@
 
 The clock includes all that an epoch is: the shuffled order, crops (padding 4) and flips, normalisation, the training steps of
 batch 128, and the test pass over 10,000 images. The 50,000 and 10,000 images, of 32 x 32 pixels, are random and lie in memory as
-bytes: time does not depend on what they show. Nothing is read from disk and no checkpoint is written, on either side. minisqx
-uses its own loader, which makes the next batch on a thread. PyTorch gets a loader of whole-batch operations on tensors in memory,
-without worker processes; it takes part eager and compiled.
+bytes: time does not depend on what they show. Nothing is read from disk and no checkpoint is written, on either side; loss and
+right answers are counted on both. minisqx runs the trainer that a user runs, whose loader makes the next batch on a thread.
+PyTorch gets a loader of whole-batch operations on tensors in memory, without worker processes; it takes part eager and compiled.
 
-Contestants live in processes of their own and take turns, a whole epoch each; the ratio is taken round by round. Steps and
-logits are held against PyTorch's float64 by `benchmarks.training` and `benchmarks.inference`; here the loaders are held against
-each other: the mean and the spread of what comes out of one epoch.
+Contestants live in processes of their own and take turns, a whole epoch each; the ratio is taken round by round. Before that our
+first step is held against PyTorch's float64, everyone's test pass with the same weights, too, and the loaders against each other:
+the mean and the spread of what comes out of one epoch. The first epoch, which compiles the training step, is reported apart.
 """
 
 import argparse
+import copy
 import json
 import os
 import sys
@@ -21,13 +22,16 @@ from pathlib import Path
 
 import numpy as np
 
+import minisqx
 from benchmarks.machine import describe
-from benchmarks.training import OURS, PACKAGES, ratios_of, summary, torch_contestants
+from benchmarks.training import OURS, PACKAGES, check_ours, ratios_of, summary, torch_contestants
 from benchmarks.turns import Contestant, ContestantError
 from minisqx.spec import NetworkSpec
 
-TRAINING, TEST, BATCH_SIZE, MEASURING_BATCH, PADDING = 50_000, 10_000, 128, 256, 4
+TRAINING, TEST, BATCH_SIZE, MEASURING_BATCH, PADDING, LR = 50_000, 10_000, 128, 256, 4, 0.01
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+# The mean loss of the test pass against float64, relative; the trainer rounds it to six digits after the point.
+LOSS_LIMIT = 1e-5
 RESULTS = Path(__file__).parent / "results" / "epoch.json"
 
 
@@ -38,7 +42,10 @@ def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Epochs:
-    """A contestant: `epoch()` is the whole of one; `batches()` are those of one, as arrays."""
+    """A contestant: `epoch()` is the whole of one."""
+
+    def epoch(self) -> None:
+        raise NotImplementedError
 
     def timed(self) -> float:
         """Seconds of an epoch."""
@@ -48,43 +55,58 @@ class Epochs:
 
 
 class Ours(Epochs):
-    """minisqx, as its trainer goes about it."""
+    """minisqx: the trainer of `minisqx train`, without its checkpoints."""
 
-    def __init__(self, spec: NetworkSpec, threads: int, fraction: float) -> None:
-        import minisqx
-        from minisqx.data.loader import Loader
+    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], threads: int, fraction: float) -> None:
+        from minisqx.options import TrainingOptions
+        from minisqx.run_folder import RunFolder
         from minisqx.threads import use_threads
+        from minisqx.trainer import Trainer
+        from minisqx.training_data import Part, TrainingData
+
+        class Unsaved(Trainer):
+            def _save_last(self) -> None:
+                pass
 
         use_threads(threads)
-        self.net = minisqx.ShallowSqueezeNext(**spec.to_dict())
-        self.optimizer = minisqx.SGD(self.net, lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)
-        self.cross_entropy = minisqx.cross_entropy
-        common = {"mean": MEAN, "std": STD, "seed": 0}
-        train, test = images(int(TRAINING * fraction), 0), images(int(TEST * fraction), 1)
-        self.train = Loader(*train, BATCH_SIZE, augment=True, **common)
-        self.test = Loader(*test, MEASURING_BATCH, augment=False, shuffle=False, **common)
-        self.number = 0
+        train, test = Part(*images(int(TRAINING * fraction), 0)), Part(*images(int(TEST * fraction), 1))
+        nothing = Part(train.images[:0], train.labels[:0])
+        data = TrainingData("random", tuple("abcdefghij"), train, nothing, test, MEAN, STD, measured=False, digest="")
+        options = TrainingOptions(width=spec.width, blocks=spec.blocks, dropout=spec.dropout, batch_size=BATCH_SIZE, lr=LR)
+        self.trainer = Unsaved(options, data, RunFolder(Path()), command="", say=print)
+        self.trainer.network.load_state_dict(state)
 
     def epoch(self) -> None:
-        for batch in self.train.epoch(self.number):
-            _, dlogits = self.cross_entropy(self.net.forward(batch, training=True), batch.labels)
-            self.net.backward(dlogits)
-            self.optimizer.step()
-        plan, right = self.net.plan(), 0
-        for batch in self.test.epoch(0):
-            right += (plan.run(batch.data, batch.layout).argmax(axis=1) == batch.labels).sum()
-        self.number += 1
+        self.trainer._train_epoch()
+        self.tested()
+        self.trainer.state.end_epoch({})
+
+    def tested(self) -> float:
+        """Mean loss on the test images."""
+        return self.trainer._measure(self.trainer.data.test)[0]
 
     def statistics(self) -> tuple[float, float, int]:
         """Mean, standard deviation and number of the values of an epoch's batches."""
-        found = [batch.layout.unpack(batch.data).astype(np.float64) for batch in self.train.epoch(0)]
-        return moments(found)
+        return moments([batch.layout.unpack(batch.data).astype(np.float64) for batch in self.trainer.loader.epoch(0)])
+
+    def threading_layer(self) -> str:
+        import numba
+
+        return numba.threading_layer()
 
 
 class TorchEpochs(Epochs):
     """PyTorch: the twin of the tests, and batches cut from padded images by one gather each."""
 
-    def __init__(self, spec: NetworkSpec, threads: int, fraction: float, memory_format: str, compiled: bool) -> None:
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        state: dict[str, np.ndarray],
+        threads: int,
+        fraction: float,
+        memory_format: str,
+        compiled: bool,
+    ) -> None:
         import torch
 
         from benchmarks.torch_peer import FORMATS
@@ -92,46 +114,64 @@ class TorchEpochs(Epochs):
 
         torch.set_num_threads(threads)
         self.torch, self.format = torch, FORMATS[memory_format]
-        self.twin = torch_twin.TorchTwin(spec).to(memory_format=self.format)
-        self.run = torch.compile(self.twin) if compiled else self.twin
+        self.twin = torch_twin.TorchTwin(spec)
+        torch_twin.to_torch(state, self.twin)
+        self.twin.to(memory_format=self.format)
+        # A graph for each batch size: else the epoch's last, smaller batch leaves one for any size, which is slower, for all.
+        self.run = torch.compile(self.twin, dynamic=False) if compiled else self.twin
         self.optimizer = torch.optim.SGD(
-            self.twin.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
+            self.twin.parameters(), lr=LR, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
         )
         train, test = images(int(TRAINING * fraction), 0), images(int(TEST * fraction), 1)
         self.labels, self.test_labels = (torch.as_tensor(labels) for _, labels in (train, test))
         pixels, self.test = (torch.as_tensor(x).permute(0, 3, 1, 2).contiguous() for x, _ in (train, test))
-        self.padded = torch.nn.functional.pad(pixels, (PADDING,) * 4)
+        padded = torch.nn.functional.pad(pixels, (PADDING,) * 4)
+        of_image, of_colour, of_row, of_pixel = padded.stride()
+        # Every crop of every image as a view, (N, down, right, 3, 32, 32): a batch of crops is one look-up.
+        crops = (len(padded), 2 * PADDING + 1, 2 * PADDING + 1, *pixels.shape[1:])
+        self.crops = padded.as_strided(crops, (of_image, of_row, of_pixel, of_colour, of_row, of_pixel))
         self.mean, self.std = (255 * torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-        self.side = torch.arange(32)
 
     def normalised(self, pixels):
-        return ((pixels - self.mean) / self.std).contiguous(memory_format=self.format)
+        return pixels.float().sub_(self.mean).div_(self.std).contiguous(memory_format=self.format)
 
     def batches(self):
         """x (N, 3, 32, 32) and labels (N,) of one epoch, shuffled and augmented."""
-        torch, count = self.torch, len(self.labels)
-        for indices in torch.randperm(count).split(BATCH_SIZE):
-            down, right = torch.randint(0, 2 * PADDING + 1, (2, len(indices), 1))
-            columns = right + self.side
-            columns = torch.where(torch.rand(len(indices), 1) < 0.5, columns.flip(1), columns)
-            rows = (down + self.side)[:, None, :, None]
-            picked = self.padded[
-                indices[:, None, None, None], torch.arange(3)[None, :, None, None], rows, columns[:, None, None, :]
-            ]
+        torch = self.torch
+        for indices in torch.randperm(len(self.labels)).split(BATCH_SIZE):
+            down, right = torch.randint(0, 2 * PADDING + 1, (2, len(indices)))
+            picked = self.crops[indices, down, right]
+            flipped = (torch.rand(len(indices)) < 0.5).nonzero()[:, 0]
+            picked[flipped] = picked[flipped].flip(3)
             yield self.normalised(picked), self.labels[indices]
 
     def epoch(self) -> None:
         torch, cross_entropy = self.torch, self.torch.nn.functional.cross_entropy
         self.twin.train()
+        loss_sum, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
         for x, labels in self.batches():
             self.optimizer.zero_grad(set_to_none=True)
-            cross_entropy(self.run(x), labels).backward()
+            logits = self.run(x)
+            loss = cross_entropy(logits, labels)
+            loss.backward()
             self.optimizer.step()
+            loss_sum += loss.detach() * len(labels)
+            right += (logits.detach().argmax(1) == labels).sum()
+        self.tested()
+
+    def tested(self, exact: bool = False) -> float:
+        """Mean loss on the test images; `exact`: in float64, by a network of its own."""
+        torch, cross_entropy = self.torch, self.torch.nn.functional.cross_entropy
+        run = copy.deepcopy(self.twin).double().eval() if exact else self.run
         self.twin.eval()
-        right = 0
+        loss_sum, right = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
         with torch.no_grad():
-            for x, labels in zip(self.test.split(MEASURING_BATCH), self.test_labels.split(MEASURING_BATCH)):
-                right += (self.run(self.normalised(x)).argmax(1) == labels).sum()
+            for pixels, labels in zip(self.test.split(MEASURING_BATCH), self.test_labels.split(MEASURING_BATCH)):
+                x = self.normalised(pixels)
+                logits = run(x.double() if exact else x)
+                loss_sum += cross_entropy(logits, labels, reduction="sum")
+                right += (logits.argmax(1) == labels).sum()
+        return loss_sum.item() / len(self.test_labels)
 
     def statistics(self) -> tuple[float, float, int]:
         """Mean, standard deviation and number of the values of an epoch's batches."""
@@ -142,6 +182,19 @@ def moments(batches: list[np.ndarray]) -> tuple[float, float, int]:
     """Mean, standard deviation and number of all values."""
     values = np.concatenate([batch.ravel() for batch in batches])
     return float(values.mean()), float(values.std()), values.size
+
+
+def check_inputs(contestants: list[Contestant]) -> None:
+    """Raises ContestantError where the loaders or the test passes differ; ours is the last contestant."""
+    exact = contestants[0].call("tested", True)
+    for contestant in contestants:
+        loss = contestant.call("tested")
+        if not abs(loss - exact) <= LOSS_LIMIT * exact:
+            raise ContestantError(f"{contestant.name}: wrong results, loss of the test pass {loss} instead of {exact}")
+    found = [contestant.call("statistics") for contestant in contestants]
+    # Crops and flips are drawn by other numbers: a hundredth of a standard deviation is ten times what that makes.
+    if any(count != found[0][2] or abs(mean - found[0][0]) > 0.01 or abs(std - found[0][1]) > 0.01 for mean, std, count in found):
+        raise ContestantError(f"the loaders differ: {found}")
 
 
 def main() -> None:
@@ -155,7 +208,11 @@ def main() -> None:
     for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
     spec = NetworkSpec()
-    common = {"spec": spec, "threads": options.threads, "fraction": options.fraction}
+    state = minisqx.ShallowSqueezeNext(**spec.to_dict()).state_dict()
+    common = {"spec": spec, "state": state, "threads": options.threads}
+    few = np.random.default_rng(0).normal(size=(BATCH_SIZE, 3, 32, 32)).astype(np.float32)
+    check_ours(common | {"x": few, "labels": np.arange(BATCH_SIZE) % spec.num_classes})
+    common["fraction"] = options.fraction
     chosen, absent = torch_contestants(spec, not options.no_compile)
     facts = describe(PACKAGES) | {"threads": options.threads, "repeats": options.repeats, "fraction": options.fraction}
     print(
@@ -166,12 +223,7 @@ def main() -> None:
         contestants.append(Contestant(OURS, Ours, common))
         for contestant in contestants:
             stack.callback(contestant.close)
-        found = [contestant.call("statistics") for contestant in contestants]
-        # Crops and flips are drawn by other numbers: a hundredth of a standard deviation is ten times what that makes.
-        if any(
-            count != found[0][2] or abs(mean - found[0][0]) > 0.01 or abs(std - found[0][1]) > 0.01 for mean, std, count in found
-        ):
-            raise ContestantError(f"the loaders differ: {found}")
+        check_inputs(contestants)
         measured = {}
         for contestant in contestants:
             print(f"starting {contestant.name}", file=sys.stderr, flush=True)
@@ -179,6 +231,7 @@ def main() -> None:
         for _ in range(options.repeats):
             for contestant in contestants:
                 measured[contestant.name]["turns"].append(contestant.call("timed"))
+        facts["threading_layer"] = contestants[-1].call("threading_layer")
     for name, result in measured.items():
         result["median"] = float(np.median(result["turns"]))
         spread = f"{min(result['turns']):.2f} - {max(result['turns']):.2f} s"

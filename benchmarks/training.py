@@ -96,6 +96,18 @@ def check(outcome, reference) -> dict[str, float]:
     return found
 
 
+def check_ours(common: dict) -> None:
+    """Raises ContestantError where our first step is not PyTorch's in float64; `common`: the arguments of `Ours`."""
+    from benchmarks.torch_peer import TorchPeer
+
+    with ExitStack() as stack:
+        peer = Contestant("torch", TorchPeer, common | {"memory_format": "contiguous", "compiled": False})
+        stack.callback(peer.close)
+        ours = Contestant(OURS, Ours, common)
+        stack.callback(ours.close)
+        check(ours.call("outcome"), peer.call("outcome", "float64"))
+
+
 def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeats: int, seconds: float) -> dict[str, object]:
     """One network's contest, as plain JSON types."""
     import minisqx
