@@ -11,23 +11,24 @@ Before anything is timed, the loss and the gradients of a step are held against 
 
 import argparse
 import json
+import math
 import os
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import training
 from benchmarks.machine import describe
-from benchmarks.turns import Contestant
 from minisqx.spec import NetworkSpec
 
-NETWORKS = ((0.2, (1, 1, 1, 1)), (0.5, (1, 1, 1, 1)), (1.0, (1, 1, 1, 1)))
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
 BATCH_SIZE = 128
 COPIED_BYTES = 256 << 20
+UNMEASURED_STEPS = 2
 
 
 def peak_gflops(seconds: float) -> float:
@@ -75,58 +76,87 @@ class Clock:
     """Stands in for a kernel: times each of its calls in a step."""
 
     def __init__(self, kernel) -> None:
-        self.kernel, self.calls, self.seconds = kernel, [], {}
+        self.kernel, self.seconds = kernel, []
 
     def __call__(self, *arguments):
         from minisqx.kernels.jit import bound
 
-        number = len(self.calls)
-        self.calls.append(arguments)
         kernel = bound(self.kernel, arguments)
         start = time.perf_counter()
         result = kernel(*arguments)
-        self.seconds.setdefault(number, []).append(time.perf_counter() - start)
+        self.seconds[-1].append(time.perf_counter() - start)
         return result
 
-
-def forward_work(arguments: tuple, images: int) -> tuple[float, float]:
-    """(floating point operations, bytes) of a call of `convolution.forward`."""
-    out, in_scale, weight, taps = (arguments[i] for i in (0, 8, 11, 16))
-    pixels, in_pixels = _map_pixels(taps.geometry)
-    return 2 * images * pixels * weight.size, 4 * images * (in_scale.size * in_pixels + out.shape[1] * pixels)
+    def start_step(self) -> None:
+        self.seconds.append([])
 
 
-def backward_work(arguments: tuple, images: int) -> tuple[float, float]:
-    """The same of `convolution.backward`: the incoming gradient's product and the weight's gradient."""
-    e, keep, dweight, source, in_scale, taps = (arguments[i] for i in (0, 1, 2, 7, 15, 19))
-    pixels, in_pixels = _map_pixels(taps.geometry)
-    stored = 0 if source.stored.size == 0 else (e.shape[1] - source.produced) / (4 if source.sampled else 1)
-    rows = e.shape[1] * (2 if keep else 1) + source.dz.shape[1] + stored
-    return 2 * images * pixels * (dweight.size + source.weight.size), 4 * images * (rows * pixels + in_scale.size * in_pixels)
+@dataclass(frozen=True)
+class Group:
+    """Convolutions that run as one, and what their passes must do for one image, counted from the description.
+
+    A stride of 2 reads a sum that has only the pixels which it wants. Backward, a group makes its weight's gradient, and the
+    product that gives the gradient of its own output: that with the weight of the group after it. The last of a bottleneck has
+    no such product, since the gradient of the sum is there already; nor has the head, which finds that of the average.
+    """
+
+    name: str
+    pixels: int
+    in_pixels: int
+    in_channels: int
+    channels: int
+    weights: int
+    stored: int  # values that backward reads of a gradient that is there already
+    consumer: tuple[int, int]  # weights and channels of the group whose product backward makes, or zeros
+    is_stem: bool
+
+    def work(self, direction: str) -> tuple[float, float]:
+        """(floating point operations, bytes in float32) of a pass "forward" or "backward" of one image."""
+        read, output = self.in_channels * self.in_pixels, self.channels * self.pixels
+        if direction == "forward":
+            return 2 * self.pixels * self.weights, 4 * (read + output)
+        weights, channels = self.consumer
+        # The output is read, and dz takes its place; the stem's dz is needed by nobody.
+        moved = read + output * (1 if self.is_stem else 2) + channels * self.pixels + self.stored
+        return 2 * self.pixels * (self.weights + weights), 4 * moved
 
 
-def _map_pixels(geometry) -> tuple[int, int]:
-    from minisqx.kernels import im2col
+def groups(spec: NetworkSpec) -> list[Group]:
+    """In the order of the forward pass."""
+    weights = [sum(math.prod(layer.weight_shape) for layer in group) for group in spec.groups]
+    channels = [sum(layer.out_channels for layer in group) for group in spec.groups]
+    # Of a sum that the next bottleneck reads with a stride, the gradient has only the pixels which that reads.
+    sums = {"head": math.prod(spec.head.output_size)}
+    for block, sampled, following in zip(spec.bottlenecks, spec.sampled, (*spec.bottlenecks[1:], None)):
+        read = following.main[0] if sampled else block.main[-1]
+        sums |= {layer.name: math.prod(read.output_size) for layer in block.convolutions}
+    last = {"head"} | {block.main[-1].name for block in spec.bottlenecks}
+    found = []
+    for number, group in enumerate(spec.groups):
+        first = group[0]
+        pixels, in_pixels = math.prod(first.output_size), math.prod(first.input_size)
+        ends = first.name in last
+        found.append(
+            Group(
+                name=" + ".join(layer.name for layer in group),
+                pixels=pixels,
+                in_pixels=pixels if first.stride == (2, 2) else in_pixels,
+                in_channels=first.in_channels,
+                channels=channels[number],
+                weights=weights[number],
+                stored=sum(layer.out_channels * sums[layer.name] for layer in (group if ends else group[1:])),
+                consumer=(0, 0) if ends else (weights[number + 1], channels[number + 1]),
+                is_stem=number == 0,
+            )
+        )
+    return found
 
-    height, width, in_height, in_width = (im2col.OUT_HEIGHT, im2col.OUT_WIDTH, im2col.IN_HEIGHT, im2col.IN_WIDTH)
-    return int(geometry[height] * geometry[width]), int(geometry[in_height] * geometry[in_width])
 
+def layers(spec: NetworkSpec, repeats: int) -> tuple[list[dict[str, object]], str]:
+    """A row a pass of a layer, in the order of the network, as plain JSON types; and Numba's threading layer.
 
-def check(spec: NetworkSpec, common: dict) -> None:
-    """Raises ContestantError where our first step is not PyTorch's."""
-    from benchmarks.torch_peer import TorchPeer
-
-    contestants = [
-        Contestant("torch", TorchPeer, {**common, "memory_format": "contiguous", "compiled": False}),
-        Contestant("minisqx", training.Ours, common),
-    ]
-    training.check(contestants[1].call("outcome"), contestants[0].call("outcome", "float64"))
-    for contestant in contestants:
-        contestant.close()
-
-
-def layers(spec: NetworkSpec, repeats: int) -> list[dict[str, object]]:
-    """A row a pass of a layer, in the order of a step, as plain JSON types."""
+    Layers that are alike, as those of a stage's later bottlenecks are, have one row: the first one's.
+    """
     import minisqx
     from minisqx.kernels import convolution
 
@@ -138,42 +168,37 @@ def layers(spec: NetworkSpec, repeats: int) -> list[dict[str, object]]:
         "labels": generator.integers(0, spec.num_classes, BATCH_SIZE),
         "threads": 1,
     }
-    check(spec, common)
+    training.check_ours(common)
     kernels = {name: getattr(convolution, name) for name in ("forward", "backward")}
     clocks = {name: Clock(kernel) for name, kernel in kernels.items()}
     try:
         for name, clock in clocks.items():
             setattr(convolution, name, clock)
         ours = training.Ours(**common)
-        for number in range(repeats + 2):
+        for _ in range(UNMEASURED_STEPS + repeats):
             for clock in clocks.values():
-                clock.calls.clear()
-                if number == 2:
-                    clock.seconds.clear()
+                clock.start_step()
             ours.step()
     finally:
         for name, kernel in kernels.items():
             setattr(convolution, name, kernel)
-    names = [" + ".join(convolution.name for convolution in group) for group in spec.groups]
-    order = {"forward": names, "backward": names[::-1]}
-    work = {"forward": forward_work, "backward": backward_work}
-    found = []
+    found = {}
     for direction, clock in clocks.items():
-        for number, (layer, arguments) in enumerate(zip(order[direction], clock.calls, strict=True)):
-            flop, moved = work[direction](arguments, BATCH_SIZE)
-            seconds = statistics.median(clock.seconds[number])
-            found.append(
-                {
-                    "network": spec.name,
-                    "layer": layer,
-                    "pass": direction,
-                    "microseconds": round(1e6 * seconds, 1),
-                    "gflops": round(1e-9 * flop / seconds, 2),
-                    "gbps": round(1e-9 * moved / seconds, 2),
-                    "flop_per_byte": round(flop / moved, 3),
-                }
-            )
-    return found
+        seconds_of_calls = [statistics.median(call) for call in zip(*clock.seconds[UNMEASURED_STEPS:], strict=True)]
+        in_order = seconds_of_calls if direction == "forward" else seconds_of_calls[::-1]
+        for group, seconds in zip(groups(spec), in_order, strict=True):
+            flop, moved = (BATCH_SIZE * amount for amount in group.work(direction))
+            row = {
+                "network": spec.name,
+                "layer": group.name,
+                "pass": direction,
+                "microseconds": round(1e6 * seconds, 1),
+                "gflops": round(1e-9 * flop / seconds, 2),
+                "gbps": round(1e-9 * moved / seconds, 2),
+                "flop_per_byte": round(flop / moved, 3),
+            }
+            found.setdefault((direction, group.pixels, group.in_channels, group.channels, flop, moved), row)
+    return list(found.values()), ours.threading_layer()
 
 
 def draw(rows: list[dict], peak: float, bandwidth: float, path: Path) -> None:
@@ -198,6 +223,22 @@ def draw(rows: list[dict], peak: float, bandwidth: float, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def print_rows(rows: list[dict], peak: float, bandwidth: float) -> None:
+    """The table; adds to each row what part of the peak and of the roofline it reaches."""
+    network = None
+    for row in rows:
+        row["of_peak"] = round(row["gflops"] / peak, 3)
+        row["of_limit"] = round(row["gflops"] / min(peak, row["flop_per_byte"] * bandwidth), 3)
+        if row["network"] != network:
+            network = row["network"]
+            print(f"\n{network}")
+            print(f"  {'layer':44} {'pass':8} {'us':>9} {'GFLOP/s':>8} {'of peak':>8} {'GB/s':>6} {'of limit':>9}")
+        print(
+            f"  {row['layer']:44} {row['pass']:8} {row['microseconds']:9,.0f} {row['gflops']:8.1f} {row['of_peak']:8.0%}"
+            f" {row['gbps']:6.1f} {row['of_limit']:9.0%}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.kernels", description="Each layer beside what the machine can do."
@@ -209,22 +250,17 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["MINISQX_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     facts = describe(PACKAGES) | {"batch_size": BATCH_SIZE, "threads": 1, "repeats": options.repeats}
-    peak, bandwidth = peak_gflops(1.0), bandwidth_gbps(2.0)
-    print(f"{facts['cpu']}, one thread, float32: peak {peak:.1f} GFLOP/s, bandwidth {bandwidth:.1f} GB/s")
-    rows = []
-    for width, blocks in NETWORKS:
-        found = layers(NetworkSpec(width, blocks), options.repeats)
+    print(f"{facts['cpu']}, one thread, float32, batch {BATCH_SIZE}, median of {options.repeats} steps")
+    rows, peaks, bandwidths = [], [], []
+    for width, blocks in training.ROWS:
+        # In turns with the layers, since the machine's speed drifts; the best counts.
+        peaks.append(peak_gflops(1.0))
+        bandwidths.append(bandwidth_gbps(1.0))
+        found, facts["threading_layer"] = layers(NetworkSpec(width, blocks), options.repeats)
         rows += found
-        print(f"\n{found[0]['network']}")
-        print(f"  {'layer':44} {'pass':8} {'us':>9} {'GFLOP/s':>8} {'of peak':>8} {'GB/s':>6} {'of limit':>9}")
-        for row in found:
-            row["of_peak"] = round(row["gflops"] / peak, 3)
-            row["of_limit"] = round(row["gflops"] / min(peak, row["flop_per_byte"] * bandwidth), 3)
-            print(
-                f"  {row['layer']:44} {row['pass']:8} {row['microseconds']:9,.0f} {row['gflops']:8.1f} {row['of_peak']:8.0%}"
-                f" {row['gbps']:6.1f} {row['of_limit']:9.0%}",
-                flush=True,
-            )
+    peak, bandwidth = max(peaks), max(bandwidths)
+    print(f"peak {peak:.1f} GFLOP/s, bandwidth {bandwidth:.1f} GB/s")
+    print_rows(rows, peak, bandwidth)
     measured = {"peak_gflops": round(peak, 1), "bandwidth_gbps": round(bandwidth, 2), "rows": rows}
     (options.output / "kernels.json").write_text(json.dumps(facts | measured, indent=1) + "\n")
     draw(rows, peak, bandwidth, options.output / "roofline.png")
