@@ -158,6 +158,14 @@ def trained_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str
     return state
 
 
+def check(logits: np.ndarray, exact: np.ndarray) -> float:
+    """Distance of the logits from the reference's. Raises ContestantError if it is too far."""
+    error = float(np.linalg.norm(logits - exact) / np.linalg.norm(exact))
+    if not error <= LIMIT:
+        raise ContestantError(f"wrong results, logits off by {error:.1e}")
+    return error
+
+
 def row(spec: NetworkSpec, batch_size: int, threads: int, repeats: int, seconds: float) -> dict[str, object]:
     """One contest, as plain JSON types."""
     generator = np.random.default_rng(0)
@@ -177,9 +185,7 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, repeats: int, seconds:
             start = time.perf_counter()
             contestant = Contestant(name, build, common)
             stack.callback(contestant.close)
-            error = float(np.linalg.norm(contestant.call("outcome") - exact) / np.linalg.norm(exact))
-            if not error <= LIMIT:
-                raise ContestantError(f"{name}: wrong results, logits off by {error:.1e}")
+            error = check(contestant.call("outcome"), exact)
             results[name] = {"error": error, "start_seconds": round(time.perf_counter() - start, 2)}
             contestants.append(contestant)
         turns: dict[str, list[np.ndarray]] = {contestant.name: [] for contestant in contestants}
@@ -227,7 +233,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="result file (default %(default)s)")
     options = parser.parse_args()
-    facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds}
+    # A plan shares its chunks among Python threads, so that no threading layer of Numba's takes part.
+    facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds, "threading_layer": None}
     print(f"{facts['cpu']}, float32, median of {options.repeats} turns")
     found = []
     for width, blocks, batch_size, threads in ROWS:

@@ -4,8 +4,8 @@ A training step (as in `benchmarks.training`) and inference of a batch (as in `b
 on two, while one thing at a time changes: the width, the batch size, the side of the image. What else there is stays at 0.2x
 [1,1,1,1], batch 128 and 32 x 32 pixels. Steps on one thread and on two take turns, each in a process of its own.
 
-Before anything is timed, the results on one thread and on two are held against each other, bit by bit; the two benchmarks whose
-contestants these are hold them against PyTorch's.
+Before anything is timed, the results on one thread are held against PyTorch's float64, as in those two benchmarks, and those on
+two against them, bit by bit.
 """
 
 import argparse
@@ -45,6 +45,10 @@ class Work(Steps):
         """What the work gives, to compare."""
         return self.work.outcome()
 
+    def threading_layer(self) -> str | None:
+        """Numba's, where it takes part: not in inference."""
+        return self.work.threading_layer() if isinstance(self.work, training.Ours) else None
+
 
 def same(first: object, second: object) -> bool:
     """Whether two outcomes have the same bits: arrays, or (loss, gradients by name)."""
@@ -52,6 +56,31 @@ def same(first: object, second: object) -> bool:
         return np.isfinite(first).all() and np.array_equal(first, second)
     (loss, gradients), (other_loss, others) = first, second
     return np.isfinite(loss) and loss == other_loss and all(np.array_equal(gradients[name], others[name]) for name in gradients)
+
+
+def one_vector(gradients: dict[str, np.ndarray], order: dict[str, np.ndarray]) -> np.ndarray:
+    """All gradients in a row, in the order of the names of `order`."""
+    return np.concatenate([gradients[name].ravel() for name in order])
+
+
+def check(kind: str, common: dict, outcome: object) -> None:
+    """Raises ContestantError where an outcome is not PyTorch's in float64.
+
+    Gradients count as one vector here. With one image nearly all are zero, since the average of a batch norm's output is its
+    shift: a tensor's distance over its own length would be rounding over nothing.
+    """
+    arguments = {name: value for name, value in common.items() if name != "kind"} | {"threads": 1}
+    if kind == "training":
+        from benchmarks.torch_peer import TorchPeer
+
+        reference = Contestant("torch", TorchPeer, arguments | {"memory_format": "contiguous", "compiled": False})
+        exact_loss, exact = reference.call("outcome", "float64")
+        training.check((outcome[0], {"all": one_vector(outcome[1], exact)}), (exact_loss, {"all": one_vector(exact, exact)}))
+    else:
+        del arguments["labels"]
+        reference = Contestant("torch", inference.Reference, arguments)
+        inference.check(outcome, reference.call("outcome"))
+    reference.close()
 
 
 def point(kind: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: float) -> dict[str, object]:
@@ -73,9 +102,11 @@ def point(kind: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: 
             contestants.append(Contestant(f"{threads}", Work, common | {"threads": threads}))
             stack.callback(contestants[-1].close)
         outcomes = [contestant.call("outcome") for contestant in contestants]
+        check(kind, common, outcomes[0])
         if not all(same(outcomes[0], other) for other in outcomes[1:]):
             raise ContestantError(f"{spec.name}, batch {batch_size}: threads change the result")
         measured = measure(contestants, repeats, seconds)
+        layer = contestants[-1].call("threading_layer")
     one, two = (measured[f"{threads}"]["turns"] for threads in THREADS)
     return {
         "network": spec.name,
@@ -84,6 +115,7 @@ def point(kind: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: 
         "macs": spec.macs,
         "milliseconds": {threads: round(1e3 * measured[threads]["median"], 4) for threads in measured},
         "images_per_second": {threads: round(batch_size / measured[threads]["median"], 1) for threads in measured},
+        "threading_layer": layer,
         "speed_up": training.summary([a / b for a, b in zip(one, two)]),
     }
 
