@@ -4,7 +4,8 @@ Each figure is of whole processes, from their start to their end, and of the mos
 answer on the command line, with everything compiled before; the very first one, with nothing compiled; the first training batch,
 with nothing compiled. Beside them the imports of the peers, and their answer to an image from a session that they make.
 
-What is checked before it is timed: that `import minisqx` brings no Numba, and that the answer is a label of the shipped model.
+What is checked: that `import minisqx` brings no Numba, that our answer is a label of the shipped model, that the first batch
+leaves finite weights, and that the two peers give the same answer. A round that is not counted comes first.
 """
 
 import argparse
@@ -26,12 +27,17 @@ from benchmarks.machine import describe
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "h5py", "pillow", "torch", "onnxruntime", "openvino")
+PEERS = ("ONNX Runtime: a session and an answer", "OpenVINO: a compiled model and an answer")
+FIRST = "first training batch, nothing compiled"
 FIRST_BATCH = """
 import numpy as np, minisqx
 net = minisqx.ShallowSqueezeNext(0.2)
 loss, dlogits = minisqx.cross_entropy(net.forward(np.zeros((128, 3, 32, 32), np.float32), training=True), np.zeros(128, np.int64))
 net.backward(dlogits)
 minisqx.SGD(net, lr=0.1).step()
+assert np.isfinite(loss) and np.isfinite(net.flat_parameters).all()
+import numba
+print(numba.threading_layer())
 """
 # The peers get the same network, as an ONNX file, and an image that is decoded and made small in the same way.
 ONNX_RUNTIME = """
@@ -93,16 +99,17 @@ def commands(folder: Path) -> dict[str, tuple[list[str], bool]]:
     python = [sys.executable, "-c"]
     infer = [sys.executable, "-m", "minisqx", "infer", str(photo)]
     return {
+        "python, nothing imported": ([*python, "pass"], False),
         "import minisqx": ([*python, "import sys, minisqx; assert 'numba' not in sys.modules"], False),
         "minisqx infer photo.png": (infer, False),
         "minisqx infer photo.png, nothing compiled": (infer, True),
-        "first training batch, nothing compiled": ([*python, FIRST_BATCH], True),
+        FIRST: ([*python, FIRST_BATCH], True),
         "import numba": ([*python, "import numba"], False),
         "import onnxruntime": ([*python, "import onnxruntime"], False),
         "import openvino": ([*python, "import openvino"], False),
         "import torch": ([*python, "import torch"], False),
-        "ONNX Runtime: a session and an answer": ([*python, ONNX_RUNTIME, str(graph), str(photo)], False),
-        "OpenVINO: a compiled model and an answer": ([*python, OPENVINO, str(graph), str(photo)], False),
+        PEERS[0]: ([*python, ONNX_RUNTIME, str(graph), str(photo)], False),
+        PEERS[1]: ([*python, OPENVINO, str(graph), str(photo)], False),
     }
 
 
@@ -115,6 +122,7 @@ def main() -> None:
     facts = describe(PACKAGES) | {"repeats": options.repeats, "compilations": options.compilations, "threads": 1}
     print(f"{facts['cpu']}, whole processes, median of {options.repeats} (nothing compiled: {options.compilations})")
     found: dict[str, dict] = {}
+    answers: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="minisqx-startup-") as name:
         folder = Path(name)
         every = commands(folder)
@@ -126,18 +134,21 @@ def main() -> None:
                 # The first round is not counted: it fills the disk's cache, and the compiled kernels'.
                 cache = folder / f"{number}-{len(title)}" if is_first else folder / "cache"
                 seconds, megabytes, printed = run(command, folder, cache)
+                answers[title] = printed.strip()
                 if title.startswith("minisqx infer") and not any(label in printed for label in labels):
                     raise SystemExit(f"{title} gave no answer:\n{printed}")
                 if number > 0:
                     runs = found.setdefault(title, {"seconds": [], "megabytes": []})
                     runs["seconds"].append(round(seconds, 3))
                     runs["megabytes"].append(round(megabytes, 1))
+            if answers[PEERS[0]] != answers[PEERS[1]]:
+                raise SystemExit(f"the peers differ: {[answers[peer] for peer in PEERS]}")
     for title, runs in found.items():
         runs["median_seconds"] = statistics.median(runs["seconds"])
         runs["median_megabytes"] = statistics.median(runs["megabytes"])
         spread = f"{min(runs['seconds']):.2f} - {max(runs['seconds']):.2f} s"
         print(f"  {title:44} {runs['median_seconds']:7.2f} s  ({spread:>15})  {runs['median_megabytes']:6.0f} MB at most")
-    options.output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
+    options.output.write_text(json.dumps(facts | {"threading_layer": answers[FIRST], "rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
