@@ -129,7 +129,7 @@ def forward(
     out, scale, shift, mean, variance, running_mean, running_var, x, in_scale, in_shift, in_activation,
     weight, bias, gamma, beta, activated, taps, cut, constants, folded_weight, folded_bias, chunk_moments, workspace,
 ):  # fmt: skip
-    """The training forward pass of a basic block; returns the number of values a channel.
+    """The training forward pass of a basic block.
 
     Writes out (chunks, M, stride), the batch's mean and variance (float64), scale and shift (M,), and updates the
     running statistics. x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read;
@@ -154,7 +154,6 @@ def forward(
     count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
     batch_norm.affine(scale, shift, gamma, beta, mean, variance)
     batch_norm.update_running(running_mean, running_var, mean, variance, count)
-    return count
 
 
 @njit

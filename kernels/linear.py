@@ -1,7 +1,7 @@
 """The classifier: logits = features weight^T + bias, and its gradients.
 
-Its size (a few thousand multiply-adds an image) makes it one of the cheapest parts: plain loops, sums in float64 in a
-fixed order.
+Its size (a few thousand multiply-adds an image) makes it one of the cheapest parts: plain loops with the channels innermost,
+sums in float64 in a fixed order.
 """
 
 import numpy as np
@@ -23,20 +23,17 @@ def forward(logits, features, weight, bias):
 @njit
 def backward(dfeatures, dweight, dbias, dlogits, features, weight):
     """dfeatures = dlogits weight, dweight = dlogits^T features, dbias = sum of dlogits over the batch."""
-    images, channels = features.shape
-    for j in range(weight.shape[0]):
-        total = 0.0
-        for n in range(images):
-            total += np.float64(dlogits[n, j])
-        dbias[j] = total
-        for k in range(channels):
-            total = 0.0
-            for n in range(images):
-                total += np.float64(dlogits[n, j]) * np.float64(features[n, k])
-            dweight[j, k] = total
+    (classes, channels), images = weight.shape, len(features)
+    totals, bias_total, row = np.zeros((classes, channels)), np.zeros(classes), np.empty(channels)
     for n in range(images):
-        for k in range(channels):
-            total = 0.0
-            for j in range(weight.shape[0]):
-                total += np.float64(dlogits[n, j]) * np.float64(weight[j, k])
-            dfeatures[n, k] = total
+        row[:] = 0
+        for j in range(classes):
+            slope, total = np.float64(dlogits[n, j]), totals[j]
+            bias_total[j] += slope
+            for k in range(channels):
+                total[k] += slope * np.float64(features[n, k])
+            for k in range(channels):
+                row[k] += slope * np.float64(weight[j, k])
+        dfeatures[n] = row
+    dweight[:] = totals
+    dbias[:] = bias_total

@@ -11,7 +11,7 @@ def softmax_cross_entropy(dlogits, logits, labels):
     nothing overflows.
     """
     images, classes = logits.shape
-    loss = 0.0
+    loss, exponentials = 0.0, np.empty(classes)
     for n in range(images):
         largest = np.float64(logits[n, 0])
         for j in range(1, classes):
@@ -20,9 +20,9 @@ def softmax_cross_entropy(dlogits, logits, labels):
                 largest = np.float64(logits[n, j])
         total = 0.0
         for j in range(classes):
-            total += np.exp(np.float64(logits[n, j]) - largest)
+            exponentials[j] = np.exp(np.float64(logits[n, j]) - largest)
+            total += exponentials[j]
         loss += np.log(total) + largest - np.float64(logits[n, labels[n]])
         for j in range(classes):
-            probability = np.exp(np.float64(logits[n, j]) - largest) / total
-            dlogits[n, j] = (probability - (1.0 if j == labels[n] else 0.0)) / images
+            dlogits[n, j] = (exponentials[j] / total - (1.0 if j == labels[n] else 0.0)) / images
     return loss / images

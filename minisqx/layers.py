@@ -5,12 +5,15 @@ Two things are deferred, because the neighbour can do them while the numbers are
 - A basic block returns its stored tensor with the scale and shift of its batch norm (`Activation`); the reader applies them.
 - A layer's backward returns a description of its input's gradient (`Gradient`), usually "the product of this weight and
   that dz"; the layer before forms it.
+
+A layer's arrays stay where they are from batch to batch, and so do its neighbours': for batches of one shape it returns the same
+`Activation` and `Gradient` every time, and makes the same call (`Call`), whose arguments are put together once.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
+from operator import is_
 
 import numpy as np
 
@@ -144,13 +147,31 @@ class Kept:
     def __init__(self, make):
         self._make = make
         self._by_layout: dict = {}
+        self._last, self._last_made = None, None
 
     def __call__(self, layout: Layout):
-        if layout not in self._by_layout:
-            while len(self._by_layout) >= self.SHAPES:
-                del self._by_layout[next(iter(self._by_layout))]
-            self._by_layout[layout] = self._make(layout)
-        return self._by_layout[layout]
+        if layout is not self._last:
+            if layout not in self._by_layout:
+                while len(self._by_layout) >= self.SHAPES:
+                    del self._by_layout[next(iter(self._by_layout))]
+                self._by_layout[layout] = self._make(layout)
+            self._last, self._last_made = layout, self._by_layout[layout]
+        return self._last_made
+
+
+class Call:
+    """A kernel with its arguments, which are made of `inputs`: made again only when those are other objects than last time."""
+
+    def __init__(self, kernel):
+        self.kernel, self.inputs, self._code, self.run = kernel, (), None, None
+
+    def is_for(self, *inputs) -> bool:
+        return len(inputs) == len(self.inputs) and all(map(is_, inputs, self.inputs))
+
+    def prepare(self, inputs: tuple, arguments: tuple) -> None:
+        """From now on `run()` calls the kernel with these arguments."""
+        self._code = self._code or bound(self.kernel, arguments)
+        self.inputs, self.run = inputs, partial(self._code, *arguments)
 
 
 def cut_of(layout: Layout) -> Cut:
@@ -159,19 +180,25 @@ def cut_of(layout: Layout) -> Cut:
 
 @dataclass
 class BlockBuffers:
-    """What a basic block needs for batches of one shape; see `kernels/convolution.py` for the arrays."""
+    """What a basic block needs for batches of one shape; see `kernels/convolution.py` for the arrays.
+
+    count: values a channel. y, parts: what `forward` returns, as a whole and for each convolution. dx: what `backward` returns.
+    """
 
     layout: Layout
     cut: Cut
+    count: float
     taps: Taps
     transposed: Taps
     e: np.ndarray
-    ds: np.ndarray
     moments: np.ndarray
     gradients: np.ndarray
-    sums: np.ndarray
-    forward: Callable | None = None
-    backward: Callable | None = None
+    y: Activation
+    parts: list[Activation]
+    dx: Gradient
+    forward: Call
+    backward: Call
+    through_elu: "BackwardThroughElu"
 
 
 @dataclass
@@ -210,7 +237,6 @@ class BasicBlock:
         self.scale, self.shift = np.empty(self.channels, dtype), np.empty(self.channels, dtype)
         self.mean, self.variance = np.empty(self.channels), np.empty(self.channels)
         self.sums = np.empty((2, self.channels))
-        self.count = 0.0
         self.kept = Kept(self._buffers)
 
     def _buffers(self, inputs: Layout) -> BlockBuffers:
@@ -224,43 +250,48 @@ class BasicBlock:
         self.workspace.constants(max(layout.stride, inputs.stride, self.channels))
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
         chunks, channels = layout.chunks, self.channels
+        transposed = geometry.transposed.taps(inputs, dtype)
+        e = self.workspace.empty(layout, channels)
+        y = Activation(e, layout, 0, self.scale, self.shift, self.norm_first, self.sums)
+        starts = accumulate((s.out_channels for s in self.specs), initial=0)
         return BlockBuffers(
             layout=layout,
             cut=cut_of(layout),
+            count=float(layout.images * layout.map_pixels),
             taps=geometry.taps(layout, dtype),
-            transposed=geometry.transposed.taps(inputs, dtype),
-            e=self.workspace.empty(layout, channels),
-            ds=self.workspace.empty(layout, channels if self.norm_first else 0),
+            transposed=transposed,
+            e=e,
             moments=np.empty((chunks, 2, channels)),
             gradients=np.empty((chunks, channels, self.depth + self.tap_count), dtype),
-            sums=np.empty((chunks, channels, 3)),
+            y=y,
+            parts=[y.part(at, at + s.out_channels, self.norm_first and s.activation) for at, s in zip(starts, self.specs)],
+            dx=Gradient(self.flipped_weight if self.tap_count > 1 else self.parameters.weight, e, transposed),
+            forward=Call(convolution.forward),
+            backward=Call(convolution.backward),
+            through_elu=BackwardThroughElu(
+                self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0)
+            ),
         )
 
     def forward(self, x: Activation) -> Activation:
         """x: (N, in_channels, H, W) deferred; returns the output deferred, and updates the running statistics."""
         self.x, self.buffers = x, self.kept(x.layout)
         p, b = self.parameters, self.buffers
-        arguments = (
-            b.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
-            x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
-            b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias, b.moments,
-            self.workspace.scratch(self.depth + self.moment_rows),
-        )  # fmt: skip
-        b.forward = b.forward or bound(convolution.forward, arguments)
-        self.count = b.forward(*arguments)
-        return self.output()
+        if not b.forward.is_for(x):
+            arguments = (
+                b.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
+                x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
+                b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias, b.moments,
+                self.workspace.scratch(self.depth + self.moment_rows),
+            )  # fmt: skip
+            b.forward.prepare((x,), arguments)
+        b.forward.run()
+        return b.y
 
-    def output(self) -> Activation:
-        """What the last forward pass returned."""
-        return Activation(self.buffers.e, self.buffers.layout, 0, self.scale, self.shift, self.norm_first, self.sums)
-
-    def outputs(self, y: Activation) -> list[Activation]:
-        """The output of each of the convolutions that are computed together."""
-        parts, start = [], 0
-        for spec in self.specs:
-            parts.append(y.part(start, start + spec.out_channels, self.norm_first and spec.activation))
-            start += spec.out_channels
-        return parts
+    @property
+    def outputs(self) -> list[Activation]:
+        """What the last forward pass returned, for each of the convolutions that are computed together."""
+        return self.buffers.parts
 
     def backward(self, gradient: Gradient, keep: bool = True) -> Gradient:
         """Fills this block's parameter gradients and the sums of its input; returns the input's gradient, deferred.
@@ -271,45 +302,64 @@ class BasicBlock:
         activated = self.activated
         if self.norm_first:
             gradient, activated = self._backward_activation(gradient), 0
-        regions = self.workspace.regions(0, gradient.depth, self.channels)
-        scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
-        arguments = (
-            b.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(self.workspace.dtype), self.sums, self.count,
-            self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, b.taps,
-            b.cut, self.workspace.constants(0), b.gradients, scratch, regions,
-        )  # fmt: skip
-        b.backward = b.backward or bound(convolution.backward, arguments)
-        b.backward(*arguments)
-        weight = p.weight
+        if not b.backward.is_for(x, gradient, keep):
+            regions = self.workspace.regions(0, gradient.depth, self.channels)
+            scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
+            arguments = (
+                b.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(self.workspace.dtype), self.sums, b.count,
+                self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, b.taps,
+                b.cut, self.workspace.constants(0), b.gradients, scratch, regions,
+            )  # fmt: skip
+            b.backward.prepare((x, gradient, keep), arguments)
+        b.backward.run()
         if self.tap_count > 1:
-            weight = self.flipped_weight
-            flip_taps(weight, p.weight, self.tap_count)
-        return Gradient(weight, b.e, b.transposed)
+            flip_taps(self.flipped_weight, p.weight, self.tap_count)
+        return b.dx
 
     def _backward_activation(self, gradient: Gradient) -> Gradient:
         """For the order convolution, batch norm, ELU: through the ELU, before batch norm's backward can have its sums."""
         b = self.buffers
         stored = (b.e, 0, self.sums)
-        y = (b.e, self.scale, self.shift, True)
-        backward_through_elu(self.workspace, b.layout, gradient, b.ds, y, self.activated, stored, stored, b.sums)
-        return Gradient(stored=b.ds)
+        return b.through_elu(gradient, (b.e, self.scale, self.shift, True), self.activated, stored, stored)
 
 
-def backward_through_elu(workspace, layout, gradient, ds, y, activated, u, v, chunk_sums, sampled_size=None) -> None:
+class BackwardThroughElu:
     """ds = g ELU'(y) with the row sums of u and v; see `kernels/residual.py`.
 
-    layout: of ds. y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums).
-    sampled_size: (height, width) of u and v where ds has only their samples.
+    layout: of ds. sampled_size: (height, width) of u and v where ds has only their samples.
     """
-    data, scale, shift, activation = y
-    rows = ds.shape[1]
-    regions = workspace.regions(0, gradient.depth, rows)
-    scratch = workspace.scratch(gradient.depth + rows + 3)
-    residual.backward(
-        ds, u[2], v[2], gradient.source(workspace.dtype), data, scale, shift, activation, activated, u[0], u[1], v[0], v[1],
-        cut_of(layout), layout.map_pixels, sampled_size is not None, *(sampled_size or (0, 0)), workspace.constants(0),
-        chunk_sums, scratch, regions,
-    )  # fmt: skip
+
+    def __init__(self, workspace: Workspace, layout: Layout, ds: np.ndarray, sampled_size: tuple[int, int] | None = None):
+        self.workspace, self.layout, self.ds, self.sampled_size = workspace, layout, ds, sampled_size
+        self.chunk_sums = np.empty((layout.chunks, ds.shape[1], 3))
+        self.call = Call(residual.backward)
+        self.ds_gradient = Gradient(stored=ds, sampled_size=sampled_size)
+
+    def __call__(self, gradient: Gradient, y, activated: int, u, v) -> Gradient:
+        """y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums)."""
+        if not self.call.is_for(gradient, *y, *u, *v):
+            data, scale, shift, activation = y
+            rows = self.ds.shape[1]
+            scratch = self.workspace.scratch(gradient.depth + rows + 3)
+            arguments = (
+                self.ds, u[2], v[2], gradient.source(self.workspace.dtype), data, scale, shift, activation, activated,
+                u[0], u[1], v[0], v[1], cut_of(self.layout), self.layout.map_pixels,
+                self.sampled_size is not None, *(self.sampled_size or (0, 0)), self.workspace.constants(0),
+                self.chunk_sums, scratch, self.workspace.regions(0, gradient.depth, rows),
+            )  # fmt: skip
+            self.call.prepare((gradient, *y, *u, *v), arguments)
+        self.call.run()
+        return self.ds_gradient
+
+
+@dataclass
+class SumBuffers:
+    """What a residual sum needs for batches of one shape."""
+
+    layout: Layout
+    y: Activation
+    forward: Call
+    through_elu: BackwardThroughElu
 
 
 class ResidualSum:
@@ -323,32 +373,31 @@ class ResidualSum:
         self.sums = np.empty((2, channels))
         self.kept = Kept(self._buffers)
 
-    def _buffers(self, inputs: Layout) -> tuple[Layout, np.ndarray, np.ndarray]:
+    def _buffers(self, inputs: Layout) -> SumBuffers:
         layout = inputs.resized(-(-inputs.height // 2), -(-inputs.width // 2)) if self.sampled else inputs
-        return layout, self.workspace.empty(layout, self.channels), np.empty((layout.chunks, self.channels, 3))
-
-    @property
-    def _sampled_size(self) -> tuple[int, int] | None:
-        return (self.u.layout.height, self.u.layout.width) if self.sampled else None
+        r = self.workspace.empty(layout, self.channels)
+        y = replace(self.workspace.plain(r, layout), sums=self.sums)
+        size = (inputs.height, inputs.width) if self.sampled else None
+        return SumBuffers(layout, y, Call(residual.forward), BackwardThroughElu(self.workspace, layout, r, size))
 
     def forward(self, u: Activation, v: Activation) -> Activation:
         self.u, self.v = u, v
-        self.layout, self.r, self.chunk_sums = self.kept(u.layout)
-        residual.forward(
-            self.r, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
-            cut_of(self.layout), self.layout.map_pixels, self.sampled, u.layout.height, u.layout.width,
-            self.workspace.scratch(2),
-        )  # fmt: skip
-        return replace(self.workspace.plain(self.r, self.layout), sums=self.sums)
+        b = self.buffers = self.kept(u.layout)
+        if not b.forward.is_for(u, v):
+            arguments = (
+                b.y.data, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
+                cut_of(b.layout), b.layout.map_pixels, self.sampled, u.layout.height, u.layout.width,
+                self.workspace.scratch(2),
+            )  # fmt: skip
+            b.forward.prepare((u, v), arguments)
+        b.forward.run()
+        return b.y
 
     def backward(self, gradient: Gradient) -> Gradient:
         """The gradient of u and of v, stored in the place of r."""
-        constants = self.workspace.constants(0)
-        y = (self.r, constants.ones, constants.zeros, False)
-        u, v = ((x.data, x.row, x.sums) for x in (self.u, self.v))
-        size = self._sampled_size
-        backward_through_elu(self.workspace, self.layout, gradient, self.r, y, self.channels, u, v, self.chunk_sums, size)
-        return Gradient(stored=self.r, sampled_size=size)
+        y, u, v = self.buffers.y, self.u, self.v
+        stored = (y.data, y.scale, y.shift, False)
+        return self.buffers.through_elu(gradient, stored, self.channels, (u.data, u.row, u.sums), (v.data, v.row, v.sums))
 
 
 class Bottleneck:
@@ -360,25 +409,36 @@ class Bottleneck:
     def __init__(self, name: str, blocks: list[BasicBlock], has_shortcut: bool, workspace: Workspace, sampled: bool = False):
         self.name, self.blocks, self.has_shortcut, self.workspace = name, blocks, has_shortcut, workspace
         self.sum = ResidualSum(blocks[-1].channels, workspace, sampled)
+        self._of, self._both = None, None
 
     def forward(self, x: Activation) -> Activation:
-        entry = self.blocks[0].outputs(self.blocks[0].forward(x))
-        main, shortcut = entry[0], entry[1] if self.has_shortcut else x
-        self.outputs = [*entry]
+        self.blocks[0].forward(x)
+        main, shortcut = self.blocks[0].outputs[0], self.blocks[0].outputs[1] if self.has_shortcut else x
         for block in self.blocks[1:]:
-            main = block.outputs(block.forward(main))[0]
-            self.outputs.insert(-1 if self.has_shortcut else len(self.outputs), main)
+            main = block.forward(main)
         self.y = self.sum.forward(main, shortcut)
         return self.y
+
+    @property
+    def outputs(self) -> list[Activation]:
+        """What the blocks returned last: the main path's, then the shortcut's."""
+        first, *rest = (block.outputs for block in self.blocks)
+        return [first[0], *(output for outputs in rest for output in outputs), *first[1:]]
 
     def backward(self, gradient: Gradient) -> Gradient:
         of_sum = gradient = self.sum.backward(gradient)
         for block in reversed(self.blocks[1:]):
             gradient = block.backward(gradient)
         if self.has_shortcut:
-            return self.blocks[0].backward(replace(of_sum, weight=gradient.weight, dz=gradient.dz, taps=gradient.taps))
-        gradient = self.blocks[0].backward(gradient)
-        return replace(gradient, addend=of_sum.stored, sampled_size=of_sum.sampled_size)
+            return self.blocks[0].backward(self._joined(gradient, of_sum, "stored"))
+        return self._joined(self.blocks[0].backward(gradient), of_sum, "addend")
+
+    def _joined(self, product: Gradient, of_sum: Gradient, place: str) -> Gradient:
+        """Both in one: what comes from the sum stands beside the product (`stored`) or is added to it (`addend`)."""
+        if self._of is None or self._of[0] is not product or self._of[1] is not of_sum:
+            self._of = (product, of_sum)
+            self._both = replace(product, sampled_size=of_sum.sampled_size, **{place: of_sum.stored})
+        return self._both
 
     def values(self) -> np.ndarray:
         """The output (N, C, H, W) of the last forward pass; what nobody reads is worked out here."""
@@ -397,23 +457,28 @@ class Dropout:
 
     def __init__(self, probability: float, seed: int, channels: int, workspace: Workspace):
         self.probability, self.seed, self.workspace = probability, seed, workspace
-        self.kept = Kept(lambda layout: (workspace.empty(layout, channels), workspace.empty(layout, channels)))
+        self.channels = channels
+        self.kept = Kept(self._buffers)
+
+    def _buffers(self, layout: Layout) -> tuple[Activation, Gradient]:
+        out, dx = (self.workspace.empty(layout, self.channels) for _ in range(2))
+        return self.workspace.plain(out, layout), Gradient(stored=dx)
 
     def forward(self, x: Activation, step: int) -> Activation:
         self.layout, self.step = x.layout, step
         if self.probability == 0:
             return x
-        out, self.dx = self.kept(x.layout)
-        self._apply(out, x.data, x.row, x.scale, x.shift)
-        return self.workspace.plain(out, x.layout)
+        y, self.dx = self.kept(x.layout)
+        self._apply(y.data, x.data, x.row, x.scale, x.shift)
+        return y
 
     def backward(self, gradient: Gradient) -> Gradient:
         if self.probability == 0:
             return gradient
-        formed = form(gradient, self.dx, self.layout, self.workspace)
+        formed = form(gradient, self.dx.stored, self.layout, self.workspace)
         constants = self.workspace.constants(0)
         self._apply(formed, formed, 0, constants.ones, constants.zeros)
-        return Gradient(stored=formed)
+        return self.dx
 
     def _apply(self, out, x, row, scale, shift) -> None:
         key = counters.stream(self.seed, counters.DROPOUT, self.step)
@@ -437,7 +502,7 @@ class AveragePool:
 
     def __init__(self, channels: int, workspace: Workspace):
         self.channels, self.workspace = channels, workspace
-        self.kept = Kept(lambda layout: workspace.empty(layout, channels))
+        self.kept = Kept(lambda layout: Gradient(stored=workspace.empty(layout, channels)))
 
     def forward(self, x: Activation) -> np.ndarray:
         self.x = x
@@ -451,8 +516,8 @@ class AveragePool:
     def backward(self, dfeatures: np.ndarray) -> Gradient:
         x = self.x
         dx = self.kept(x.layout)
-        pooling.backward(dx, x.sums, dfeatures, x.data, cut_of(x.layout), x.layout.map_pixels)
-        return Gradient(stored=dx)
+        pooling.backward(dx.stored, x.sums, dfeatures, x.data, cut_of(x.layout), x.layout.map_pixels)
+        return dx
 
 
 class Linear:

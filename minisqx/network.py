@@ -141,7 +141,7 @@ class ShallowSqueezeNext:
         for bottleneck in self.bottlenecks:
             y = bottleneck.forward(y)
         y = self.head.forward(self.dropout.forward(y, self.dropout_step))
-        return self.classifier.forward(self.pool.forward(self.head.outputs(y)[0]))
+        return self.classifier.forward(self.pool.forward(y))
 
     def backward(self, dlogits: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
         """Fills `gradients()` from dlogits (N, num_classes); returns dx (N, 3, H, W) if `input_gradient`.
@@ -188,11 +188,11 @@ class ShallowSqueezeNext:
         tests and for looking at.
         """
         self._require_forward("activations")
-        found = {"stem": self.stem.outputs(self.stem.output())[0].values()}
+        found = {"stem": self.stem.outputs[0].values()}
         for bottleneck, spec in zip(self.bottlenecks, self.spec.bottlenecks):
             found |= {convolution.name: y.values() for convolution, y in zip(spec.convolutions, bottleneck.outputs)}
             found[spec.name] = bottleneck.values()
-        return found | {"head": self.head.outputs(self.head.output())[0].values()}
+        return found | {"head": self.head.outputs[0].values()}
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Views by name, in the order of the forward pass, a block's main path before its shortcut."""

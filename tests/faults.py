@@ -271,7 +271,7 @@ FAULTS = (
         "draw(key, i)",
         DROPOUT,
     ),
-    Fault("bias gradient averaged", "kernels/linear.py", "dbias[j] = total", "dbias[j] = total / images", CLASSIFIER),
+    Fault("bias gradient averaged", "kernels/linear.py", "dbias[:] = bias_total", "dbias[:] = bias_total / images", CLASSIFIER),
     Fault(
         "loss gradient summed, not averaged",
         "kernels/loss.py",
@@ -289,21 +289,21 @@ FAULTS = (
         CLASSIFIER,
     ),
     Fault("weight decay with the wrong sign", "kernels/sgd.py", "gradients[i] + decay", "gradients[i] - decay", CLASSIFIER),
-    Fault("flip not applied", "kernels/augment.py", "(width - 1 - x if flipped else x) + right", "x + right", LOADER),
+    Fault("flip not applied", "kernels/augment.py", "pixels_of_all[at - 3 * x]", "pixels_of_all[at - 3 * (inside - 1 - x)]", LOADER),
     Fault("crop of other images", "kernels/augment.py", "PADDING = 4", "PADDING = 3", LOADER),
     # Layers, network and training.
     Fault(
         "identity shortcut's gradient dropped",
         "minisqx/layers.py",
-        "return replace(gradient, addend=of_sum.stored, sampled_size=of_sum.sampled_size)",
-        "return gradient",
+        'return self._joined(self.blocks[0].backward(gradient), of_sum, "addend")',
+        "return self.blocks[0].backward(gradient)",
         IDENTITY,
     ),
     Fault(
         "the shortcut's row sums taken of other rows",
         "minisqx/layers.py",
-        "(x.data, x.row, x.sums)",
-        "(x.data, 0, x.sums)",
+        "(v.data, v.row, v.sums)",
+        "(v.data, 0, v.sums)",
         ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-shortcut]",),
     ),
     Fault(
@@ -316,8 +316,8 @@ FAULTS = (
     Fault(
         "another mask in backward",
         "minisqx/layers.py",
-        "formed = form(gradient, self.dx, self.layout, self.workspace)",
-        "self.step, formed = self.step + 1, form(gradient, self.dx, self.layout, self.workspace)",
+        "formed = form(gradient, self.dx.stored, self.layout, self.workspace)",
+        "self.step, formed = self.step + 1, form(gradient, self.dx.stored, self.layout, self.workspace)",
         DROPOUT,
     ),
     Fault(

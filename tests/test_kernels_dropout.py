@@ -51,8 +51,7 @@ def test_kept_elements_are_scaled_by_one_over_the_share_that_is_kept(dtype, tole
     more = np.concatenate([np.full((SHAPE[0], 3, *SHAPE[2:]), np.nan), x], axis=1)
     source = replace(stored(more, dtype, 4), row=3, scale=scale, shift=shift)
     layer = Dropout(0.3, 5, SHAPE[1], Workspace(dtype))
-    for buffer in layer.kept(source.layout):
-        buffer[...] = np.nan
+    layer.kept(source.layout)[0].data[...] = np.nan
     y = layer.forward(source, step=2)
     values = x.astype(float) * scale[:, None, None] + shift[:, None, None]
     expected = naive.dropout(values, mask_of(0.3, 5, 2), 0.3)
@@ -65,7 +64,7 @@ def test_backward_has_the_mask_and_the_scale_of_forward(dtype):
     layer = Dropout(0.3, 0, SHAPE[1], Workspace(dtype))
     factor = layer.forward(stored(np.ones(SHAPE), dtype), step=4).values()
     dout = np.random.default_rng(0).integers(-9, 10, SHAPE).astype(dtype)
-    layer.dx[...] = np.nan
+    layer.dx.stored[...] = np.nan
     gradient = layer.backward(Gradient(stored=packed(dout, dtype)[0]))
     assert np.array_equal(layer.layout.unpack(gradient.stored), dout * factor)
     assert padding_is_zero(gradient.stored, layer.layout)

@@ -9,7 +9,7 @@ from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Works
 from tests import naive
 from tests.gradient_check import relative_difference
 from tests.kernel_calls import DTYPES, packed, padding_is_zero, poisoned
-from tests.layer_cases import channels
+from tests.layer_cases import channels, poison_through_elu
 
 TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
 # More pixels than a block, and with a last chunk of one image: (images, images a chunk, height, width).
@@ -51,9 +51,8 @@ class Tensor:
 
 def poison(layer, layout) -> None:
     kept = layer.kept(layout)
-    for buffer in kept if isinstance(kept, tuple) else (kept,):
-        if isinstance(buffer, np.ndarray):
-            buffer[...] = np.nan
+    kept.y.data[...] = np.nan
+    poison_through_elu(kept.through_elu)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -71,14 +70,14 @@ def test_the_sum_and_its_backward_are_their_naive_twin(sampled, activations, cut
     read = np.s_[:, :, ::2, ::2] if sampled else np.s_[:]
     total = u.values + v.values
     assert relative_difference(y.values(), naive.elu(total[read])) <= TOLERANCE[dtype]
-    assert padding_is_zero(layer.r, layer.layout)
+    assert padding_is_zero(y.data, y.layout)
 
     dout = generator.normal(size=total[read].shape).astype(dtype).astype(np.float64)
     layer.workspace.scratch(50)[...] = np.nan
     gradient = layer.backward(Gradient(stored=packed(dout, dtype, cut[1])[0]))
     expected = np.zeros_like(total)
     expected[read] = dout * naive.elu_gradient(total[read])
-    assert padding_is_zero(gradient.stored, layer.layout)
+    assert padding_is_zero(gradient.stored, y.layout)
     # As who takes it reads it: as rows of its own, and added to others.
     layout = u.ours.layout
     for given, more in ((gradient, 0), (replace(gradient, addend=gradient.stored), expected)):
@@ -112,7 +111,7 @@ def test_the_average_and_its_backward_are_their_naive_twin(activation, cut, dtyp
     assert features.dtype == dtype
     assert relative_difference(features, naive.average_pool(x.values)) <= TOLERANCE[dtype]
 
-    layer.kept(x.ours.layout)[...] = np.nan
+    layer.kept(x.ours.layout).stored[...] = np.nan
     dfeatures = generator.normal(size=features.shape).astype(dtype)
     gradient = layer.backward(dfeatures)
     expected = naive.average_pool_backward(dfeatures.astype(float), x.data.shape)

@@ -163,7 +163,7 @@ def test_gradients_of_a_residual_sum(activation):
         return naive.elu(arrays["u"] + (naive.elu(v) if activation else v))
 
     dout = generator.normal(size=forward().shape)
-    ds = layer.layout.unpack(layer.backward(Gradient(stored=packed(dout, "float64", 2)[0])).stored)
+    ds = layer.u.layout.unpack(layer.backward(Gradient(stored=packed(dout, "float64", 2)[0])).stored)
     slope = naive.elu_gradient(arrays["v"] * channels(scale) + channels(shift)) if activation else 1
     check(forward, twin, dout, arrays, {"u": ds, "v": ds * slope * channels(scale)})
 
