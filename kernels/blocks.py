@@ -14,7 +14,7 @@ from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.product import product
 from minisqx.kernels.sampling import add_spread, spread
 
-BLOCK = 512
+BLOCK = 2048
 # Rows of the scratch are one cache line longer than a block, so that they don't all fall on the same cache sets.
 SCRATCH_STRIDE = BLOCK + 16
 
@@ -77,17 +77,19 @@ def is_pointwise(geometry):
 
 
 @njit
-def is_upsampling(geometry):
-    """Whether the gather has gaps: the transposed one of a stride."""
-    return geometry[4] * geometry[5] > 1
-
-
-@njit
 def clear_tail(data, at, stride, rows, pixels, columns):
     """Zeroes the columns from `pixels` to `columns` of a chunk's matrix: the padding of `layout`."""
     for m in range(rows):
         for p in range(at + m * stride + pixels, at + m * stride + columns):
             data[p] = 0
+
+
+@njit
+def copy(out, out_at, x, at, count):
+    """out[out_at + p] = x[at + p] for 0 <= p < `count`. (For slices Numba would compile what NumPy does when shapes differ.)"""
+    target, source = out[out_at : out_at + count], x[at : at + count]
+    for p in range(count):
+        target[p] = source[p]
 
 
 @njit
@@ -104,8 +106,8 @@ def flip_taps(flipped, weight, taps):
 
 @njit
 def source_operand(source, chunk, first, columns, pixels, constants, scratch):
-    """(flat array, stride of its rows): what the source's weight, of a convolution with stride 1, is multiplied with: its dz,
-    or the im2col of that in `scratch`.
+    """(flat array, stride of its rows): what the source's weight is multiplied with: its dz, or the im2col of that in
+    `scratch`.
     """
     dz = source.dz.reshape(source.dz.size)
     channels, stride = source.dz.shape[1], source.dz.shape[2]
@@ -121,47 +123,6 @@ def source_operand(source, chunk, first, columns, pixels, constants, scratch):
 
 
 @njit
-def _fill_product(g, source, chunk, first, columns, pixels, constants, scratch):
-    """The first rows of g, of a convolution with stride 1: the product of its weight and the im2col of its dz."""
-    operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
-    weight = source.weight.reshape(source.weight.size)
-    product(
-        g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride,
-        source.weight.shape[0], columns, source.produced, 0, constants.zeros, constants.ones, constants.zeros,
-    )  # fmt: skip
-
-
-@njit
-def _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch):
-    """The same for a 1x1 convolution with a stride: the product at the pixels that it read, and zero between them."""
-    dz = source.dz.reshape(source.dz.size)
-    channels, stride = source.dz.shape[1], source.dz.shape[2]
-    last = min(first + columns, pixels)
-    index = source.index[0]
-    low, high = -1, -1
-    for p in range(first, last):
-        if index[p] >= 0:
-            high = index[p] + 1
-            if low < 0:
-                low = index[p]
-    if low >= 0:
-        operand = dz[chunk * channels * stride + low :]
-        weight = source.weight.reshape(source.weight.size)
-        product(
-            scratch, SCRATCH_STRIDE, weight, source.produced, operand, stride,
-            source.weight.shape[0], whole_vectors(high - low, dz.itemsize), source.produced, 0,
-            constants.zeros, constants.ones, constants.zeros,
-        )  # fmt: skip
-    for m in range(source.produced):
-        g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = 0
-    for p in range(first, last):
-        place = index[p] - low
-        if index[p] >= 0:
-            for m in range(source.produced):
-                g[m * SCRATCH_STRIDE + p - first] = scratch[m * SCRATCH_STRIDE + place]
-
-
-@njit
 def fill_gradient(g, start, rows, source, chunk, first, columns, pixels, constants, scratch):
     """Writes the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with rows of SCRATCH_STRIDE.
 
@@ -169,17 +130,19 @@ def fill_gradient(g, start, rows, source, chunk, first, columns, pixels, constan
     `pixels` have any finite value. scratch: flat, for the im2col of the source.
     """
     if start < source.produced:
-        if is_upsampling(source.geometry):
-            _fill_strided(g, source, chunk, first, columns, pixels, constants, scratch)
-        else:
-            _fill_product(g, source, chunk, first, columns, pixels, constants, scratch)
+        operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
+        weight = source.weight.reshape(source.weight.size)
+        product(
+            g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride,
+            source.weight.shape[0], columns, source.produced, 0, constants.zeros, constants.ones, constants.zeros,
+        )  # fmt: skip
     stored, addend = source.stored.reshape(source.stored.size), source.addend.reshape(source.addend.size)
     for m in range(source.produced, rows):
         at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2]
         if source.sampled:
             spread(g, m * SCRATCH_STRIDE, stored, at, source.height, source.width, first, columns, pixels)
         else:
-            g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns] = stored[at + first : at + first + columns]
+            copy(g, m * SCRATCH_STRIDE, stored, at + first, columns)
     if source.added:
         for m in range(start, rows):
             at = (chunk * source.addend.shape[1] + m) * source.addend.shape[2]

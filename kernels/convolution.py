@@ -27,10 +27,10 @@ from minisqx.kernels.blocks import (
     BLOCK,
     SCRATCH_STRIDE,
     clear_tail,
+    copy,
     fill_gradient,
     images_of,
     is_pointwise,
-    is_upsampling,
     source_operand,
     whole_vectors,
 )
@@ -165,7 +165,7 @@ def write_dz(
     coefficients: (3, outputs) a, b, c. g, scratch: flat, for the rows of the gradient that are no product, and for an im2col.
     """
     a, b, c = coefficients
-    in_registers = 0 if is_upsampling(source.geometry) or source.added else source.produced
+    in_registers = 0 if source.added else source.produced
     if in_registers > 0:
         operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
         weight = source.weight.reshape(source.weight.size)
@@ -302,6 +302,5 @@ def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
             columns = min(BLOCK, padded - first)
             fill_gradient(g, 0, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
-                to = at + m * stride + first
-                dx_flat[to : to + columns] = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns]
+                copy(dx_flat, at + m * stride + first, g, m * SCRATCH_STRIDE, columns)
         clear_tail(dx_flat, at, stride, rows, pixels, padded)

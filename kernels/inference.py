@@ -50,7 +50,7 @@ def run(
         else:
             add_chunk(
                 memory, step[OUT_AT], step[OUT_STRIDE], rows,
-                memory, step[IN_AT], step[IN_STRIDE], ones, zeros, False, False,
+                memory, step[IN_AT], step[IN_STRIDE], ones, zeros, False,
                 memory, step[OTHER_AT], step[OTHER_STRIDE], ones, zeros, False, step[OTHER_SAMPLED] != 0,
                 geometry[IN_HEIGHT], geometry[IN_WIDTH], pixels, scratch,
             )  # fmt: skip

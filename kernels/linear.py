@@ -34,6 +34,9 @@ def backward(dfeatures, dweight, dbias, dlogits, features, weight):
                 total[k] += slope * np.float64(features[n, k])
             for k in range(channels):
                 row[k] += slope * np.float64(weight[j, k])
-        dfeatures[n] = row
-    dweight[:] = totals
-    dbias[:] = bias_total
+        for k in range(channels):
+            dfeatures[n, k] = row[k]
+    for j in range(classes):
+        dbias[j] = bias_total[j]
+        for k in range(channels):
+            dweight[j, k] = totals[j, k]

@@ -5,14 +5,14 @@ deferred ELU). Backward: ds = g ELU'(r), with ELU'(r) = 1 where r > 0, else r + 
 the batch norms before the sum need: sum ds, sum ds u' and sum ds v', u' and v' as they are stored.
 
 Where the layer that reads r has stride 2, only the pixels that it reads are summed, and ds is zero at all others
-(`kernels.sampling`).
+(`kernels.sampling`). The samples of u and v are kept for backward, a quarter of the tensors, which then reads no others.
 """
 
 import numpy as np
 from numba import get_thread_id, prange, types
 from numba.extending import intrinsic
 
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, fill_gradient, images_of, whole_vectors
+from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, copy, fill_gradient, images_of, whole_vectors
 from minisqx.kernels.elu import elu_row
 from minisqx.kernels.jit import njit
 from minisqx.kernels.sampling import sample
@@ -66,49 +66,66 @@ def add_row(out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_sca
 
 @njit
 def add_chunk(
-    out, out_at, out_stride, rows, u, u_at, u_stride, u_scale, u_shift, u_activation, u_sampled,
+    out, out_at, out_stride, rows, u, u_at, u_stride, u_scale, u_shift, u_activation,
     v, v_at, v_stride, v_scale, v_shift, v_activation, v_sampled, height, width, pixels, scratch,
 ):  # fmt: skip
     """One chunk of out = ELU(u + v), flat; u and v with their deferred scale, shift (rows,) and activation.
 
-    pixels: of the sum; height, width: of the map that u or v is where of it only the samples are to be read. scratch: two rows.
+    pixels: of the sum; height, width: of v's map where of it only the samples are to be read. scratch: a row.
     """
     padded = whole_vectors(pixels, out.itemsize)
     for m in range(rows):
         for first in range(0, padded, BLOCK):
             columns = min(BLOCK, padded - first)
-            left, left_at, right, right_at = u, u_at + m * u_stride + first, v, v_at + m * v_stride + first
-            if u_sampled:
-                sample(scratch, 0, u, u_at + m * u_stride, height, width, first, columns, pixels)
-                left, left_at = scratch, 0
+            right, right_at = v, v_at + m * v_stride + first
             if v_sampled:
-                sample(scratch, SCRATCH_STRIDE, v, v_at + m * v_stride, height, width, first, columns, pixels)
-                right, right_at = scratch, SCRATCH_STRIDE
+                sample(scratch, 0, v, v_at + m * v_stride, height, width, first, columns, pixels)
+                right, right_at = scratch, 0
             add_row(
-                out, out_at + m * out_stride + first, left, left_at, u_scale[m], u_shift[m], u_activation,
+                out, out_at + m * out_stride + first, u, u_at + m * u_stride + first, u_scale[m], u_shift[m], u_activation,
                 right, right_at, v_scale[m], v_shift[m], v_activation, columns,
             )  # fmt: skip
     clear_tail(out, out_at, out_stride, rows, pixels, padded)
 
 
+@njit
+def sample_chunk(out, chunk, x, x_row, height, width, pixels, scratch):
+    """The samples of rows `x_row` on of one chunk of x (chunks, rows or more, stride) into out (chunks, rows, stride)."""
+    rows, stride = out.shape[1], out.shape[2]
+    out_flat, x_flat = out.reshape(out.size), x.reshape(x.size)
+    for m in range(rows):
+        x_at, at = (chunk * x.shape[1] + x_row + m) * x.shape[2], (chunk * rows + m) * stride
+        for first in range(0, pixels, BLOCK):
+            columns = min(BLOCK, whole_vectors(pixels, out.itemsize) - first)
+            sample(scratch, 0, x_flat, x_at, height, width, first, columns, pixels)
+            copy(out_flat, at + first, scratch, 0, columns)
+
+
 @njit(parallel=True)
 def forward(
     out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_shift, v_activation,
-    cut, map_pixels, sampled, height, width, workspace,
+    cut, map_pixels, sampled, height, width, u_samples, v_samples, workspace,
 ):  # fmt: skip
     """out (chunks, rows, stride) = ELU(u + v); u and v are rows `u_row` and `v_row` on of (chunks, rows or more, stride).
 
-    map_pixels: of the sum; height, width: of u and v, from which only the samples are read if `sampled`.
+    map_pixels: of the sum. If `sampled`, only the samples of u and v, maps of height x width, are added; u_samples and v_samples
+    (chunks, rows, stride) then receive them.
     """
     rows, stride = out.shape[1], out.shape[2]
     out_flat, u_flat, v_flat = out.reshape(out.size), u.reshape(u.size), v.reshape(v.size)
+    u_kept, v_kept = u_samples.reshape(u_samples.size), v_samples.reshape(v_samples.size)
     for chunk_ in prange(out.shape[0]):
         chunk = np.int64(chunk_)
+        scratch, at, pixels = workspace[get_thread_id()], chunk * rows * stride, images_of(cut, chunk) * map_pixels
+        left, left_at, left_stride = u_flat, (chunk * u.shape[1] + u_row) * u.shape[2], u.shape[2]
+        right, right_at, right_stride = v_flat, (chunk * v.shape[1] + v_row) * v.shape[2], v.shape[2]
+        if sampled:
+            sample_chunk(u_samples, chunk, u, u_row, height, width, pixels, scratch)
+            sample_chunk(v_samples, chunk, v, v_row, height, width, pixels, scratch)
+            left, left_at, left_stride, right, right_at, right_stride = u_kept, at, stride, v_kept, at, stride
         add_chunk(
-            out_flat, chunk * rows * stride, stride, rows,
-            u_flat, (chunk * u.shape[1] + u_row) * u.shape[2], u.shape[2], u_scale, u_shift, u_activation, sampled,
-            v_flat, (chunk * v.shape[1] + v_row) * v.shape[2], v.shape[2], v_scale, v_shift, v_activation, sampled,
-            height, width, images_of(cut, chunk) * map_pixels, workspace[get_thread_id()],
+            out_flat, at, stride, rows, left, left_at, left_stride, u_scale, u_shift, u_activation,
+            right, right_at, right_stride, v_scale, v_shift, v_activation, False, height, width, pixels, scratch,
         )  # fmt: skip
 
 
@@ -160,14 +177,14 @@ def ds_row(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, active, columns, sums)
 @njit(parallel=True)
 def backward(
     ds, sums_u, sums_v, source, y, y_scale, y_shift, y_activation, activated, u, u_row, v, v_row,
-    cut, map_pixels, sampled, height, width, constants, chunk_sums, workspace, regions,
+    u_sums_at, v_sums_at, cut, map_pixels, constants, chunk_sums, workspace, regions,
 ):  # fmt: skip
     """ds (chunks, rows, stride) = g ELU'(y), g from `source`; rows from `activated` on had no ELU.
 
-    ds may be y itself: nobody reads it any more. sums_u, sums_v: sum ds, and sum ds times the stored u or v, written to
-    their columns `u_row` and `v_row` on. y (chunks, rows, stride) is the ELU's output, or, if `y_activation`, what its
-    input is made of (y_scale, y_shift (rows,) applied first). sampled, height, width: as in `forward`. chunk_sums: (chunks,
-    rows, 3) float64, scratch. `regions` as in `convolution.backward`; the third holds three rows.
+    ds may be y itself: nobody reads it any more. sums_u, sums_v: sum ds, and sum ds times the stored u or v (their rows
+    `u_row` and `v_row` on), written to columns `u_sums_at` and `v_sums_at` on. y (chunks, rows, stride) is the ELU's output, or, if `y_activation`, what its
+    input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, rows, 3) float64, scratch. `regions` as in
+    `convolution.backward`; the third holds one row.
     """
     rows, stride = ds.shape[1], ds.shape[2]
     ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
@@ -184,20 +201,15 @@ def backward(
             fill_gradient(g, 0, rows, source, chunk, first, columns, pixels, constants, scratch)
             for m in range(rows):
                 at = (chunk * rows + m) * stride + first
-                u_at = (chunk * u.shape[1] + u_row + m) * u.shape[2]
-                v_at = (chunk * v.shape[1] + v_row + m) * v.shape[2]
+                u_at = (chunk * u.shape[1] + u_row + m) * u.shape[2] + first
+                v_at = (chunk * v.shape[1] + v_row + m) * v.shape[2] + first
                 g[m * SCRATCH_STRIDE + valid : m * SCRATCH_STRIDE + columns] = 0
                 output, output_at = y_flat, at
                 if y_activation:
                     load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], True)
                     output, output_at = value, 0
-                left, left_at, right, right_at = u_flat, u_at + first, v_flat, v_at + first
-                if sampled:
-                    sample(value, SCRATCH_STRIDE, u_flat, u_at, height, width, first, columns, pixels)
-                    sample(value, 2 * SCRATCH_STRIDE, v_flat, v_at, height, width, first, columns, pixels)
-                    left, left_at, right, right_at = value, SCRATCH_STRIDE, value, 2 * SCRATCH_STRIDE
                 ds_row(
-                    ds_flat, at, g, m * SCRATCH_STRIDE, output, output_at, left, left_at, right, right_at,
+                    ds_flat, at, g, m * SCRATCH_STRIDE, output, output_at, u_flat, u_at, v_flat, v_at,
                     m < activated, columns, chunk_sums[chunk, m],
                 )  # fmt: skip
     for m in range(rows):
@@ -206,5 +218,5 @@ def backward(
             total += chunk_sums[chunk, m, 0]
             with_u += chunk_sums[chunk, m, 1]
             with_v += chunk_sums[chunk, m, 2]
-        sums_u[0, u_row + m], sums_u[1, u_row + m] = total, with_u
-        sums_v[0, v_row + m], sums_v[1, v_row + m] = total, with_v
+        sums_u[0, u_sums_at + m], sums_u[1, u_sums_at + m] = total, with_u
+        sums_v[0, v_sums_at + m], sums_v[1, v_sums_at + m] = total, with_v

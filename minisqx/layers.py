@@ -319,32 +319,31 @@ class BasicBlock:
     def _backward_activation(self, gradient: Gradient) -> Gradient:
         """For the order convolution, batch norm, ELU: through the ELU, before batch norm's backward can have its sums."""
         b = self.buffers
-        stored = (b.e, 0, self.sums)
+        stored = (b.e, 0, self.sums, 0)
         return b.through_elu(gradient, (b.e, self.scale, self.shift, True), self.activated, stored, stored)
 
 
 class BackwardThroughElu:
     """ds = g ELU'(y) with the row sums of u and v; see `kernels/residual.py`.
 
-    layout: of ds. sampled_size: (height, width) of u and v where ds has only their samples.
+    layout: of ds, u and v. sampled_size: (height, width) of the maps of which these are only the samples.
     """
 
     def __init__(self, workspace: Workspace, layout: Layout, ds: np.ndarray, sampled_size: tuple[int, int] | None = None):
-        self.workspace, self.layout, self.ds, self.sampled_size = workspace, layout, ds, sampled_size
+        self.workspace, self.layout, self.ds = workspace, layout, ds
         self.chunk_sums = np.empty((layout.chunks, ds.shape[1], 3))
         self.call = Call(residual.backward)
         self.ds_gradient = Gradient(stored=ds, sampled_size=sampled_size)
 
     def __call__(self, gradient: Gradient, y, activated: int, u, v) -> Gradient:
-        """y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums)."""
+        """y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums, where in them)."""
         if not self.call.is_for(gradient, *y, *u, *v):
             data, scale, shift, activation = y
             rows = self.ds.shape[1]
-            scratch = self.workspace.scratch(gradient.depth + rows + 3)
+            scratch = self.workspace.scratch(gradient.depth + rows + 1)
             arguments = (
                 self.ds, u[2], v[2], gradient.source(self.workspace.dtype), data, scale, shift, activation, activated,
-                u[0], u[1], v[0], v[1], cut_of(self.layout), self.layout.map_pixels,
-                self.sampled_size is not None, *(self.sampled_size or (0, 0)), self.workspace.constants(0),
+                u[0], u[1], v[0], v[1], u[3], v[3], cut_of(self.layout), self.layout.map_pixels, self.workspace.constants(0),
                 self.chunk_sums, scratch, self.workspace.regions(0, gradient.depth, rows),
             )  # fmt: skip
             self.call.prepare((gradient, *y, *u, *v), arguments)
@@ -354,9 +353,10 @@ class BackwardThroughElu:
 
 @dataclass
 class SumBuffers:
-    """What a residual sum needs for batches of one shape."""
+    """What a residual sum needs for batches of one shape. samples: of u and v, if only those are summed."""
 
     layout: Layout
+    samples: list[np.ndarray]
     y: Activation
     forward: Call
     through_elu: BackwardThroughElu
@@ -378,7 +378,8 @@ class ResidualSum:
         r = self.workspace.empty(layout, self.channels)
         y = replace(self.workspace.plain(r, layout), sums=self.sums)
         size = (inputs.height, inputs.width) if self.sampled else None
-        return SumBuffers(layout, y, Call(residual.forward), BackwardThroughElu(self.workspace, layout, r, size))
+        samples = [self.workspace.empty(layout, self.channels) for _ in range(2)] if self.sampled else []
+        return SumBuffers(layout, samples, y, Call(residual.forward), BackwardThroughElu(self.workspace, layout, r, size))
 
     def forward(self, u: Activation, v: Activation) -> Activation:
         self.u, self.v = u, v
@@ -387,7 +388,7 @@ class ResidualSum:
             arguments = (
                 b.y.data, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
                 cut_of(b.layout), b.layout.map_pixels, self.sampled, u.layout.height, u.layout.width,
-                self.workspace.scratch(2),
+                *(b.samples or (u.data, v.data)), self.workspace.scratch(1),
             )  # fmt: skip
             b.forward.prepare((u, v), arguments)
         b.forward.run()
@@ -395,9 +396,10 @@ class ResidualSum:
 
     def backward(self, gradient: Gradient) -> Gradient:
         """The gradient of u and of v, stored in the place of r."""
-        y, u, v = self.buffers.y, self.u, self.v
-        stored = (y.data, y.scale, y.shift, False)
-        return self.buffers.through_elu(gradient, stored, self.channels, (u.data, u.row, u.sums), (v.data, v.row, v.sums))
+        b, u, v = self.buffers, self.u, self.v
+        of_u, of_v = ((samples, 0) for samples in b.samples) if self.sampled else ((u.data, u.row), (v.data, v.row))
+        y = (b.y.data, b.y.scale, b.y.shift, False)
+        return b.through_elu(gradient, y, self.channels, (*of_u, u.sums, u.row), (*of_v, v.sums, v.row))
 
 
 class Bottleneck:

@@ -51,7 +51,8 @@ class Tensor:
 
 def poison(layer, layout) -> None:
     kept = layer.kept(layout)
-    kept.y.data[...] = np.nan
+    for buffer in (kept.y.data, *kept.samples):
+        buffer[...] = np.nan
     poison_through_elu(kept.through_elu)
 
 
