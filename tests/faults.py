@@ -257,6 +257,13 @@ FAULTS = (
         RESIDUAL,
     ),
     Fault("the sum's ELU forgotten in backward", "kernels/residual.py", "m < activated,", "False,", RESIDUAL),
+    Fault(
+        "only the first block of ds",
+        "kernels/residual.py",
+        "valid = min(columns, pixels - first)",
+        "valid = min(columns, BLOCK - first)",
+        RESIDUAL,
+    ),
     Fault("only one of the summands", "kernels/residual.py", "vectors.elu(b) if v_active else b", "a", RESIDUAL),
     Fault("average's gradient not divided", "kernels/pooling.py", "+ i, k] / map_pixels", "+ i, k]", AVERAGE),
     Fault("average without the shift", "kernels/pooling.py", "mean * scale[k] + shift[k]", "mean * scale[k]", AVERAGE),

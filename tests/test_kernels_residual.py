@@ -12,8 +12,8 @@ from tests.kernel_calls import DTYPES, packed, padding_is_zero, poisoned
 from tests.layer_cases import channels, poison_through_elu
 
 TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
-# More pixels than a block, and with a last chunk of one image: (images, images a chunk, height, width).
-CUTS = [(1, 1, 1, 1), (3, 1, 5, 1), (5, 2, 4, 4), (7, 3, 9, 25), (2, 1, 31, 30)]
+# (images, images a chunk, height, width); the last has more pixels than a block, of samples, too, and a last chunk of one image.
+CUTS = [(1, 1, 1, 1), (3, 1, 5, 1), (5, 2, 4, 4), (7, 3, 9, 25), (3, 2, 93, 47)]
 ROWS = 5
 
 
