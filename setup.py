@@ -5,5 +5,5 @@ from setuptools import setup
 setup(
     packages=["minisqx", "minisqx.kernels", "minisqx.data"],
     package_dir={"minisqx.kernels": "kernels", "minisqx.data": "data"},
-    package_data={"minisqx": ["py.typed"], "minisqx.data": ["weights/*.h5"]},
+    package_data={"minisqx": ["py.typed"], "minisqx.data": ["measured.json", "weights/*.h5"]},
 )

@@ -1,4 +1,4 @@
-"""A whole epoch of 0.2x beside PyTorch: `python -m benchmarks.epoch`.
+"""A whole epoch beside PyTorch, of 0.2x or of any named network: `python -m benchmarks.epoch`.
 
 The clock includes all that an epoch is: the shuffled order, crops (padding 4) and flips, normalisation, the training steps of
 batch 128, and the test pass over 10,000 images. The 50,000 and 10,000 images, of 32 x 32 pixels, are random and lie in memory as
@@ -26,7 +26,7 @@ import minisqx
 from benchmarks.machine import describe
 from benchmarks.training import OURS, PACKAGES, check_ours, ratios_of, summary, torch_contestants
 from benchmarks.turns import Contestant, ContestantError
-from minisqx.spec import NetworkSpec
+from minisqx import zoo
 
 TRAINING, TEST, BATCH_SIZE, MEASURING_BATCH, PADDING, LR = 50_000, 10_000, 128, 256, 4, 0.01
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -57,7 +57,7 @@ class Epochs:
 class Ours(Epochs):
     """minisqx: the trainer of `minisqx train`, without its checkpoints."""
 
-    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], threads: int, fraction: float) -> None:
+    def __init__(self, model: str, state: dict[str, np.ndarray], threads: int, fraction: float) -> None:
         from minisqx.options import TrainingOptions
         from minisqx.run_folder import RunFolder
         from minisqx.threads import use_threads
@@ -72,7 +72,7 @@ class Ours(Epochs):
         train, test = Part(*images(int(TRAINING * fraction), 0)), Part(*images(int(TEST * fraction), 1))
         nothing = Part(train.images[:0], train.labels[:0])
         data = TrainingData("random", tuple("abcdefghij"), train, nothing, test, MEAN, STD, measured=False, digest="")
-        options = TrainingOptions(width=spec.width, blocks=spec.blocks, dropout=spec.dropout, batch_size=BATCH_SIZE, lr=LR)
+        options = TrainingOptions(model=model, batch_size=BATCH_SIZE, lr=LR)
         self.trainer = Unsaved(options, data, RunFolder(Path()), command="", say=print)
         self.trainer.network.load_state_dict(state)
 
@@ -100,7 +100,7 @@ class TorchEpochs(Epochs):
 
     def __init__(
         self,
-        spec: NetworkSpec,
+        model: str,
         state: dict[str, np.ndarray],
         threads: int,
         fraction: float,
@@ -112,6 +112,7 @@ class TorchEpochs(Epochs):
         from benchmarks.torch_peer import FORMATS
         from tests import torch_twin
 
+        spec = zoo.network(model)
         torch.set_num_threads(threads)
         self.torch, self.format = torch, FORMATS[memory_format]
         self.twin = torch_twin.TorchTwin(spec)
@@ -197,27 +198,15 @@ def check_inputs(contestants: list[Contestant]) -> None:
         raise ContestantError(f"the loaders differ: {found}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.epoch", description="A whole epoch beside PyTorch.")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7, help="epochs each; figures are their median (default %(default)s)")
-    parser.add_argument("--fraction", type=float, default=1.0, help="of the images (default %(default)s)")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="result file (default %(default)s)")
-    options = parser.parse_args()
-    for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
-        os.environ[variable] = str(options.threads)
-    spec = NetworkSpec()
-    state = minisqx.ShallowSqueezeNext(**spec.to_dict()).state_dict()
-    common = {"spec": spec, "state": state, "threads": options.threads}
+def contest(model: str, options: argparse.Namespace) -> dict:
+    """One network's epochs, ours and PyTorch's, printed and as plain JSON types."""
+    spec = zoo.network(model)
+    state = minisqx.Network(spec).state_dict()
     few = np.random.default_rng(0).normal(size=(BATCH_SIZE, 3, 32, 32)).astype(np.float32)
-    check_ours(common | {"x": few, "labels": np.arange(BATCH_SIZE) % spec.num_classes})
-    common["fraction"] = options.fraction
+    labels = np.arange(BATCH_SIZE) % spec.num_classes
+    check_ours({"spec": spec, "state": state, "threads": options.threads, "x": few, "labels": labels})
+    common = {"model": model, "state": state, "threads": options.threads, "fraction": options.fraction}
     chosen, absent = torch_contestants(spec, not options.no_compile)
-    facts = describe(PACKAGES) | {"threads": options.threads, "repeats": options.repeats, "fraction": options.fraction}
-    print(
-        f"{facts['cpu']}, {options.threads} threads, {spec.name}, {options.fraction:g} of an epoch, median of {options.repeats}"
-    )
     with ExitStack() as stack:
         contestants = [Contestant(name, TorchEpochs, common | own) for name, own in chosen.items()]
         contestants.append(Contestant(OURS, Ours, common))
@@ -226,21 +215,49 @@ def main() -> None:
         check_inputs(contestants)
         measured = {}
         for contestant in contestants:
-            print(f"starting {contestant.name}", file=sys.stderr, flush=True)
+            print(f"{model}: starting {contestant.name}", file=sys.stderr, flush=True)
             measured[contestant.name] = {"first": contestant.call("timed"), "turns": []}
         for _ in range(options.repeats):
             for contestant in contestants:
                 measured[contestant.name]["turns"].append(contestant.call("timed"))
-        facts["threading_layer"] = contestants[-1].call("threading_layer")
+        layer = contestants[-1].call("threading_layer")
+    print(f"\n{model}")
     for name, result in measured.items():
         result["median"] = float(np.median(result["turns"]))
         spread = f"{min(result['turns']):.2f} - {max(result['turns']):.2f} s"
         print(f"  {name:30} {result['median']:7.2f} s  ({spread:>15}), the first {result['first']:6.2f} s")
+    for name, reason in absent.items():
+        print(f"  {name:30} absent: {reason}")
     best = min((name for name in measured if name != OURS), key=lambda name: measured[name]["median"])
     ratio = summary(ratios_of(measured, best))
-    print(f"  {OURS} / {best}: {ratio['median']:.2f} (rounds {ratio['lowest']:.2f} - {ratio['highest']:.2f})")
-    kept = facts | {"network": spec.name, "contestants": measured, "absent": absent, "best_torch": best, "ratio": ratio}
-    options.output.write_text(json.dumps(kept, indent=1) + "\n")
+    print(f"  {OURS} / {best}: {ratio['median']:.2f} (rounds {ratio['lowest']:.2f} - {ratio['highest']:.2f})", flush=True)
+    return {
+        "network": model,
+        "contestants": measured,
+        "absent": absent,
+        "best_torch": best,
+        "ratio": ratio,
+        "threading_layer": layer,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.epoch", description="A whole epoch beside PyTorch.")
+    parser.add_argument("--model", nargs="+", default=[zoo.DEFAULT], help="names of networks (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7, help="epochs each; figures are their median (default %(default)s)")
+    parser.add_argument("--fraction", type=float, default=1.0, help="of the images (default %(default)s)")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--output", type=Path, help="result file; the default is kept by a run of 0.2x only")
+    options = parser.parse_args()
+    for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)
+    facts = describe(PACKAGES) | {"threads": options.threads, "repeats": options.repeats, "fraction": options.fraction}
+    print(f"{facts['cpu']}, {options.threads} threads, {options.fraction:g} of an epoch, median of {options.repeats}")
+    found = [contest(model, options) for model in options.model]
+    output = options.output or (RESULTS if options.model == [zoo.DEFAULT] else None)
+    if output:
+        output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.turns import Contestant, ContestantError
 from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 ROWS = (
     (0.2, (1, 1, 1, 1), 1, 1),
@@ -73,7 +74,7 @@ class Ours(Calls):
         from minisqx.threads import use_threads
 
         use_threads(threads)
-        net = minisqx.ShallowSqueezeNext(**spec.to_dict())
+        net = minisqx.Network(spec)
         net.load_state_dict(state)
         self.plan = net.plan()
         self.layout = self.plan.layout(len(x), *x.shape[2:])
@@ -149,7 +150,7 @@ def trained_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str
     """A state with running statistics, scales and shifts that are not those of a new network."""
     import minisqx
 
-    state = minisqx.ShallowSqueezeNext(**spec.to_dict()).state_dict()
+    state = minisqx.Network(spec).state_dict()
     for name, values in state.items():
         if name.endswith(("gamma", "running_var")):
             values[:] = generator.uniform(0.5, 1.5, values.shape)
@@ -241,7 +242,7 @@ def main() -> None:
         # The contestants' processes inherit these before they import anything.
         for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
             os.environ[variable] = str(threads)
-        found.append(row(NetworkSpec(width, blocks), batch_size, threads, options.repeats, options.seconds))
+        found.append(row(SqueezeNextSpec(width, blocks), batch_size, threads, options.repeats, options.seconds))
         print_row(found[-1])
     options.output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
 

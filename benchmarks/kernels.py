@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import training
 from benchmarks.machine import describe
 from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
@@ -127,9 +128,9 @@ def groups(spec: NetworkSpec) -> list[Group]:
     channels = [sum(layer.out_channels for layer in group) for group in spec.groups]
     # Of a sum that the next bottleneck reads with a stride, the gradient has only the pixels which that reads.
     sums = {"head": math.prod(spec.head.output_size)}
-    for block, sampled, following in zip(spec.bottlenecks, spec.sampled, (*spec.bottlenecks[1:], None)):
-        read = following.main[0] if sampled else block.main[-1]
-        sums |= {layer.name: math.prod(read.output_size) for layer in block.convolutions}
+    for block, following in zip(spec.bottlenecks, (*spec.bottlenecks[1:], None)):
+        read = following.main[0] if block.sampled else block.main[-1]
+        sums |= {layer.name: math.prod(read.output_size) for layer in block.layers}
     last = {"head"} | {block.main[-1].name for block in spec.bottlenecks}
     found = []
     for number, group in enumerate(spec.groups):
@@ -163,7 +164,7 @@ def layers(spec: NetworkSpec, repeats: int) -> tuple[list[dict[str, object]], st
     generator = np.random.default_rng(0)
     common = {
         "spec": spec,
-        "state": minisqx.ShallowSqueezeNext(**spec.to_dict()).state_dict(),
+        "state": minisqx.Network(spec).state_dict(),
         "x": generator.normal(size=(BATCH_SIZE, 3, *spec.input_size)).astype(np.float32),
         "labels": generator.integers(0, spec.num_classes, BATCH_SIZE),
         "threads": 1,
@@ -256,7 +257,7 @@ def main() -> None:
         # In turns with the layers, since the machine's speed drifts; the best counts.
         peaks.append(peak_gflops(1.0))
         bandwidths.append(bandwidth_gbps(1.0))
-        found, facts["threading_layer"] = layers(NetworkSpec(width, blocks), options.repeats)
+        found, facts["threading_layer"] = layers(SqueezeNextSpec(width, blocks), options.repeats)
         rows += found
     peak, bandwidth = max(peaks), max(bandwidths)
     print(f"peak {peak:.1f} GFLOP/s, bandwidth {bandwidth:.1f} GB/s")

@@ -7,7 +7,17 @@ a runtime plan its memory.
 import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
-from minisqx.spec import ConvolutionSpec, NetworkSpec
+from minisqx.spec import (
+    AveragePoolSpec,
+    BottleneckSpec,
+    ConvolutionSpec,
+    DropoutSpec,
+    FireSpec,
+    LinearSpec,
+    MaxPoolSpec,
+    NetworkSpec,
+    Unit,
+)
 
 OPSET = 17
 
@@ -34,29 +44,47 @@ class _Graph:
         parts = [self.weight(f"{layer.name}.{part}") for part in ("gamma", "beta", "running_mean", "running_var")]
         return self.node("BatchNormalization", [x, *parts], f"{layer.name}.norm", epsilon=1e-5)
 
-    def activation(self, x: str, layer: ConvolutionSpec) -> str:
-        return self.node("Elu", [x], f"{layer.name}.elu") if layer.activation else x
+    def activation(self, x: str, kind: str | None, name: str) -> str:
+        return x if kind is None else self.node({"elu": "Elu", "relu": "Relu"}[kind], [x], f"{name}.{kind}")
 
     def block(self, x: str, layer: ConvolutionSpec) -> str:
         x = self.convolution(x, layer)
-        if self.spec.block_order == "conv-elu-bn":
-            return self.norm(self.activation(x, layer), layer)
-        return self.activation(self.norm(x, layer), layer)
+        if layer.order == "conv-bn-act":
+            x = self.norm(x, layer)
+        x = self.activation(x, layer.activation, layer.name)
+        return self.norm(x, layer) if layer.order == "conv-act-bn" else x
+
+    def unit(self, x: str, unit: Unit) -> str:
+        match unit:
+            case ConvolutionSpec():
+                return self.block(x, unit)
+            case BottleneckSpec():
+                main, shortcut = x, x
+                for layer in unit.main:
+                    main = self.block(main, layer)
+                if unit.shortcut is not None:
+                    shortcut = self.block(x, unit.shortcut)
+                total = self.node("Add", [main, shortcut], f"{unit.name}.sum")
+                return self.activation(total, unit.activation, unit.name)
+            case FireSpec():
+                x = self.block(x, unit.squeeze)
+                return self.node("Concat", [self.block(x, unit.expand1), self.block(x, unit.expand3)], unit.name, axis=1)
+            case MaxPoolSpec():
+                sides = {"kernel_shape": [unit.kernel] * 2, "strides": [unit.stride] * 2, "ceil_mode": 1}
+                return self.node("MaxPool", [x], unit.name, **sides)
+            case DropoutSpec():
+                return x
+            case AveragePoolSpec():
+                return self.node("Flatten", [self.node("GlobalAveragePool", [x], unit.name)], "features")
+            case LinearSpec():
+                weights = [self.weight(f"{unit.name}.{kind}") for kind in ("weight", "bias")]
+                return self.node("Gemm", [x, *weights], "logits", transB=1)
 
     def network(self) -> str:
-        x = self.block("x", self.spec.stem)
-        for bottleneck in self.spec.bottlenecks:
-            main, shortcut = x, x
-            for layer in bottleneck.main:
-                main = self.block(main, layer)
-            if bottleneck.shortcut is not None:
-                shortcut = self.block(x, bottleneck.shortcut)
-            total = self.node("Add", [main, shortcut], f"{bottleneck.name}.sum")
-            x = self.node("Elu", [total], f"{bottleneck.name}.elu")
-        x = self.block(x, self.spec.head)
-        x = self.node("Flatten", [self.node("GlobalAveragePool", [x], "pool")], "features")
-        name = self.spec.classifier.name
-        return self.node("Gemm", [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")], "logits", transB=1)
+        x = "x"
+        for unit in self.spec.units:
+            x = self.unit(x, unit)
+        return x
 
 
 def onnx_model(spec: NetworkSpec, state: dict[str, np.ndarray], batch_size: int) -> ModelProto:

@@ -21,6 +21,7 @@ from benchmarks import inference, training
 from benchmarks.machine import describe
 from benchmarks.turns import Contestant, ContestantError, Steps, measure
 from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 WIDTHS = (0.125, 0.2, 0.3, 0.5, 1.0, 2.0)
 BATCH_SIZES = (1, 2, 8, 32, 128, 512)
@@ -91,7 +92,7 @@ def point(kind: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: 
     common = {
         "kind": kind,
         "spec": spec,
-        "state": minisqx.ShallowSqueezeNext(**spec.to_dict()).state_dict(),
+        "state": minisqx.Network(spec).state_dict(),
         "x": generator.normal(size=(batch_size, 3, *spec.input_size)).astype(np.float32),
         "labels": generator.integers(0, spec.num_classes, batch_size),
     }
@@ -129,9 +130,9 @@ def main() -> None:
     facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds}
     print(f"{facts['cpu']}, float32, median of {options.repeats} turns")
     series = {
-        "width": [(NetworkSpec(width), 128) for width in WIDTHS],
-        "batch size": [(NetworkSpec(0.2), size) for size in BATCH_SIZES],
-        "side": [(NetworkSpec(0.2, input_size=(side, side)), 128) for side in SIDES],
+        "width": [(SqueezeNextSpec(width), 128) for width in WIDTHS],
+        "batch size": [(SqueezeNextSpec(0.2), size) for size in BATCH_SIZES],
+        "side": [(SqueezeNextSpec(0.2, input_size=(side, side)), 128) for side in SIDES],
     }
     found: dict[str, list] = {}
     for kind in ("training", "inference"):

@@ -3,6 +3,8 @@
 Its optimizer is the fused SGD, the quickest of its three on a CPU; gradients are dropped between steps (`set_to_none`).
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -70,4 +72,4 @@ class TorchPeer(Steps):
         return loss.item(), torch_twin.gradients(twin)
 
     def _without_dropout(self) -> NetworkSpec:
-        return NetworkSpec.from_dict({**self.spec.to_dict(), "dropout": 0.0})
+        return replace(self.spec, dropout=0.0)

@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.turns import Contestant, ContestantError, Steps, measure
 from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 ROWS = ((0.2, (1, 1, 1, 1)), (0.5, (1, 1, 4, 1)), (1.0, (1, 1, 1, 1)))
 RESULTS = Path(__file__).parent / "results" / "training.json"
@@ -45,10 +47,10 @@ class Ours(Steps):
         layout = Layout.of_batch(len(x), *x.shape[2:], np.float32)
         self.batch = Batch(layout.pack(x, layout.empty(3, np.float32)), layout, labels, np.arange(len(x)))
         self.cross_entropy = minisqx.cross_entropy
-        self.net = minisqx.ShallowSqueezeNext(**spec.to_dict())
+        self.net = minisqx.Network(spec)
         self.net.load_state_dict(state)
         self.optimizer = minisqx.SGD(self.net, lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)
-        self.plain = minisqx.ShallowSqueezeNext(**{**spec.to_dict(), "dropout": 0.0})
+        self.plain = minisqx.Network(replace(spec, dropout=0.0))
         self.plain.load_state_dict(state)
 
     def step(self) -> None:
@@ -116,7 +118,7 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeat
     generator = np.random.default_rng(0)
     common = {
         "spec": spec,
-        "state": minisqx.ShallowSqueezeNext(**spec.to_dict()).state_dict(),
+        "state": minisqx.Network(spec).state_dict(),
         "x": generator.normal(size=(batch_size, 3, *spec.input_size)).astype(np.float32),
         "labels": generator.integers(0, spec.num_classes, batch_size),
         "threads": threads,
@@ -210,7 +212,7 @@ def main() -> None:
     print(f"{facts['cpu']}, {options.threads} threads, batch {options.batch_size}, float32, median of {options.repeats} turns")
     found = []
     for width, blocks in rows:
-        spec = NetworkSpec(width, blocks)
+        spec = SqueezeNextSpec(width, blocks)
         found.append(row(spec, options.batch_size, options.threads, not options.no_compile, options.repeats, options.seconds))
         print_row(found[-1])
     output = options.output or (RESULTS if options.width is None else None)

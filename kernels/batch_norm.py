@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from minisqx.kernels.jit import njit
-from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer
+from minisqx.kernels.simd import ELU, NO_ACTIVATION, RELU, Loop, Vectors, data_pointer, switch
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -126,33 +126,29 @@ def backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, co
 
 
 @intrinsic
-def _dz_vectors(typing_context, out, out_at, g, g_at, e, e_at, a, b, c, active, columns):
+def _dz_vectors(typing_context, out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
     index = types.int64
     signature = types.void(out, index, g, index, e, index, a, b, c, index, index)
 
     def generate(context, builder, signature, arguments):
         v = Vectors(builder, signature.args[0].dtype)
         out, g, e = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4))
-        out_at, g_at, e_at, active, columns = (arguments[i] for i in (1, 3, 5, 9, 10))
+        out_at, g_at, e_at, kind, columns = (arguments[i] for i in (1, 3, 5, 9, 10))
         a, b, c = (v.broadcast(arguments[i]) for i in (6, 7, 8))
 
-        def loop(name: str, is_active: bool) -> None:
-            loop = Loop(builder, name, [])
+        def emit(kind: int) -> None:
+            loop = Loop(builder, "dz", [])
             values = (v.load(base, builder.add(at, loop.index)) for base, at in ((g, g_at), (e, e_at)))
-            v.store(v.batch_norm_elu_backward(*values, a, b, c, is_active), out, builder.add(out_at, loop.index))
+            v.store(v.batch_norm_activation_backward(*values, a, b, c, kind), out, builder.add(out_at, loop.index))
             loop.close([], v.lanes, columns)
 
-        with builder.if_else(builder.icmp_signed("!=", active, INDEX(0))) as (yes, no):
-            with yes:
-                loop("elu", True)
-            with no:
-                loop("linear", False)
+        switch(builder, kind, {kind: lambda kind=kind: emit(kind) for kind in (NO_ACTIVATION, ELU, RELU)})
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @njit(fastmath=False)
-def dz_row(out, out_at, g, g_at, e, e_at, a, b, c, active, columns):
-    """out[out_at + p] = (a g + b e + c) ELU'(e) for 0 <= p < `columns`, a multiple of a vector; ELU' only if `active`."""
-    _dz_vectors(out, out_at, g, g_at, e, e_at, a, b, c, active, columns)
+def dz_row(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
+    """out[out_at + p] = (a g + b e + c) f'(e) for 0 <= p < `columns`, a multiple of a vector. kind: of the activation f."""
+    _dz_vectors(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns)

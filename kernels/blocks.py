@@ -36,20 +36,23 @@ class Constants(NamedTuple):
 class Source(NamedTuple):
     """Where the gradient g of a tensor comes from, for its rows one after the other.
 
-    The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are
-    needed: weight is (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels, stride), geometry,
-    inside and index the `Taps` of the transposed one. The other rows are read from `stored` (chunks, rows - produced,
-    stride). Where `added` is true, `addend` (chunks, rows, stride) is added to all. Where `sampled` is true, stored and
-    addend hold only the samples (`kernels.sampling`) of a map of height x width, since all else is zero.
+    The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are needed: weight
+    is (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels or more, stride), of which the rows `dz_row`
+    on are meant, geometry, inside and index the `Taps` of the transposed one. The other rows are read from `stored` (chunks, rows
+    - produced or more, stride), from `stored_row` on. Where `added` is true, `addend` (chunks, rows, stride) is added to all.
+    Where `sampled` is true, stored and addend hold only the samples (`kernels.sampling`) of a map of height x width, since all
+    else is zero.
     """
 
     produced: int
     weight: np.ndarray
     dz: np.ndarray
+    dz_row: int
     geometry: np.ndarray
     inside: np.ndarray
     index: np.ndarray
     stored: np.ndarray
+    stored_row: int
     added: bool
     addend: np.ndarray
     sampled: bool
@@ -110,14 +113,14 @@ def source_operand(source, chunk, first, columns, pixels, constants, scratch):
     `scratch`.
     """
     dz = source.dz.reshape(source.dz.size)
-    channels, stride = source.dz.shape[1], source.dz.shape[2]
-    at = chunk * channels * stride
+    stride, taps = source.dz.shape[2], source.inside.shape[0]
+    at = (chunk * source.dz.shape[1] + source.dz_row) * stride
     if is_pointwise(source.geometry):
         return dz[at + first :], stride
     im2col(
-        scratch, SCRATCH_STRIDE, dz[at:], stride, channels, source.geometry, source.inside.reshape(source.inside.size),
-        source.index.reshape(source.index.size), source.inside.shape[1], first, columns, pixels,
-        constants.ones, constants.zeros,
+        scratch, SCRATCH_STRIDE, dz[at:], stride, source.weight.shape[0] // taps, source.geometry,
+        source.inside.reshape(source.inside.size), source.index.reshape(source.index.size), source.inside.shape[1],
+        first, columns, pixels, constants.ones, constants.zeros,
     )  # fmt: skip
     return scratch, SCRATCH_STRIDE
 
@@ -138,7 +141,7 @@ def fill_gradient(g, start, rows, source, chunk, first, columns, pixels, constan
         )  # fmt: skip
     stored, addend = source.stored.reshape(source.stored.size), source.addend.reshape(source.addend.size)
     for m in range(source.produced, rows):
-        at = (chunk * source.stored.shape[1] + m - source.produced) * source.stored.shape[2]
+        at = (chunk * source.stored.shape[1] + source.stored_row + m - source.produced) * source.stored.shape[2]
         if source.sampled:
             spread(g, m * SCRATCH_STRIDE, stored, at, source.height, source.width, first, columns, pixels)
         else:

@@ -1,13 +1,13 @@
-"""The basic block, fused: convolution -> ELU -> batch norm, forward and backward.
+"""The basic block, fused: convolution -> activation f -> batch norm, forward and backward.
 
-Forward, a block of pixels at a time while it is in cache:   e = ELU(W x + b), stored; mean and squared deviations of e.
+Forward, a block of pixels at a time while it is in cache:   e = f(W x + b), stored; mean and squared deviations of e.
 Batch norm is then a scale and a shift that whoever reads e applies (`batch_norm`). If the input is itself such a
 tensor, x = e' s + t, and the convolution is 1x1, the scale and shift go into the weights: W x + b = (W s) e' + (b + W
 t). Other convolutions apply them in their im2col.
 
 Backward, again one pass, given where the gradient g = dL/d(output) comes from (`blocks.Source`):
 
-    dz = (a g + b e + c) ELU'(e)                 batch norm's backward (coefficients a, b, c a channel), then ELU's; stored
+    dz = (a g + b e + c) f'(e)                   batch norm's backward (coefficients a, b, c a channel), then f's; stored
     G[m, k, t] = sum_p dz[m, p] e'[k, p + t]     the weight's gradient, on the stored input
     B[m, t]    = sum_p dz[m, p] inside(p + t)    the bias's gradient, tap by tap: the same sum on a channel of ones
     dW = s G + t B,  db = B[centre]
@@ -16,6 +16,9 @@ and, from these alone, the row sums that the backward of the input's own batch n
 
     sum_p g'[k, p] = sum_mt W[m, k, t] B[m, t],   sum_p g'[k, p] e'[k, p] = sum_mt W[m, k, t] G[m, k, t]
 
+Without batch norm (SqueezeNet) the scale is 1 and the shift 0, and dz = g f'(e). What a block stores may be some rows of a larger
+tensor: the concatenation of a fire module is two blocks that write side by side.
+
 Cost a pixel: K M multiply-adds forward, 2 K M backward; one tensor written and one or two read each way.
 """
 
@@ -23,6 +26,7 @@ import numpy as np
 from numba import get_thread_id, prange
 
 from minisqx.kernels import batch_norm
+from minisqx.kernels.activation import NO_ACTIVATION, activate_row
 from minisqx.kernels.blocks import (
     BLOCK,
     SCRATCH_STRIDE,
@@ -34,7 +38,6 @@ from minisqx.kernels.blocks import (
     source_operand,
     whole_vectors,
 )
-from minisqx.kernels.elu import elu_row
 from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH, PADDING_HEIGHT, PADDING_WIDTH, im2col
 from minisqx.kernels.jit import njit
 from minisqx.kernels.product import product, product_to_dz, product_with_moments, weight_gradient
@@ -62,7 +65,7 @@ def fold(folded_weight, folded_bias, weight, bias, scale, shift, taps, pointwise
 
 @njit
 def gather(scratch, x, at, stride, channels, taps, first, columns, pixels, scale, shift, activation):
-    """im2col of a block into `scratch` (rows of SCRATCH_STRIDE), through ELU if the input is stored before its activation."""
+    """im2col of a block into `scratch` (rows of SCRATCH_STRIDE), through the activation before which the input is stored."""
     inside, index = taps.inside.reshape(taps.inside.size), taps.index.reshape(taps.index.size)
     im2col(
         scratch, SCRATCH_STRIDE, x[at:], stride, channels, taps.geometry, inside, index, taps.inside.shape[1],
@@ -70,18 +73,18 @@ def gather(scratch, x, at, stride, channels, taps, first, columns, pixels, scale
     )  # fmt: skip
     if activation:
         for r in range(channels * taps.inside.shape[0]):
-            elu_row(scratch, r * SCRATCH_STRIDE, scratch, r * SCRATCH_STRIDE, columns)
+            activate_row(scratch, r * SCRATCH_STRIDE, scratch, r * SCRATCH_STRIDE, activation, columns)
 
 
 @njit
 def convolve_chunk(
-    out, out_at, out_stride, outputs, x, x_at, x_stride, channels, pixels, weight, bias, scale, shift, activated,
+    out, out_at, out_stride, outputs, x, x_at, x_stride, channels, pixels, weight, bias, scale, shift, kind, activated,
     taps, in_scale, in_shift, in_activation, moments, scratch,
 ):  # fmt: skip
-    """One chunk of out = activation(weight^T im2col(x) + bias) * scale + shift; rows from `activated` on have no activation.
+    """One chunk of out = f(weight^T im2col(x) + bias) * scale + shift, f of `kind`; rows from `activated` on have no activation.
 
     out, x, weight: flat, with the places of their elements [0, 0]; weight is (channels * taps, outputs) and bias
-    (outputs,), from `fold`. pixels: the chunk's output pixels. in_scale, in_shift, in_activation: what the gather
+    (outputs,), from `fold`. pixels: the chunk's output pixels. in_scale, in_shift, in_activation (a kind): what the gather
     applies to x. moments: (2, outputs) float64, written: the moments of what was stored, which then has no scale and no
     shift; or None. scratch: flat, for the im2col and, if moments are wanted, behind it for 3 vectors an output.
     """
@@ -99,7 +102,7 @@ def convolve_chunk(
         else:
             gather(scratch, x, x_at, x_stride, channels, taps, first, columns, pixels, in_scale, in_shift, in_activation)
             operand, operand_stride = scratch, SCRATCH_STRIDE
-        for start, stop, activation in ((0, activated, 1), (activated, outputs, 0)):
+        for start, stop, activation in ((0, activated, kind), (activated, outputs, NO_ACTIVATION)):
             if start < stop:
                 target, rows = out[out_at + start * out_stride + first :], stop - start
                 # Whole vectors of pixels give their moments on the way; the columns of padding must not.
@@ -126,18 +129,19 @@ def convolve_chunk(
 
 @njit(parallel=True)
 def forward(
-    out, scale, shift, mean, variance, running_mean, running_var, x, in_scale, in_shift, in_activation,
-    weight, bias, gamma, beta, activated, taps, cut, constants, folded_weight, folded_bias, chunk_moments, workspace,
+    out, out_row, scale, shift, normalised, mean, variance, running_mean, running_var, x, in_scale, in_shift, in_activation,
+    weight, bias, gamma, beta, kind, activated, taps, cut, constants, folded_weight, folded_bias, chunk_moments, workspace,
 ):  # fmt: skip
     """The training forward pass of a basic block.
 
-    Writes out (chunks, M, stride), the batch's mean and variance (float64), scale and shift (M,), and updates the
-    running statistics. x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read;
-    weight (M, K * taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace (threads, size): scratch.
+    Writes rows `out_row` to out_row + M of out (chunks, M or more, stride), and, if `normalised`, the batch's mean and variance
+    (float64), scale and shift (M,); it then updates the running statistics. kind: of the activation, which the first `activated`
+    rows have. x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read; weight (M, K *
+    taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace (threads, size): scratch.
     """
     pointwise = is_pointwise(taps.geometry) and not in_activation
     fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, taps.inside.shape[0], pointwise)
-    outputs = out.shape[1]
+    outputs = weight.shape[0]
     out_pixels = taps.geometry[OUT_HEIGHT] * taps.geometry[OUT_WIDTH]
     out_stride, x_stride = out.shape[2], x.shape[2]
     out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), folded_weight.reshape(folded_weight.size)
@@ -146,21 +150,23 @@ def forward(
         chunk = np.int64(chunk_)
         counts[chunk] = images_of(cut, chunk) * out_pixels
         convolve_chunk(
-            out_flat, chunk * outputs * out_stride, out_stride, outputs,
+            out_flat, (chunk * out.shape[1] + out_row) * out_stride, out_stride, outputs,
             x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size, counts[chunk],
-            weight_flat, folded_bias, constants.ones, constants.zeros, activated,
+            weight_flat, folded_bias, constants.ones, constants.zeros, kind, activated,
             taps, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
         )  # fmt: skip
-    count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
-    batch_norm.affine(scale, shift, gamma, beta, mean, variance)
-    batch_norm.update_running(running_mean, running_var, mean, variance, count)
+    if normalised:
+        count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
+        batch_norm.affine(scale, shift, gamma, beta, mean, variance)
+        batch_norm.update_running(running_mean, running_var, mean, variance, count)
 
 
 @njit
 def write_dz(
-    dz, dz_stride, e, e_stride, outputs, activated, coefficients, source, chunk, first, columns, pixels, constants, g, scratch
-):
-    """dz = (a g + b e + c) ELU'(e) for a block of pixels, flat from its first element on; dz may be e itself.
+    dz, dz_stride, e, e_stride, outputs, kind, activated, coefficients,
+    source, chunk, first, columns, pixels, constants, g, scratch,
+):  # fmt: skip
+    """dz = (a g + b e + c) f'(e) for a block of pixels, flat from its first element on; dz may be e itself.
 
     coefficients: (3, outputs) a, b, c. g, scratch: flat, for the rows of the gradient that are no product, and for an im2col.
     """
@@ -170,7 +176,7 @@ def write_dz(
         operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
         weight = source.weight.reshape(source.weight.size)
         middle = min(activated, in_registers)
-        for start, stop, activation in ((0, middle, 1), (middle, in_registers, 0)):
+        for start, stop, activation in ((0, middle, kind), (middle, in_registers, NO_ACTIVATION)):
             if start < stop:
                 product_to_dz(
                     dz[start * dz_stride :], dz_stride, weight[start:], source.produced, operand, operand_stride,
@@ -180,23 +186,24 @@ def write_dz(
     if in_registers < outputs:
         fill_gradient(g, in_registers, outputs, source, chunk, first, columns, pixels, constants, scratch)
         for m in range(in_registers, outputs):
-            batch_norm.dz_row(dz, m * dz_stride, g, m * SCRATCH_STRIDE, e, m * e_stride, a[m], b[m], c[m], m < activated, columns)
+            row_kind = kind if m < activated else NO_ACTIVATION
+            batch_norm.dz_row(dz, m * dz_stride, g, m * SCRATCH_STRIDE, e, m * e_stride, a[m], b[m], c[m], row_kind, columns)
     clear_tail(dz, 0, dz_stride, outputs, pixels - first, columns)
 
 
 @njit(parallel=True)
 def backward(
-    e, keep, dweight, dbias, dgamma, dbeta, in_sums, source, sums, count, mean, variance, gamma, activated,
-    x, in_scale, in_shift, in_activation, weight, taps, cut, constants, chunk_gradients, workspace, regions,
+    e, e_row, keep, dweight, dbias, dgamma, dbeta, in_sums, source, sums, count, normalised, mean, variance, gamma,
+    kind, activated, x, in_scale, in_shift, in_activation, weight, taps, cut, constants, chunk_gradients, workspace, regions,
 ):  # fmt: skip
-    """The backward pass of a basic block whose batch norm comes last; see the file's head.
+    """The backward pass of a basic block whose batch norm comes last, or has none; see the file's head.
 
-    e: (chunks, M, stride), the block's stored output, becomes dz if `keep`: nobody reads it any more, and it is in
-    cache. dweight, weight: (M, K * taps). sums: (2, M) float64, sum g and sum g e, from whoever read this block's
-    output; in_sums: (2, K or more), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps),
+    e: (chunks, M or more, stride), whose rows `e_row` on are the block's stored output, becomes dz if `keep`: nobody reads it any
+    more, and it is in cache. dweight, weight: (M, K * taps). sums: (2, M) float64, sum g and sum g e, from whoever read this
+    block's output; in_sums: (2, K or more), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps),
     scratch. regions: where in a thread's workspace the source's im2col, g, and the input's im2col begin.
     """
-    outputs, stride = e.shape[1], e.shape[2]
+    outputs, stride = weight.shape[0], e.shape[2]
     channels, x_stride = in_scale.size, x.shape[2]
     tap_count, columns_of_table = taps.inside.shape
     depth = channels * tap_count
@@ -208,7 +215,11 @@ def backward(
     bias_taps = tap_count if has_padding else 1
     centre = taps.geometry[0] // 2 * taps.geometry[1] + taps.geometry[1] // 2
     coefficients = np.empty((3, outputs), e.dtype)
-    batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
+    if normalised:
+        batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
+    else:
+        coefficients[0] = 1
+        coefficients[1:] = 0
     e_flat, x_flat = e.reshape(e.size), x.reshape(x.size)
     gradients = chunk_gradients.reshape(chunk_gradients.size)
     gradient_stride = depth + tap_count
@@ -218,7 +229,7 @@ def backward(
         g, columns_of_x = scratch[regions[1] : regions[2]], scratch[regions[2] :]
         pixels = images_of(cut, chunk) * out_pixels
         padded = whole_vectors(pixels, e.itemsize)
-        at, x_at = chunk * outputs * stride, chunk * x.shape[1] * x_stride
+        at, x_at = (chunk * e.shape[1] + e_row) * stride, chunk * x.shape[1] * x_stride
         gradient_at = chunk * outputs * gradient_stride
         gradients[gradient_at : gradient_at + outputs * gradient_stride] = 0
         for first in range(0, padded, BLOCK):
@@ -226,7 +237,7 @@ def backward(
             stored = e_flat[at + first :]
             dz, dz_stride = (stored, stride) if keep else (g, SCRATCH_STRIDE)
             write_dz(
-                dz, dz_stride, stored, stride, outputs, activated, coefficients,
+                dz, dz_stride, stored, stride, outputs, kind, activated, coefficients,
                 source, chunk, first, columns, pixels, constants, g, scratch,
             )  # fmt: skip
             if direct:

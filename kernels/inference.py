@@ -1,25 +1,28 @@
 """A whole network in one call: the forward pass when nothing is to be learned.
 
-A network is a table of steps. Each is a convolution (with its batch norm, now constant, and its ELU) or a residual sum;
-they read and write one flat memory by place and stride, and the last average becomes logits. One call without the
+A network is a table of steps. Each is a convolution (with its batch norm, now constant, and its activation), a residual sum or a
+max pool; they read and write one flat memory by place and stride, and the last average becomes logits. One call without the
 interpreter's lock runs all of it on the calling thread: no Python between layers, no thread pool that another caller
 could disturb, and no allocation.
 
-Columns of a step: KIND, then for both kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS; a convolution has
-ACTIVATED rows, the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift one after the other, and
-TABLE_AT of its `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a sum has OTHER_AT and OTHER_STRIDE, and reads
-only the samples of that one if OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
+Columns of a step: KIND, then for all kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`; a
+convolution has the ACTIVATION of its first ACTIVATED rows, the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale
+and shift one after the other, and TABLE_AT of its `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a sum has its
+ACTIVATION, OTHER_AT and OTHER_STRIDE, and reads only the samples of that one if OTHER_SAMPLED, which is then of the map
+IN_HEIGHT x IN_WIDTH of the geometry.
 """
 
 from minisqx.kernels import linear, pooling
+from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.convolution import convolve_chunk
-from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
+from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, OUT_HEIGHT, OUT_WIDTH, STRIDE_HEIGHT, Taps
 from minisqx.kernels.jit import njit
+from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
 
-CONVOLUTION, SUM = 0, 1
-KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATED, WEIGHT_AT, TABLE_AT = range(10)
-OTHER_AT, OTHER_STRIDE, OTHER_SAMPLED, GEOMETRY = range(10, 14)
+CONVOLUTION, SUM, MAX_POOL = range(3)
+KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATION, ACTIVATED, WEIGHT_AT, TABLE_AT = range(11)
+OTHER_AT, OTHER_STRIDE, OTHER_SAMPLED, GEOMETRY = range(11, 15)
 COLUMNS = GEOMETRY + 12
 
 
@@ -30,7 +33,7 @@ def run(
     """Fills logits (images, classes) for one chunk, whose input lies where the first step reads it.
 
     features (images, C), memory, scratch: written. ones, zeros: rows as in `blocks.Constants`. classifier_weight (classes, C),
-    classifier_bias (classes,). All of one dtype; `steps` (steps, COLUMNS) int64.
+    classifier_bias (classes,), or empty where the averages are the logits. All of one dtype; `steps` (steps, COLUMNS) int64.
     """
     for s in range(steps.shape[0]):
         step = steps[s]
@@ -45,19 +48,31 @@ def run(
             taps = Taps(geometry, inside[table:end].reshape(shape), index[table:end].reshape(shape))
             convolve_chunk(
                 memory, step[OUT_AT], step[OUT_STRIDE], rows, memory, step[IN_AT], step[IN_STRIDE], step[IN_ROWS], pixels,
-                weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATED], taps, ones, zeros, False, None, scratch,
+                weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATION], step[ACTIVATED],
+                taps, ones, zeros, NO_ACTIVATION, None, scratch,
             )  # fmt: skip
-        else:
+        elif step[KIND] == SUM:
             add_chunk(
                 memory, step[OUT_AT], step[OUT_STRIDE], rows,
-                memory, step[IN_AT], step[IN_STRIDE], ones, zeros, False,
-                memory, step[OTHER_AT], step[OTHER_STRIDE], ones, zeros, False, step[OTHER_SAMPLED] != 0,
-                geometry[IN_HEIGHT], geometry[IN_WIDTH], pixels, scratch,
+                memory, step[IN_AT], step[IN_STRIDE], ones, zeros, NO_ACTIVATION,
+                memory, step[OTHER_AT], step[OTHER_STRIDE], ones, zeros, NO_ACTIVATION, step[OTHER_SAMPLED] != 0,
+                geometry[IN_HEIGHT], geometry[IN_WIDTH], step[ACTIVATION], pixels, scratch,
+            )  # fmt: skip
+        else:
+            pool_chunk(
+                memory, step[OUT_AT], step[OUT_STRIDE], rows, None, memory, step[IN_AT], step[IN_STRIDE], images,
+                geometry[IN_HEIGHT], geometry[IN_WIDTH], geometry[OUT_HEIGHT], geometry[OUT_WIDTH], 
+                geometry[KERNEL_HEIGHT], geometry[STRIDE_HEIGHT],
             )  # fmt: skip
     last = steps[steps.shape[0] - 1]
     rows, stride = last[ROWS], last[OUT_STRIDE]
     y = memory[last[OUT_AT] : last[OUT_AT] + rows * stride].reshape(1, rows, stride)
     pooling.average(
-        features, y, 0, 0, images, last[GEOMETRY + OUT_HEIGHT] * last[GEOMETRY + OUT_WIDTH], ones, zeros, False, scratch
+        features, y, 0, 0, images, last[GEOMETRY + OUT_HEIGHT] * last[GEOMETRY + OUT_WIDTH], ones, zeros, NO_ACTIVATION, scratch
     )
-    linear.forward(logits, features, classifier_weight, classifier_bias)
+    if classifier_bias.size > 0:
+        linear.forward(logits, features, classifier_weight, classifier_bias)
+    else:
+        for n in range(images):
+            for k in range(features.shape[1]):
+                logits[n, k] = features[n, k]

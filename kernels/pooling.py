@@ -1,4 +1,4 @@
-"""Average over the whole map: features[n, k] = mean_p y[k, p of image n], y = x * scale + shift (then a deferred ELU).
+"""Average over the whole map: features[n, k] = mean_p y[k, p of image n], y = x * scale + shift (then a deferred activation).
 
 The mean of y is the mean of x, scaled and shifted: the pass reads x once and normalises k numbers an image. Backward spreads
 dfeatures / pixels over the map and takes the row sums (sum g, sum g x) that batch norm's backward needs.
@@ -13,7 +13,7 @@ from minisqx.kernels.residual import load_row
 
 @njit
 def average(features, x, chunk, first_image, images, map_pixels, scale, shift, activation, scratch):
-    """features (N, C) of one chunk of x (chunks, C, stride). scratch: flat, a row long."""
+    """features (N, C) of one chunk of x (chunks, C, stride). activation: the kind. scratch: flat, a row long."""
     channels, stride = x.shape[1], x.shape[2]
     x_flat = x.reshape(x.size)
     columns = whole_vectors(images * map_pixels, x.itemsize)
@@ -21,7 +21,7 @@ def average(features, x, chunk, first_image, images, map_pixels, scale, shift, a
         at = (chunk * channels + k) * stride
         row = x_flat[at : at + columns]
         if activation:
-            load_row(scratch, 0, x_flat, at, columns, scale[k], shift[k], True)
+            load_row(scratch, 0, x_flat, at, columns, scale[k], shift[k], activation)
             row = scratch[:columns]
         for i in range(images):
             total = 0.0

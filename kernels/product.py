@@ -8,11 +8,12 @@ along p. The weight of `product` lies input-major, (K, M), so that the M weights
 serves the forward pass and the input's gradient (with the weight as it is stored, M and K exchanged), the second the
 weight's gradient.
 
-What becomes of a tile's sums is done while they are in registers. There are three endings, and each has an ELU or none:
+What becomes of a tile's sums is done while they are in registers. There are three endings, each with an activation f (ELU, ReLU
+or none):
 
-    product               out = ELU(z) * scale + shift
-    product_with_moments  out = ELU(z), and for each row what its mean and variance follow from, a lane of the vector at a time
-    product_to_dz         dz = (a z + b e + c) ELU'(e): batch norm's and ELU's backward, where z is the incoming gradient
+    product               out = f(z) * scale + shift
+    product_with_moments  out = f(z), and for each row what its mean and variance follow from, a lane of the vector at a time
+    product_to_dz         dz = (a z + b e + c) f'(e): batch norm's and f's backward, where z is the incoming gradient
 
 Cost: M K P multiply-adds each. A tile of 6 rows x 4 vectors loads 4 vectors and 6 scalars for 24 multiply-adds, so
 arithmetic, not loads, is the limit; it needs 24 accumulators + 4 + 1 of 32 registers, or 6 x 2 where there are 16.
@@ -26,7 +27,7 @@ from numba.core import typing
 from numba.extending import intrinsic
 
 from minisqx.kernels.jit import call_published, publish
-from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes, switch, vector_registers
+from minisqx.kernels.simd import ELU, INDEX, NO_ACTIVATION, RELU, Loop, Vectors, advance, lanes, switch, vector_registers
 
 # Rows x vectors of the largest tile: as many accumulators as registers allow.
 ROWS = 6
@@ -49,29 +50,26 @@ class _Ending:
     def ahead(self, rows: int, vectors: int) -> None:
         """Asks for what the next tile along a row will read, besides x."""
 
-    def activate(self, z, active: bool):
-        return self.v.elu(z) if active else z
-
 
 class _Affine(_Ending):
-    """out = ELU(z) * scale + shift."""
+    """out = f(z) * scale + shift."""
 
-    def row(self, m: int, sums: list, active: bool) -> None:
+    def row(self, m: int, sums: list, kind: int) -> None:
         scale, shift = self.row_constant("scale", m), self.row_constant("shift", m)
         for n, z in enumerate(sums):
-            y = self.v.multiply_add(self.activate(z, active), scale, shift)
+            y = self.v.multiply_add(self.v.activate(z, kind), scale, shift)
             self.v.store(y, self.arguments["out"], self.place("out_stride", m, n))
 
 
 class _Moments(_Ending):
-    """out = ELU(z); moments[m] = for each lane its first value K, and the sums of e - K and of (e - K)^2.
+    """out = f(z); moments[m] = for each lane its first value K, and the sums of e - K and of (e - K)^2.
 
     Since K is one of the values, what cancels in their variance is at most a part in their number, however large their mean is.
     """
 
-    def row(self, m: int, sums: list, active: bool) -> None:
+    def row(self, m: int, sums: list, kind: int) -> None:
         v, builder, moments = self.v, self.builder, self.arguments["moments"]
-        values = [self.activate(z, active) for z in sums]
+        values = [self.v.activate(z, kind) for z in sums]
         places = [INDEX((3 * m + part) * v.lanes) for part in range(3)]
         first, plain, squares = (v.load(moments, place) for place in places)
         is_first = builder.icmp_signed("==", self.arguments["before"], INDEX(0))
@@ -86,18 +84,18 @@ class _Moments(_Ending):
 
 
 class _ToDz(_Ending):
-    """out = (a z + b e + c) ELU'(e), with a, b, c in scale, slope and shift; e is loaded before out is stored."""
+    """out = (a z + b e + c) f'(e), with a, b, c in scale, slope and shift; e is loaded before out is stored."""
 
     def ahead(self, rows: int, vectors: int) -> None:
         for m in range(rows):
             for n in range(vectors):
                 self.v.prefetch(self.arguments["e"], self.place("e_stride", m, vectors + n))
 
-    def row(self, m: int, sums: list, active: bool) -> None:
+    def row(self, m: int, sums: list, kind: int) -> None:
         a, b, c = (self.row_constant(name, m) for name in ("scale", "slope", "shift"))
         for n, g in enumerate(sums):
             e = self.v.load(self.arguments["e"], self.place("e_stride", m, n))
-            dz = self.v.batch_norm_elu_backward(g, e, a, b, c, active)
+            dz = self.v.batch_norm_activation_backward(g, e, a, b, c, kind)
             self.v.store(dz, self.arguments["out"], self.place("out_stride", m, n))
 
 
@@ -144,11 +142,12 @@ def _product_tiles(ending: type[_Ending]):
                     w = v.broadcast(v.load_scalar(given["weight"], builder.add(weight_row, INDEX(m))))
                     sums += [v.multiply_add(w, columns[n], loop.values[m * vectors + n]) for n in range(vectors)]
                 loop.close(sums, 1, given["depth"])
-                with builder.if_else(builder.icmp_signed("!=", given["activation"], INDEX(0))) as branches:
-                    for active, branch in zip((True, False), branches):
-                        with branch:
-                            for m in range(rows):
-                                finish.row(m, sums[m * vectors : (m + 1) * vectors], active)
+
+                def end(kind: int) -> None:
+                    for m in range(rows):
+                        finish.row(m, sums[m * vectors : (m + 1) * vectors], kind)
+
+                switch(builder, given["activation"], {kind: lambda kind=kind: end(kind) for kind in (NO_ACTIVATION, ELU, RELU)})
 
             shapes = [(rows, vectors) for rows in range(1, ROWS + 1) for vectors in (1, VECTORS)]
             selector = builder.add(builder.mul(given["height"], INDEX(2)), given["wide"])
@@ -290,8 +289,8 @@ def _call_product(name: str, context, builder, array, given: dict) -> None:
 def product(
     typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift
 ):
-    """out[m, p] = ELU(z) * scale[m] + shift[m] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's
-    head. activation: 1 for ELU, 0 for none.
+    """out[m, p] = f(z) * scale[m] + shift[m] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's
+    head. activation: the kind of f.
 
     Arrays are flat and begin at their element [0, 0]; `columns` and `depth` are at least 1.
     """
@@ -309,7 +308,7 @@ def product(
 def product_with_moments(
     typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, moments, before
 ):
-    """out[m, p] = ELU(z), as `product`; moments: flat (rows, 3, lanes), for each lane its first value, and the sums of the
+    """out[m, p] = f(z), as `product`; moments: flat (rows, 3, lanes), for each lane its first value, and the sums of the
     differences from that and of their squares, over the `before` vectors of this row that came earlier; brought up to date.
     The sums are 0 before the first.
     """
@@ -328,7 +327,7 @@ def product_to_dz(
     typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, slope,
     shift, e, e_stride,
 ):  # fmt: skip
-    """out[m, p] = (scale z + slope e + shift) ELU'(e), as `product`; out may be e itself. bias: zeros."""
+    """out[m, p] = (scale z + slope e + shift) f'(e), as `product`; out may be e itself. bias: zeros."""
     index = types.int64
     names = (*_COMMON, "scale", "slope", "shift", "e", "e_stride")
 

@@ -1,8 +1,8 @@
-"""The residual sum r = ELU(u + v), and the backward of any ELU that follows a sum or a batch norm.
+"""The residual sum r = f(u + v), and the backward of any activation f that follows a sum or a batch norm.
 
-Forward: u and v are stored tensors with a deferred scale and shift (and, in the order convolution, batch norm, ELU, a
-deferred ELU). Backward: ds = g ELU'(r), with ELU'(r) = 1 where r > 0, else r + 1. On the way it takes the row sums that
-the batch norms before the sum need: sum ds, sum ds u' and sum ds v', u' and v' as they are stored.
+Forward: u and v are stored tensors with a deferred scale and shift (and, in the order convolution, batch norm, activation, a
+deferred activation). Backward: ds = g f'(r). On the way it takes the row sums that the batch norms before the sum need: sum ds,
+sum ds u' and sum ds v', u' and v' as they are stored.
 
 Where the layer that reads r has stride 2, only the pixels that it reads are summed, and ds is zero at all others
 (`kernels.sampling`). The samples of u and v are kept for backward, a quarter of the tensors, which then reads no others.
@@ -12,46 +12,54 @@ import numpy as np
 from numba import get_thread_id, prange, types
 from numba.extending import intrinsic
 
+from minisqx.kernels.activation import activate_row
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, copy, fill_gradient, images_of, whole_vectors
-from minisqx.kernels.elu import elu_row
 from minisqx.kernels.jit import njit
 from minisqx.kernels.sampling import sample
-from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer, switch
+from minisqx.kernels.simd import ELU, INDEX, NO_ACTIVATION, RELU, Loop, Vectors, data_pointer, switch
 
 
 @njit
 def load_row(out, out_at, x, at, columns, scale, shift, activation):
-    """out[p] = x[p] * scale + shift for a row's block, then ELU if `activation`: a value as its reader means it."""
+    """out[p] = f(x[p] * scale + shift) for a row's block: a value as its reader means it. activation: the kind of f."""
     target, stored = out[out_at : out_at + columns], x[at : at + columns]
     for p in range(columns):
         target[p] = stored[p] * scale + shift
     if activation:
-        elu_row(out, out_at, out, out_at, columns)
+        activate_row(out, out_at, out, out_at, activation, columns)
 
 
 @intrinsic
 def _add_vectors(
-    typing_context, out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, columns
+    typing_context, out, out_at, u, u_at, u_scale, u_shift, u_active, v, v_at, v_scale, v_shift, v_active, kind, columns
 ):
     index = types.int64
-    signature = types.void(out, index, u, index, u_scale, u_shift, index, v, index, v_scale, v_shift, index, index)
+    signature = types.void(out, index, u, index, u_scale, u_shift, index, v, index, v_scale, v_shift, index, index, index)
 
     def generate(context, builder, signature, arguments):
         vectors = Vectors(builder, signature.args[0].dtype)
         out, u, v = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 7))
-        out_at, u_at, v_at, columns = (arguments[i] for i in (1, 3, 8, 12))
+        out_at, u_at, v_at, columns = (arguments[i] for i in (1, 3, 8, 13))
         u_scale, u_shift, v_scale, v_shift = (vectors.broadcast(arguments[i]) for i in (4, 5, 9, 10))
 
-        def emit(u_active: bool, v_active: bool) -> None:
+        def emit(kind: int, u_kind: int, v_kind: int) -> None:
             loop = Loop(builder, "add", [])
             a = vectors.multiply_add(vectors.load(u, builder.add(u_at, loop.index)), u_scale, u_shift)
             b = vectors.multiply_add(vectors.load(v, builder.add(v_at, loop.index)), v_scale, v_shift)
-            total = builder.fadd(vectors.elu(a) if u_active else a, vectors.elu(b) if v_active else b)
-            vectors.store(vectors.elu(total), out, builder.add(out_at, loop.index))
+            total = builder.fadd(vectors.activate(a, u_kind), vectors.activate(b, v_kind))
+            vectors.store(vectors.activate(total, kind), out, builder.add(out_at, loop.index))
             loop.close([], vectors.lanes, columns)
 
-        selector = builder.add(builder.mul(arguments[6], INDEX(2)), arguments[11])
-        cases = {2 * a + b: lambda a=a, b=b: emit(bool(a), bool(b)) for a in (0, 1) for b in (0, 1)}
+        # An activation that is deferred is the sum's own, so only whether there is one makes cases.
+        selector = builder.add(
+            builder.mul(arguments[12], INDEX(4)), builder.add(builder.mul(arguments[6], INDEX(2)), arguments[11])
+        )
+        cases = {
+            4 * kind + 2 * a + b: lambda kind=kind, a=a, b=b: emit(kind, a * kind, b * kind)
+            for kind in (ELU, RELU)
+            for a in (0, 1)
+            for b in (0, 1)
+        }
         switch(builder, selector, cases)
         return context.get_dummy_value()
 
@@ -59,17 +67,18 @@ def _add_vectors(
 
 
 @njit(fastmath=False)
-def add_row(out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, columns):
-    """out[p] = ELU(u[p] * u_scale + u_shift + v[p] * v_scale + v_shift), each with an ELU of its own first if it is deferred."""
-    _add_vectors(out, out_at, u, u_at, u_scale, u_shift, int(u_activation), v, v_at, v_scale, v_shift, int(v_activation), columns)
+def add_row(out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, kind, columns):
+    """out[p] = f(u[p] * u_scale + u_shift + v[p] * v_scale + v_shift), each with an f of its own first if it is deferred."""
+    u_active, v_active = int(u_activation != 0), int(v_activation != 0)
+    _add_vectors(out, out_at, u, u_at, u_scale, u_shift, u_active, v, v_at, v_scale, v_shift, v_active, kind, columns)
 
 
 @njit
 def add_chunk(
     out, out_at, out_stride, rows, u, u_at, u_stride, u_scale, u_shift, u_activation,
-    v, v_at, v_stride, v_scale, v_shift, v_activation, v_sampled, height, width, pixels, scratch,
+    v, v_at, v_stride, v_scale, v_shift, v_activation, v_sampled, height, width, kind, pixels, scratch,
 ):  # fmt: skip
-    """One chunk of out = ELU(u + v), flat; u and v with their deferred scale, shift (rows,) and activation.
+    """One chunk of out = f(u + v), flat; u and v with their deferred scale, shift (rows,) and activation. kind: of f.
 
     pixels: of the sum; height, width: of v's map where of it only the samples are to be read. scratch: a row.
     """
@@ -83,7 +92,7 @@ def add_chunk(
                 right, right_at = scratch, 0
             add_row(
                 out, out_at + m * out_stride + first, u, u_at + m * u_stride + first, u_scale[m], u_shift[m], u_activation,
-                right, right_at, v_scale[m], v_shift[m], v_activation, columns,
+                right, right_at, v_scale[m], v_shift[m], v_activation, kind, columns,
             )  # fmt: skip
     clear_tail(out, out_at, out_stride, rows, pixels, padded)
 
@@ -104,9 +113,9 @@ def sample_chunk(out, chunk, x, x_row, height, width, pixels, scratch):
 @njit(parallel=True)
 def forward(
     out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_shift, v_activation,
-    cut, map_pixels, sampled, height, width, u_samples, v_samples, workspace,
+    kind, cut, map_pixels, sampled, height, width, u_samples, v_samples, workspace,
 ):  # fmt: skip
-    """out (chunks, rows, stride) = ELU(u + v); u and v are rows `u_row` and `v_row` on of (chunks, rows or more, stride).
+    """out (chunks, rows, stride) = f(u + v), f of `kind`; u and v: rows `u_row` and `v_row` on of (chunks, rows or more, stride).
 
     map_pixels: of the sum. If `sampled`, only the samples of u and v, maps of height x width, are added; u_samples and v_samples
     (chunks, rows, stride) then receive them.
@@ -125,27 +134,26 @@ def forward(
             left, left_at, left_stride, right, right_at, right_stride = u_kept, at, stride, v_kept, at, stride
         add_chunk(
             out_flat, at, stride, rows, left, left_at, left_stride, u_scale, u_shift, u_activation,
-            right, right_at, right_stride, v_scale, v_shift, v_activation, False, height, width, pixels, scratch,
+            right, right_at, right_stride, v_scale, v_shift, v_activation, False, height, width, kind, pixels, scratch,
         )  # fmt: skip
 
 
 @intrinsic
-def _ds_vectors(typing_context, ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, active, columns, sums):
+def _ds_vectors(typing_context, ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
     index = types.int64
     signature = types.void(ds, index, g, index, y, index, u, index, v, index, index, index, sums)
 
     def generate(context, builder, signature, arguments):
         vectors = Vectors(builder, signature.args[0].dtype)
         ds, g, y, u, v, sums = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4, 6, 8, 12))
-        ds_at, g_at, y_at, u_at, v_at, active, columns = (arguments[i] for i in (1, 3, 5, 7, 9, 10, 11))
+        ds_at, g_at, y_at, u_at, v_at, kind, columns = (arguments[i] for i in (1, 3, 5, 7, 9, 10, 11))
 
-        def emit(is_active: bool) -> None:
+        def emit(kind: int) -> None:
             loop = Loop(builder, "ds", [vectors.constant(0.0)] * 3)
             gradient, output, left, right = (
                 vectors.load(base, builder.add(at, loop.index)) for base, at in ((g, g_at), (y, y_at), (u, u_at), (v, v_at))
             )
-            if is_active:
-                gradient = vectors.elu_backward(gradient, output)
+            gradient = vectors.activation_backward(gradient, output, kind)
             vectors.store(gradient, ds, builder.add(ds_at, loop.index))
             plain, with_u, with_v = loop.values
             following = [
@@ -159,32 +167,32 @@ def _ds_vectors(typing_context, ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, a
                 total = context.cast(builder, vectors.sum(total), signature.args[0].dtype, types.float64)
                 builder.store(builder.fadd(builder.load(at), total), at)
 
-        switch(builder, active, {0: lambda: emit(False), 1: lambda: emit(True)})
+        switch(builder, kind, {kind: lambda kind=kind: emit(kind) for kind in (NO_ACTIVATION, ELU, RELU)})
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @njit(fastmath=False)
-def ds_row(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, active, columns, sums):
-    """ds[p] = g ELU'(y), ELU' only if `active`, for `columns` p, a multiple of a vector.
+def ds_row(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
+    """ds[p] = g f'(y) for `columns` p, a multiple of a vector. kind: of the activation f.
 
     Adds sum ds, sum ds u and sum ds v to sums (3,) float64.
     """
-    _ds_vectors(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, int(active), columns, sums)
+    _ds_vectors(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums)
 
 
 @njit(parallel=True)
 def backward(
-    ds, sums_u, sums_v, source, y, y_scale, y_shift, y_activation, activated, u, u_row, v, v_row,
+    ds, sums_u, sums_v, source, y, y_scale, y_shift, y_activation, kind, activated, u, u_row, v, v_row,
     u_sums_at, v_sums_at, cut, map_pixels, constants, chunk_sums, workspace, regions,
 ):  # fmt: skip
-    """ds (chunks, rows, stride) = g ELU'(y), g from `source`; rows from `activated` on had no ELU.
+    """ds (chunks, rows, stride) = g f'(y), g from `source`, f of `kind`; rows from `activated` on had no activation.
 
-    ds may be y itself: nobody reads it any more. sums_u, sums_v: sum ds, and sum ds times the stored u or v (their rows
-    `u_row` and `v_row` on), written to columns `u_sums_at` and `v_sums_at` on. y (chunks, rows, stride) is the ELU's output, or, if `y_activation`, what its
-    input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, rows, 3) float64, scratch. `regions` as in
-    `convolution.backward`; the third holds one row.
+    ds may be y itself: nobody reads it any more. sums_u, sums_v: sum ds, and sum ds times the stored u or v (their rows `u_row`
+    and `v_row` on), written to columns `u_sums_at` and `v_sums_at` on. y (chunks, rows, stride) is the activation's output, or,
+    if `y_activation` (its kind), what its input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, rows,
+    3) float64, scratch. `regions` as in `convolution.backward`; the third holds one row.
     """
     rows, stride = ds.shape[1], ds.shape[2]
     ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
@@ -206,11 +214,11 @@ def backward(
                 g[m * SCRATCH_STRIDE + valid : m * SCRATCH_STRIDE + columns] = 0
                 output, output_at = y_flat, at
                 if y_activation:
-                    load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], True)
+                    load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], y_activation)
                     output, output_at = value, 0
                 ds_row(
                     ds_flat, at, g, m * SCRATCH_STRIDE, output, output_at, u_flat, u_at, v_flat, v_at,
-                    m < activated, columns, chunk_sums[chunk, m],
+                    kind if m < activated else NO_ACTIVATION, columns, chunk_sums[chunk, m],
                 )  # fmt: skip
     for m in range(rows):
         total, with_u, with_v = 0.0, 0.0, 0.0

@@ -18,6 +18,8 @@ from numba.extending import intrinsic
 from minisqx.kernels.jit import cpu_features, cpu_name
 
 INDEX = ir.IntType(64)
+# Kinds of activation, as kernels take them; see `kernels/activation.py`.
+NO_ACTIVATION, ELU, RELU = range(3)
 _LANE = ir.IntType(32)
 
 
@@ -182,15 +184,24 @@ class Vectors:
         # expm1(z) >= z: the larger is the right one on both sides of 0.
         return self.maximum(negative, z)
 
-    def batch_norm_elu_backward(self, g, e, a, b, c, active: bool):
-        """(a g + b e + c) ELU'(e), ELU' only if `active`."""
-        de = self.multiply_add(a, g, self.multiply_add(b, e, c))
-        return self.elu_backward(de, e) if active else de
+    def activate(self, z, kind: int):
+        """The activation of `kind`; NaN stays NaN."""
+        if kind == RELU:
+            zero = self.constant(0.0)
+            return self.select("<", z, zero, zero, z)
+        return self.elu(z) if kind == ELU else z
 
-    def elu_backward(self, g, y):
-        """g ELU'(z) from y = ELU(z): the slope is 1 where y > 0, else y + 1."""
+    def activation_backward(self, g, y, kind: int):
+        """g times the activation's slope, from its output y: 1 where y > 0, else y + 1 of an ELU, 0 of a ReLU."""
+        if kind == RELU:
+            zero = self.constant(0.0)
+            return self.select(">", y, zero, g, zero)
         one = self.constant(1.0)
-        return self.builder.fmul(g, self.minimum(self.builder.fadd(y, one), one))
+        return self.builder.fmul(g, self.minimum(self.builder.fadd(y, one), one)) if kind == ELU else g
+
+    def batch_norm_activation_backward(self, g, e, a, b, c, kind: int):
+        """(a g + b e + c) times the slope of the activation whose output is e."""
+        return self.activation_backward(self.multiply_add(a, g, self.multiply_add(b, e, c)), e, kind)
 
 
 class Loop:

@@ -17,20 +17,26 @@ if TYPE_CHECKING:
     from minisqx.inference import Prediction as Prediction
     from minisqx.inference import infer as infer
     from minisqx.inference import load as load
+    from minisqx.network import Network as Network
     from minisqx.network import ShallowSqueezeNext as ShallowSqueezeNext
     from minisqx.optim import SGD as SGD
     from minisqx.optim import StepSchedule as StepSchedule
     from minisqx.optim import cross_entropy as cross_entropy
     from minisqx.spec import NetworkSpec as NetworkSpec
+    from minisqx.squeezenet import SqueezeNetSpec as SqueezeNetSpec
+    from minisqx.squeezenext import SqueezeNextSpec as SqueezeNextSpec
 
     __version__: str
 
 _HOMES = {
     "Model": "inference",
+    "Network": "network",
     "NetworkSpec": "spec",
     "Prediction": "inference",
     "SGD": "optim",
     "ShallowSqueezeNext": "network",
+    "SqueezeNetSpec": "squeezenet",
+    "SqueezeNextSpec": "squeezenext",
     "StepSchedule": "optim",
     "cross_entropy": "optim",
     "infer": "inference",

@@ -18,7 +18,7 @@ from minisqx.kernels import inference
 from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH
 from minisqx.kernels.jit import threads
 from minisqx.plan import Plan
-from minisqx.spec import NetworkSpec
+from minisqx.spec import AveragePoolSpec, BottleneckSpec, LinearSpec, MaxPoolSpec, NetworkSpec
 
 BATCH = 128
 WARM_UP_CALLS = 3
@@ -61,9 +61,9 @@ class Speed:
 
 def untrained(spec: NetworkSpec) -> Model:
     """A model with the weights that training would start with."""
-    from minisqx.network import ShallowSqueezeNext
+    from minisqx.network import Network
 
-    state = ShallowSqueezeNext.from_spec(spec).state_dict()
+    state = Network(spec).state_dict()
     classes = tuple(map(str, range(spec.num_classes)))
     return Model(f"{spec.name}, untrained", spec, state, classes, CIFAR10_MEAN, CIFAR10_STD, {}, {})
 
@@ -141,18 +141,20 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     times = [seconds_of(step) for step in steps]
     shapes = [(int(step[inference.ROWS]), *_map(step)) for step in steps]
     layers = [LayerTime(*layer) for layer in zip(_names(plan, steps), shapes, map(_macs, steps), times)]
-    classifier = plan.spec.classifier
-    return [*layers, LayerTime("pool, classifier", (classifier.out_features,), classifier.macs, max(end - times[-1], 0.0))]
+    macs = sum(layer.macs for layer in plan.spec.layers if isinstance(layer, LinearSpec))
+    name = ", ".join(unit.name for unit in plan.spec.units if isinstance(unit, (AveragePoolSpec, LinearSpec)))
+    return [*layers, LayerTime(name, (plan.spec.num_classes,), macs, max(end - times[-1], 0.0))]
 
 
 def _names(plan: Plan, steps: np.ndarray) -> Iterator[str]:
-    """A name for each step: of the layers that it computes, or of the bottleneck whose sum it is."""
+    """A name for each step: of the layers that it computes, of the pool, or of the bottleneck whose sum it is."""
     layers = {place: name for name, place in plan._places.items()}
     channels = {convolution.name: convolution.out_channels for group in plan.spec.groups for convolution in group}
-    bottlenecks = iter(plan.spec.bottlenecks)
+    others = iter([unit for unit in plan.spec.units if isinstance(unit, (BottleneckSpec, MaxPoolSpec))])
     for step in steps:
-        if step[inference.KIND] == inference.SUM:
-            yield f"{next(bottlenecks).name}.sum"
+        if step[inference.KIND] != inference.CONVOLUTION:
+            unit = next(others)
+            yield f"{unit.name}.sum" if isinstance(unit, BottleneckSpec) else unit.name
             continue
         name = layers[int(step[inference.WEIGHT_AT])]
         yield name if step[inference.ROWS] == channels[name] else f"{name}, shortcut"
@@ -164,7 +166,7 @@ def _map(step: np.ndarray) -> tuple[int, int]:
 
 
 def _macs(step: np.ndarray) -> int:
-    if step[inference.KIND] == inference.SUM:
+    if step[inference.KIND] != inference.CONVOLUTION:
         return 0
     taps = step[inference.GEOMETRY] * step[inference.GEOMETRY + 1]
     return int(step[inference.ROWS] * step[inference.IN_ROWS] * taps) * math.prod(_map(step))

@@ -23,6 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from minisqx import zoo
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.spec import NetworkSpec
 
@@ -226,7 +227,7 @@ def _read(file: io.BufferedReader, shown: str) -> Checkpoint:
     try:
         with h5py.File(file, "r") as content:
             entries = _read_index(content)
-            spec = NetworkSpec.from_dict(entries["network"])
+            spec = zoo.from_dict(entries["network"])
             shapes = _shapes(spec)
             if entries["layers"] != _weight_shapes(spec):
                 raise _Damage("its tensors are not those of its network")

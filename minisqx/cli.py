@@ -8,9 +8,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from minisqx import options, training
+from minisqx import options, training, zoo
 from minisqx.errors import MinisqxError, OptionError
-from minisqx.spec import NetworkSpec
 from minisqx.threads import thread_count, use_threads
 
 # What a shell reports of a program that was ended by the signals INT and PIPE.
@@ -70,7 +69,7 @@ class _Version(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="minisqx",
-        description="Train Shallow SqueezeNext on a CPU, and classify images with it.",
+        description="Train Shallow SqueezeNext and its relatives on a CPU, and classify images with them.",
         example="minisqx infer cat.jpg",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
@@ -84,11 +83,23 @@ def _parser() -> argparse.ArgumentParser:
     added = command("train", training.run, "train a network", "minisqx train --width 0.2 --epochs 30 --data cifar10")
     training.add_arguments(added)
 
+    added = command("models", _models, "list the networks that have a name", "minisqx models")
+
     added = command("summary", _summary, "print a network's layers, parameters and multiply-adds", "minisqx summary --width 0.2")
-    options.add_network_arguments(added)
-    size = "side of the images in pixels, or height,width (default: 32)"
-    added.add_argument("--input-size", type=_input_size, metavar="N", default=NetworkSpec.input_size, help=size)
-    added.add_argument("--num-classes", type=int, metavar="N", default=NetworkSpec.num_classes, help="classes (default: 10)")
+    options.add_model_arguments(added)
+    _add_sizes(added)
+
+    added = command("draw", _draw, "draw a network, or one of its blocks", "minisqx draw --model squeezenet-v1.1 --out net.svg")
+    options.add_model_arguments(added)
+    _add_sizes(added)
+    added.add_argument("--block", metavar="NAME", help="draw this bottleneck or fire module in detail, such as stage2.block1")
+    added.add_argument("--out", metavar="FILE.svg", required=True, help="the picture")
+
+    added = command("paper", _paper, "print the paper's tables beside our networks", "minisqx paper --table VI")
+    added.add_argument("--table", metavar="N", help="I to VI (default: all)")
+    style = added.add_mutually_exclusive_group()
+    style.add_argument("--markdown", dest="style", action="store_const", const="markdown", default="text", help="as Markdown")
+    style.add_argument("--csv", dest="style", action="store_const", const="csv", help="as comma-separated values")
 
     added = command(
         "evaluate", _evaluate, "measure a model on a data set's test images", "minisqx evaluate best.h5 --data images/"
@@ -106,10 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_threads(added)
 
     added = command("bench", _bench, "measure a model's speed on this machine", "minisqx bench --layers")
-    _add_model(added, "--model")
+    text = f"checkpoint file, weights that come with minisqx, or a name that `minisqx models` lists (default: {zoo.DEFAULT})"
+    added.add_argument("--model", metavar="MODEL", help=text)
     options.add_network_arguments(added)
-    size = "side of the images in pixels, or height,width, of an untrained network (default: 32)"
-    added.add_argument("--input-size", type=_input_size, metavar="N", default=argparse.SUPPRESS, help=size)
+    _add_sizes(added)
     added.add_argument("--layers", action="store_true", help="measure every layer, too")
     added.add_argument("--seconds", type=float, metavar="S", default=2.0, help="seconds for each measurement (default: 2)")
     repeats = "calls for each measurement, however long they take (default: as many as fit into --seconds)"
@@ -127,8 +138,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_model(parser: argparse.ArgumentParser, name: str) -> None:
     text = "checkpoint file, or the name of weights that come with minisqx"
     if name.startswith("-"):
-        text += f" (default: {NetworkSpec().name})"
+        text += f" (default: {zoo.DEFAULT})"
     parser.add_argument(name, metavar="MODEL", help=text)
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    size = "side of the images in pixels, or height,width (default: 32)"
+    parser.add_argument("--input-size", type=_input_size, metavar="N", default=argparse.SUPPRESS, help=size)
+    parser.add_argument("--num-classes", type=int, metavar="N", default=argparse.SUPPRESS, help="classes (default: 10)")
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
@@ -152,8 +169,30 @@ def _print(lines: Iterable[str]) -> None:
 def _summary(args: argparse.Namespace) -> int:
     from minisqx import report
 
-    chosen = {name: getattr(args, name) for name in options.NETWORK_OPTIONS if hasattr(args, name)}
-    _print(report.summary(NetworkSpec(num_classes=args.num_classes, input_size=args.input_size, **chosen)))
+    _print(report.summary(options.given_network(args)))
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from minisqx import paper
+
+    _print(paper.models())
+    return 0
+
+
+def _draw(args: argparse.Namespace) -> int:
+    from minisqx import draw
+
+    spec = options.given_network(args)
+    draw.save(args.out, draw.svg(spec) if args.block is None else draw.block_svg(spec, args.block))
+    print(f"{spec.name}: {args.out}")
+    return 0
+
+
+def _paper(args: argparse.Namespace) -> int:
+    from minisqx import paper
+
+    _print(paper.run(args.table, args.style))
     return 0
 
 
@@ -182,11 +221,11 @@ def _infer(args: argparse.Namespace) -> int:
     use_threads(thread_count(args.threads)[0])
     from minisqx import report
     from minisqx.errors import ImageError
-    from minisqx.inference import DEFAULT_MODEL, load
+    from minisqx.inference import load
     from minisqx.warmup import announce_compiling
 
     announce_compiling()
-    model = load(args.model or DEFAULT_MODEL)
+    model = load(args.model or zoo.DEFAULT)
     topk = min(3, len(model.classes)) if args.topk is None else args.topk
     if not 1 <= topk <= len(model.classes):
         raise OptionError(f"topk {topk}: expected 1 to {len(model.classes)}, the number of classes")
@@ -201,23 +240,25 @@ def _infer(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    chosen = {name: getattr(args, name) for name in (*options.NETWORK_OPTIONS, "input_size") if hasattr(args, name)}
-    if args.model is not None and chosen:
+    chosen = [name for name in (*options.NETWORK_OPTIONS, "input_size", "num_classes") if hasattr(args, name)]
+    # A name may mean weights, or a network that is still to be trained; a network's options always mean the latter.
+    untrained = bool(chosen) or (args.model is not None and zoo.is_name(args.model) and args.model not in zoo.weights())
+    if chosen and args.model is not None and not zoo.is_name(args.model):
         given = ", ".join("--" + name.replace("_", "-") for name in chosen)
-        raise OptionError(f"{given} with --model: expected one of the two, since a model has its network")
+        raise OptionError(f"{given} with --model {args.model}: expected one of the two, since a checkpoint has its network")
     if args.repeats is not None and not 1 <= args.repeats <= MOST_REPEATS:
         raise OptionError(f"repeats {args.repeats}: expected 1 to {MOST_REPEATS} calls")
     if not 0 < args.seconds <= MOST_SECONDS:
         raise OptionError(f"seconds {args.seconds:g}: expected more than 0, up to {MOST_SECONDS}")
-    spec = NetworkSpec(**chosen)
+    spec = options.given_network(args, args.model or zoo.SHALLOW) if untrained else None
     count, _ = thread_count(args.threads)
     use_threads(count)
     from minisqx import bench, report
-    from minisqx.inference import DEFAULT_MODEL, load
+    from minisqx.inference import load
     from minisqx.warmup import announce_compiling
 
     announce_compiling()
-    model = bench.untrained(spec) if chosen else load(args.model or DEFAULT_MODEL)
+    model = load(args.model or zoo.DEFAULT) if spec is None else bench.untrained(spec)
     _print(report.speed(bench.measure(model, args.seconds, args.repeats, args.layers)))
     return 0
 

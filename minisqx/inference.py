@@ -4,13 +4,12 @@ import functools
 import operator
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from PIL import Image
 
-import minisqx.data
+from minisqx import zoo
 from minisqx.checkpoint import load_checkpoint
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images import fit, load_image
@@ -18,9 +17,8 @@ from minisqx.plan import Plan
 from minisqx.spec import NetworkSpec
 
 if TYPE_CHECKING:
-    from minisqx.network import ShallowSqueezeNext
+    from minisqx.network import Network
 
-DEFAULT_MODEL = NetworkSpec().name
 IMAGES_AT_ONCE = 128
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
@@ -81,11 +79,11 @@ class Model:
     provenance: dict = field(repr=False)
 
     @functools.cached_property
-    def network(self) -> "ShallowSqueezeNext":
+    def network(self) -> "Network":
         """The network itself. It is made when it is asked for: to infer takes no gradients, and none of training's kernels."""
-        from minisqx.network import ShallowSqueezeNext
+        from minisqx.network import Network
 
-        network = ShallowSqueezeNext.from_spec(self.spec, dtype=self._dtype.name)
+        network = Network(self.spec, dtype=self._dtype.name)
         network.load_state_dict(self.state)
         return network
 
@@ -152,7 +150,7 @@ def load(name_or_path: str | os.PathLike) -> Model:
 
     Raises CheckpointError where there is none, or where it is damaged.
     """
-    shipped = _shipped()
+    shipped = zoo.weights()
     if name_or_path in shipped:
         name = str(name_or_path)
         checkpoint = load_checkpoint(shipped[name])
@@ -161,7 +159,10 @@ def load(name_or_path: str | os.PathLike) -> Model:
         checkpoint = load_checkpoint(name_or_path)
     else:
         known = "or one of " + ", ".join(sorted(shipped)) if shipped else "since no weights come with this installation"
-        raise CheckpointError(f"there is no model {os.fspath(name_or_path)!r}; expected the path of a checkpoint, {known}")
+        given = os.fspath(name_or_path)
+        if zoo.is_name(str(given)):
+            known += f"; no weights of {given} come with minisqx: train them with `minisqx train --model {given}`"
+        raise CheckpointError(f"there is no model {given!r}; expected the path of a checkpoint, {known}")
     kept = ("spec", "state", "classes", "mean", "std", "metrics", "provenance")
     return Model(name, *(getattr(checkpoint, part) for part in kept))
 
@@ -184,9 +185,4 @@ def infer(img, model=None):
 
 @functools.cache
 def _default_model() -> Model:
-    return load(DEFAULT_MODEL)
-
-
-def _shipped() -> dict[str, Path]:
-    """Name -> file of the weights that are installed with minisqx."""
-    return {file.stem: file for folder in minisqx.data.__path__ for file in Path(folder, "weights").glob("*.h5")}
+    return load(zoo.DEFAULT)

@@ -18,21 +18,23 @@ from operator import is_
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels import convolution, counters, dropout, im2col, linear, pooling, product, residual
+from minisqx.kernels import convolution, counters, dropout, im2col, linear, max_pool, pooling, product, residual
+from minisqx.kernels.activation import ELU, KINDS, NO_ACTIVATION, RELU
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
 from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.jit import bound, most_threads
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import VECTOR_BYTES
-from minisqx.spec import ConvolutionSpec
+from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, FireSpec, MaxPoolSpec
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A tensor between two layers: y = ELU(data * scale + shift), the ELU only where it is still to be done.
+    """A tensor between two layers: y = f(data * scale + shift), the activation f only where it is still to be done.
 
-    data: (chunks, channels or more, stride), of which `channels` rows from `row` on are meant. sums: (2, rows) float64
-    that the reader's backward fills with sum g and sum g * data, g = dL/d(data * scale + shift).
+    data: (chunks, channels or more, stride), of which `channels` rows from `row` on are meant. activation: the kind of f
+    (`kernels/activation.py`). sums: (2, rows) float64 that the reader's backward fills with sum g and sum g * data, g =
+    dL/d(data * scale + shift).
     """
 
     data: np.ndarray
@@ -40,14 +42,14 @@ class Activation:
     row: int
     scale: np.ndarray
     shift: np.ndarray
-    activation: bool
+    activation: int
     sums: np.ndarray
 
     @property
     def channels(self) -> int:
         return self.scale.size
 
-    def part(self, start: int, stop: int, activation: bool) -> "Activation":
+    def part(self, start: int, stop: int, activation: int) -> "Activation":
         """Some of the channels."""
         scale, shift = self.scale[start:stop], self.shift[start:stop]
         return Activation(self.data, self.layout, self.row + start, scale, shift, activation, self.sums)
@@ -56,7 +58,14 @@ class Activation:
         """(N, C, H, W), with everything that was deferred."""
         stored = self.layout.unpack(self.data[:, self.row : self.row + self.channels])
         y = stored * self.scale[:, None, None] + self.shift[:, None, None]
-        return np.where(y > 0, y, np.expm1(np.minimum(y, 0))) if self.activation else y
+        return activated(y, self.activation)
+
+
+def activated(y: np.ndarray, kind: int) -> np.ndarray:
+    """The activation of a whole array, for tests and for looking at."""
+    if kind == ELU:
+        return np.where(y > 0, y, np.expm1(np.minimum(y, 0)))
+    return np.maximum(y, 0) if kind == RELU else y
 
 
 @cache
@@ -69,14 +78,17 @@ def no_taps(dtype) -> Taps:
 class Gradient:
     """The gradient of a tensor, before it is formed: for its first rows a product, for the others stored, and an addend.
 
-    weight: (out_channels * taps, rows) and dz (chunks, out_channels, stride) of the layer that read the tensor; taps:
-    of its transposed geometry. sampled_size: (height, width) of the tensor where stored and addend hold only its samples.
+    weight: (out_channels * taps, rows) and dz (chunks, out_channels or more, stride), from its row `dz_row` on, of the layer that
+    read the tensor; taps: of its transposed geometry. stored_row: the first row of `stored` that is meant. sampled_size: (height,
+    width) of the tensor where stored and addend hold only its samples.
     """
 
     weight: np.ndarray | None = None
     dz: np.ndarray | None = None
+    dz_row: int = 0
     taps: Taps | None = None
     stored: np.ndarray | None = None
+    stored_row: int = 0
     addend: np.ndarray | None = None
     sampled_size: tuple[int, int] | None = None
 
@@ -93,8 +105,10 @@ class Gradient:
             weight.shape[1],
             weight,
             none if self.dz is None else self.dz,
+            self.dz_row,
             *(self.taps or no_taps(dtype)),
             none if self.stored is None else self.stored,
+            self.stored_row,
             self.addend is not None,
             none if self.addend is None else self.addend,
             self.sampled_size is not None,
@@ -136,7 +150,9 @@ class Workspace:
         """A tensor with nothing deferred."""
         channels = data.shape[1]
         constants = self.constants(max(layout.stride, channels))
-        return Activation(data, layout, 0, constants.ones[:channels], constants.zeros[:channels], False, np.empty((2, channels)))
+        return Activation(
+            data, layout, 0, constants.ones[:channels], constants.zeros[:channels], NO_ACTIVATION, np.empty((2, channels))
+        )
 
 
 class Kept:
@@ -198,12 +214,15 @@ class BlockBuffers:
     dx: Gradient
     forward: Call
     backward: Call
-    through_elu: "BackwardThroughElu"
+    through_activation: "BackwardThroughActivation"
 
 
 @dataclass
 class BlockParameters:
-    """Views of the flat buffers for one basic block; a weight is (out_channels, in_channels * taps)."""
+    """Views of the flat buffers for one basic block; a weight is (out_channels, in_channels * taps).
+
+    Without batch norm gamma and beta are empty.
+    """
 
     weight: np.ndarray
     bias: np.ndarray
@@ -211,22 +230,41 @@ class BlockParameters:
     beta: np.ndarray
 
 
+class Concatenation:
+    """A tensor of `rows` channels in which several blocks write side by side."""
+
+    def __init__(self, rows: int, workspace: Workspace):
+        self.rows = rows
+        self.kept = Kept(lambda layout: workspace.empty(layout, rows))
+
+
 class BasicBlock:
-    """Convolution, ELU, batch norm (or convolution, batch norm, ELU), fused; see `kernels/convolution.py`.
+    """Convolution, activation, batch norm, in the order that the description says, fused; see `kernels/convolution.py`.
 
     specs: one convolution, or a bottleneck's first one and its shortcut, which read the same input and are computed as
-    one with the channels of both.
+    one with the channels of both. concatenation, row: the tensor in which the output lies from that row on, or one of its own.
     """
 
     def __init__(
-        self, specs: tuple[ConvolutionSpec, ...], parameters, gradients, running_mean, running_var, norm_first: bool, workspace
+        self,
+        specs: tuple[ConvolutionSpec, ...],
+        parameters: BlockParameters,
+        gradients: BlockParameters,
+        running_mean: np.ndarray,
+        running_var: np.ndarray,
+        workspace: Workspace,
+        concatenation: Concatenation | None = None,
+        row: int = 0,
     ):
         spec = specs[0]
-        self.specs, self.parameters, self.gradients = specs, parameters, gradients
-        self.running_mean, self.running_var, self.norm_first, self.workspace = running_mean, running_var, norm_first, workspace
+        self.specs, self.name, self.parameters, self.gradients = specs, spec.name, parameters, gradients
+        self.running_mean, self.running_var, self.workspace = running_mean, running_var, workspace
+        self.normalised, self.norm_first = spec.has_norm, spec.order == "conv-bn-act"
         self.tap_count = spec.kernel[0] * spec.kernel[1]
         self.channels = sum(s.out_channels for s in specs)
-        # Channels that have an ELU come first: only a shortcut may lack it.
+        self.concatenation, self.row = concatenation or Concatenation(self.channels, workspace), row
+        # Channels that have an activation come first: only a shortcut may lack it.
+        self.kind = KINDS[spec.activation]
         self.activated = sum(s.out_channels for s in specs if s.activation)
         depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
         self.depth = depth
@@ -234,7 +272,7 @@ class BasicBlock:
         self.moment_rows = -(-3 * self.channels * (VECTOR_BYTES // dtype.itemsize) // SCRATCH_STRIDE)
         self.folded_weight, self.folded_bias = np.empty((depth, self.channels), dtype), np.empty(self.channels, dtype)
         self.flipped_weight = np.empty((self.channels * self.tap_count, spec.in_channels), dtype)
-        self.scale, self.shift = np.empty(self.channels, dtype), np.empty(self.channels, dtype)
+        self.scale, self.shift = np.ones(self.channels, dtype), np.zeros(self.channels, dtype)
         self.mean, self.variance = np.empty(self.channels), np.empty(self.channels)
         self.sums = np.empty((2, self.channels))
         self.kept = Kept(self._buffers)
@@ -243,7 +281,7 @@ class BasicBlock:
         """The buffers for an input of this layout."""
         spec, size, dtype = self.specs[0], (inputs.height, inputs.width), self.workspace.dtype
         layout = inputs.resized(*spec.size_after(size))
-        if layout.images * layout.map_pixels < 2:
+        if self.normalised and layout.images * layout.map_pixels < 2:
             raise OptionError(
                 f"{spec.name} has one value a channel in this batch, and batch norm needs two: use a larger batch or image"
             )
@@ -251,8 +289,9 @@ class BasicBlock:
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
         chunks, channels = layout.chunks, self.channels
         transposed = geometry.transposed.taps(inputs, dtype)
-        e = self.workspace.empty(layout, channels)
-        y = Activation(e, layout, 0, self.scale, self.shift, self.norm_first, self.sums)
+        e = self.concatenation.kept(layout)
+        deferred = self.kind if self.norm_first else NO_ACTIVATION
+        y = Activation(e, layout, self.row, self.scale, self.shift, deferred, self.sums)
         starts = accumulate((s.out_channels for s in self.specs), initial=0)
         return BlockBuffers(
             layout=layout,
@@ -264,12 +303,14 @@ class BasicBlock:
             moments=np.empty((chunks, 2, channels)),
             gradients=np.empty((chunks, channels, self.depth + self.tap_count), dtype),
             y=y,
-            parts=[y.part(at, at + s.out_channels, self.norm_first and s.activation) for at, s in zip(starts, self.specs)],
-            dx=Gradient(self.flipped_weight if self.tap_count > 1 else self.parameters.weight, e, transposed),
+            parts=[
+                y.part(at, at + s.out_channels, deferred if s.activation else NO_ACTIVATION) for at, s in zip(starts, self.specs)
+            ],
+            dx=Gradient(self.flipped_weight if self.tap_count > 1 else self.parameters.weight, e, self.row, transposed),
             forward=Call(convolution.forward),
             backward=Call(convolution.backward),
-            through_elu=BackwardThroughElu(
-                self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0)
+            through_activation=BackwardThroughActivation(
+                self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0), self.kind
             ),
         )
 
@@ -279,10 +320,11 @@ class BasicBlock:
         p, b = self.parameters, self.buffers
         if not b.forward.is_for(x):
             arguments = (
-                b.e, self.scale, self.shift, self.mean, self.variance, self.running_mean, self.running_var,
-                x.data, x.scale, x.shift, x.activation, p.weight, p.bias, p.gamma, p.beta, 0 if self.norm_first else self.activated,
-                b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias, b.moments,
-                self.workspace.scratch(self.depth + self.moment_rows),
+                b.e, self.row, self.scale, self.shift, self.normalised, self.mean, self.variance,
+                self.running_mean, self.running_var, x.data, x.scale, x.shift, x.activation,
+                p.weight, p.bias, p.gamma, p.beta, self.kind, 0 if self.norm_first else self.activated,
+                b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias,
+                b.moments, self.workspace.scratch(self.depth + self.moment_rows),
             )  # fmt: skip
             b.forward.prepare((x,), arguments)
         b.forward.run()
@@ -292,6 +334,10 @@ class BasicBlock:
     def outputs(self) -> list[Activation]:
         """What the last forward pass returned, for each of the convolutions that are computed together."""
         return self.buffers.parts
+
+    def values(self) -> dict[str, np.ndarray]:
+        """The output (N, C, H, W) of the last forward pass, by the name of each convolution."""
+        return {spec.name: output.values() for spec, output in zip(self.specs, self.outputs)}
 
     def backward(self, gradient: Gradient, keep: bool = True) -> Gradient:
         """Fills this block's parameter gradients and the sums of its input; returns the input's gradient, deferred.
@@ -306,9 +352,10 @@ class BasicBlock:
             regions = self.workspace.regions(0, gradient.depth, self.channels)
             scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
             arguments = (
-                b.e, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(self.workspace.dtype), self.sums, b.count,
-                self.mean, self.variance, p.gamma, activated, x.data, x.scale, x.shift, x.activation, p.weight, b.taps,
-                b.cut, self.workspace.constants(0), b.gradients, scratch, regions,
+                b.e, self.row, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(self.workspace.dtype),
+                self.sums, b.count, self.normalised, self.mean, self.variance, p.gamma, self.kind, activated,
+                x.data, x.scale, x.shift, x.activation, p.weight, b.taps, b.cut, self.workspace.constants(0),
+                b.gradients, scratch, regions,
             )  # fmt: skip
             b.backward.prepare((x, gradient, keep), arguments)
         b.backward.run()
@@ -317,32 +364,36 @@ class BasicBlock:
         return b.dx
 
     def _backward_activation(self, gradient: Gradient) -> Gradient:
-        """For the order convolution, batch norm, ELU: through the ELU, before batch norm's backward can have its sums."""
+        """For the order convolution, batch norm, activation: through that, before batch norm's backward can have its sums."""
         b = self.buffers
         stored = (b.e, 0, self.sums, 0)
-        return b.through_elu(gradient, (b.e, self.scale, self.shift, True), self.activated, stored, stored)
+        return b.through_activation(gradient, (b.e, self.scale, self.shift, self.kind), self.activated, stored, stored)
 
 
-class BackwardThroughElu:
-    """ds = g ELU'(y) with the row sums of u and v; see `kernels/residual.py`.
+class BackwardThroughActivation:
+    """ds = g f'(y), f the activation of `kind`, with the row sums of u and v; see `kernels/residual.py`.
 
     layout: of ds, u and v. sampled_size: (height, width) of the maps of which these are only the samples.
     """
 
-    def __init__(self, workspace: Workspace, layout: Layout, ds: np.ndarray, sampled_size: tuple[int, int] | None = None):
-        self.workspace, self.layout, self.ds = workspace, layout, ds
+    def __init__(
+        self, workspace: Workspace, layout: Layout, ds: np.ndarray, kind: int, sampled_size: tuple[int, int] | None = None
+    ):
+        self.workspace, self.layout, self.ds, self.kind = workspace, layout, ds, kind
         self.chunk_sums = np.empty((layout.chunks, ds.shape[1], 3))
         self.call = Call(residual.backward)
         self.ds_gradient = Gradient(stored=ds, sampled_size=sampled_size)
 
     def __call__(self, gradient: Gradient, y, activated: int, u, v) -> Gradient:
-        """y: (stored tensor, scale, shift, whether its ELU is deferred); u, v: (stored tensor, first row, sums, where in them)."""
+        """y: (stored tensor, scale, shift, the activation that is deferred); u, v: (stored tensor, first row, sums, where in
+        them).
+        """
         if not self.call.is_for(gradient, *y, *u, *v):
             data, scale, shift, activation = y
             rows = self.ds.shape[1]
             scratch = self.workspace.scratch(gradient.depth + rows + 1)
             arguments = (
-                self.ds, u[2], v[2], gradient.source(self.workspace.dtype), data, scale, shift, activation, activated,
+                self.ds, u[2], v[2], gradient.source(self.workspace.dtype), data, scale, shift, activation, self.kind, activated,
                 u[0], u[1], v[0], v[1], u[3], v[3], cut_of(self.layout), self.layout.map_pixels, self.workspace.constants(0),
                 self.chunk_sums, scratch, self.workspace.regions(0, gradient.depth, rows),
             )  # fmt: skip
@@ -359,17 +410,17 @@ class SumBuffers:
     samples: list[np.ndarray]
     y: Activation
     forward: Call
-    through_elu: BackwardThroughElu
+    through_activation: BackwardThroughActivation
 
 
 class ResidualSum:
-    """r = ELU(u + v); backward hands ds to both and gives their batch norms the sums they need.
+    """r = f(u + v), f the activation of `kind`; backward hands ds to both and gives their batch norms the sums they need.
 
     sampled: whether r is summed only where a layer with stride 2 reads it.
     """
 
-    def __init__(self, channels: int, workspace: Workspace, sampled: bool = False):
-        self.channels, self.workspace, self.sampled = channels, workspace, sampled
+    def __init__(self, channels: int, workspace: Workspace, kind: int = ELU, sampled: bool = False):
+        self.channels, self.workspace, self.kind, self.sampled = channels, workspace, kind, sampled
         self.sums = np.empty((2, channels))
         self.kept = Kept(self._buffers)
 
@@ -379,7 +430,8 @@ class ResidualSum:
         y = replace(self.workspace.plain(r, layout), sums=self.sums)
         size = (inputs.height, inputs.width) if self.sampled else None
         samples = [self.workspace.empty(layout, self.channels) for _ in range(2)] if self.sampled else []
-        return SumBuffers(layout, samples, y, Call(residual.forward), BackwardThroughElu(self.workspace, layout, r, size))
+        through_activation = BackwardThroughActivation(self.workspace, layout, r, self.kind, size)
+        return SumBuffers(layout, samples, y, Call(residual.forward), through_activation)
 
     def forward(self, u: Activation, v: Activation) -> Activation:
         self.u, self.v = u, v
@@ -387,7 +439,7 @@ class ResidualSum:
         if not b.forward.is_for(u, v):
             arguments = (
                 b.y.data, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
-                cut_of(b.layout), b.layout.map_pixels, self.sampled, u.layout.height, u.layout.width,
+                self.kind, cut_of(b.layout), b.layout.map_pixels, self.sampled, u.layout.height, u.layout.width,
                 *(b.samples or (u.data, v.data)), self.workspace.scratch(1),
             )  # fmt: skip
             b.forward.prepare((u, v), arguments)
@@ -398,19 +450,16 @@ class ResidualSum:
         """The gradient of u and of v, stored in the place of r."""
         b, u, v = self.buffers, self.u, self.v
         of_u, of_v = ((samples, 0) for samples in b.samples) if self.sampled else ((u.data, u.row), (v.data, v.row))
-        y = (b.y.data, b.y.scale, b.y.shift, False)
-        return b.through_elu(gradient, y, self.channels, (*of_u, u.sums, u.row), (*of_v, v.sums, v.row))
+        y = (b.y.data, b.y.scale, b.y.shift, NO_ACTIVATION)
+        return b.through_activation(gradient, y, self.channels, (*of_u, u.sums, u.row), (*of_v, v.sums, v.row))
 
 
 class Bottleneck:
-    """Five basic blocks and a shortcut, added. `blocks[0]` computes the first convolution and the shortcut's together.
+    """Five basic blocks and a shortcut, added. `blocks[0]` computes the first convolution and the shortcut's together."""
 
-    sampled: whether only every other row and column of the output is read.
-    """
-
-    def __init__(self, name: str, blocks: list[BasicBlock], has_shortcut: bool, workspace: Workspace, sampled: bool = False):
-        self.name, self.blocks, self.has_shortcut, self.workspace = name, blocks, has_shortcut, workspace
-        self.sum = ResidualSum(blocks[-1].channels, workspace, sampled)
+    def __init__(self, spec: BottleneckSpec, blocks: list[BasicBlock], workspace: Workspace):
+        self.spec, self.blocks, self.has_shortcut = spec, blocks, spec.shortcut is not None
+        self.sum = ResidualSum(blocks[-1].channels, workspace, KINDS[spec.activation], spec.sampled)
         self._of, self._both = None, None
 
     def forward(self, x: Activation) -> Activation:
@@ -420,12 +469,6 @@ class Bottleneck:
             main = block.forward(main)
         self.y = self.sum.forward(main, shortcut)
         return self.y
-
-    @property
-    def outputs(self) -> list[Activation]:
-        """What the blocks returned last: the main path's, then the shortcut's."""
-        first, *rest = (block.outputs for block in self.blocks)
-        return [first[0], *(output for outputs in rest for output in outputs), *first[1:]]
 
     def backward(self, gradient: Gradient) -> Gradient:
         of_sum = gradient = self.sum.backward(gradient)
@@ -442,32 +485,115 @@ class Bottleneck:
             self._both = replace(product, sampled_size=of_sum.sampled_size, **{place: of_sum.stored})
         return self._both
 
-    def values(self) -> np.ndarray:
-        """The output (N, C, H, W) of the last forward pass; what nobody reads is worked out here."""
-        if not self.sum.sampled:
-            return self.y.values()
-        total = self.sum.u.values() + self.sum.v.values()
-        whole = np.where(total > 0, total, np.expm1(np.minimum(total, 0)))
-        whole[:, :, ::2, ::2] = self.y.values()
-        return whole
+    def values(self) -> dict[str, np.ndarray]:
+        """By name the output (N, C, H, W) of every block and of the sum, of the last forward pass."""
+        first, *rest = (block.outputs for block in self.blocks)
+        outputs = [first[0], *(output for outputs in rest for output in outputs), *first[1:]]
+        found = {layer.name: output.values() for layer, output in zip(self.spec.layers, outputs)}
+        # What nobody reads is worked out here.
+        total = activated(self.sum.u.values() + self.sum.v.values(), self.sum.kind)
+        step = 2 if self.sum.sampled else 1
+        total[:, :, ::step, ::step] = self.y.values()
+        return found | {self.spec.name: total}
+
+
+@dataclass
+class FireBuffers:
+    """What a fire module needs for batches of one shape. joint: the gradient of `squeezed`, once expand3's is known."""
+
+    y: Activation
+    gradient: np.ndarray
+    of_expand: tuple[Gradient, Gradient]
+    squeezed: np.ndarray
+    joint: Gradient | None = None
+
+
+class Fire:
+    """SqueezeNet's fire module: squeeze, then expand1 and expand3, which write side by side in one tensor."""
+
+    def __init__(self, spec: FireSpec, blocks: list[BasicBlock], workspace: Workspace):
+        self.spec, self.workspace = spec, workspace
+        self.squeeze, self.expand1, self.expand3 = blocks
+        self.kept = Kept(self._buffers)
+
+    def _buffers(self, layout: Layout) -> FireBuffers:
+        concatenation, empty = self.expand1.concatenation, self.workspace.empty
+        gradient = empty(layout, concatenation.rows)
+        return FireBuffers(
+            y=self.workspace.plain(concatenation.kept(layout), layout),
+            gradient=gradient,
+            of_expand=(Gradient(stored=gradient), Gradient(stored=gradient, stored_row=self.expand3.row)),
+            squeezed=empty(layout, self.squeeze.channels),
+        )
+
+    def forward(self, x: Activation) -> Activation:
+        squeezed = self.squeeze.forward(x)
+        self.expand1.forward(squeezed)
+        self.expand3.forward(squeezed)
+        self.layout = squeezed.layout
+        return self.kept(squeezed.layout).y
+
+    def backward(self, gradient: Gradient) -> Gradient:
+        b = self.kept(self.layout)
+        form(gradient, b.gradient, self.layout, self.workspace)
+        form(self.expand1.backward(b.of_expand[0]), b.squeezed, self.layout, self.workspace)
+        of_expand3 = self.expand3.backward(b.of_expand[1])
+        b.joint = b.joint or replace(of_expand3, addend=b.squeezed)
+        return self.squeeze.backward(b.joint)
+
+    def values(self) -> dict[str, np.ndarray]:
+        """By name the output (N, C, H, W) of every convolution and of the module, of the last forward pass."""
+        found = {block.name: block.outputs[0].values() for block in (self.squeeze, self.expand1, self.expand3)}
+        return found | {self.spec.name: self.kept(self.layout).y.values()}
+
+
+class MaxPool:
+    """The largest of every window; see `kernels/max_pool.py`. It reads a tensor with nothing deferred."""
+
+    def __init__(self, spec: MaxPoolSpec, workspace: Workspace):
+        self.spec, self.workspace = spec, workspace
+        self.kept = Kept(self._buffers)
+
+    def _buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient]:
+        spec = replace(self.spec, input_size=(inputs.height, inputs.width))
+        layout, empty = inputs.resized(*spec.output_size), self.workspace.empty
+        out, g, dx = empty(layout, spec.channels), empty(layout, spec.channels), empty(inputs, spec.channels)
+        return self.workspace.plain(out, layout), np.empty(out.shape, np.int32), g, Gradient(stored=dx)
+
+    def forward(self, x: Activation) -> Activation:
+        self.x = x
+        y, place, _, _ = self.kept(x.layout)
+        sizes = (x.layout.height, x.layout.width, y.layout.height, y.layout.width)
+        max_pool.forward(y.data, place, x.data, x.row, cut_of(x.layout), *sizes, self.spec.kernel, self.spec.stride)
+        return y
+
+    def backward(self, gradient: Gradient) -> Gradient:
+        y, place, g, dx = self.kept(self.x.layout)
+        form(gradient, g, y.layout, self.workspace)
+        max_pool.backward(dx.stored, g, place, cut_of(y.layout), self.x.layout.map_pixels, y.layout.map_pixels)
+        return dx
+
+    def values(self) -> dict[str, np.ndarray]:
+        """The output (N, C, H, W) of the last forward pass, by name."""
+        return {self.spec.name: self.kept(self.x.layout)[0].values()}
 
 
 class Dropout:
     """Zeroes elements at random and scales the rest; the mask is drawn from (seed, step, image, element), see
-    `kernels/dropout.py`.
+    `kernels/dropout.py`. `step` is set before each forward pass.
     """
 
     def __init__(self, probability: float, seed: int, channels: int, workspace: Workspace):
-        self.probability, self.seed, self.workspace = probability, seed, workspace
-        self.channels = channels
+        self.probability, self.seed, self.channels, self.workspace = probability, seed, channels, workspace
+        self.step = 0
         self.kept = Kept(self._buffers)
 
     def _buffers(self, layout: Layout) -> tuple[Activation, Gradient]:
         out, dx = (self.workspace.empty(layout, self.channels) for _ in range(2))
         return self.workspace.plain(out, layout), Gradient(stored=dx)
 
-    def forward(self, x: Activation, step: int) -> Activation:
-        self.layout, self.step = x.layout, step
+    def forward(self, x: Activation) -> Activation:
+        self.layout = x.layout
         if self.probability == 0:
             return x
         y, self.dx = self.kept(x.layout)
@@ -502,18 +628,22 @@ def form(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspa
 class AveragePool:
     """The mean over the whole map: (N, C, H, W) to (N, C)."""
 
-    def __init__(self, channels: int, workspace: Workspace):
-        self.channels, self.workspace = channels, workspace
-        self.kept = Kept(lambda layout: Gradient(stored=workspace.empty(layout, channels)))
+    def __init__(self, spec: AveragePoolSpec, workspace: Workspace):
+        self.spec, self.workspace = spec, workspace
+        self.kept = Kept(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
 
     def forward(self, x: Activation) -> np.ndarray:
         self.x = x
-        features = np.empty((x.layout.images, self.channels), self.workspace.dtype)
+        features = self.features = np.empty((x.layout.images, self.spec.channels), self.workspace.dtype)
         rows = -(-x.layout.stride // BLOCK)
         pooling.forward(
             features, x.data, cut_of(x.layout), x.layout.map_pixels, x.scale, x.shift, x.activation, self.workspace.scratch(rows)
         )
         return features
+
+    def values(self) -> dict[str, np.ndarray]:
+        """The output (N, C) of the last forward pass, by name."""
+        return {self.spec.name: self.features}
 
     def backward(self, dfeatures: np.ndarray) -> Gradient:
         x = self.x

@@ -1,4 +1,4 @@
-"""Shallow SqueezeNext: the layers in order, and one flat buffer each for parameters, gradients and running statistics."""
+"""A network: its layers in order, and one flat buffer each for parameters, gradients and running statistics."""
 
 import math
 from collections.abc import Mapping
@@ -13,103 +13,103 @@ from minisqx.layers import (
     BasicBlock,
     BlockParameters,
     Bottleneck,
+    Concatenation,
     Dropout,
+    Fire,
     Linear,
+    MaxPool,
     Workspace,
     form,
 )
 from minisqx.plan import Plan
-from minisqx.spec import ConvolutionSpec, NetworkSpec
+from minisqx.spec import (
+    AveragePoolSpec,
+    BottleneckSpec,
+    ConvolutionSpec,
+    DropoutSpec,
+    FireSpec,
+    LinearSpec,
+    MaxPoolSpec,
+    NetworkSpec,
+    Unit,
+)
+from minisqx.squeezenext import SqueezeNextSpec
 
 DTYPES = ("float32", "float64")
 
 
-class ShallowSqueezeNext:
-    """The network of Duggal and El-Sharkawy, with `forward` and `backward` and no autograd.
+class Network:
+    """A network of any family, with `forward` and `backward` and no autograd.
 
-    Options are those of `NetworkSpec` (width, blocks, num_classes, dropout, input_size, block_order, ...), and
-
-    seed: of the initial weights and of dropout's masks.
-    dtype: "float32", or "float64" for checking gradients.
+    spec: what it is. seed: of the initial weights and of dropout's masks. dtype: "float32", or "float64" for checking gradients.
 
     Weights start Xavier uniform with gain sqrt(2), biases at 0, as in the authors' code.
     """
 
-    def __init__(
-        self,
-        width: float = 0.2,
-        blocks: tuple[int, int, int, int] = (1, 1, 1, 1),
-        num_classes: int = 10,
-        dropout: float = 0.3,
-        seed: int = 0,
-        dtype: str = "float32",
-        **options,
-    ):
-        self.spec = NetworkSpec(width=width, blocks=blocks, num_classes=num_classes, dropout=dropout, **options)
+    def __init__(self, spec: NetworkSpec, seed: int = 0, dtype: str = "float32"):
+        self.spec = spec
         self.dtype = _checked_dtype(dtype)
         self.seed = seed
         self.dropout_step = 0
         self._ready = False
         self._workspace = Workspace(self.dtype)
         self._allocate()
-        self._build()
+        self.layers = {unit.name: self._layer(unit) for unit in spec.units}
         self._initialise()
-
-    @classmethod
-    def from_spec(cls, spec: NetworkSpec, seed: int = 0, dtype: str = "float32") -> "ShallowSqueezeNext":
-        """The network that a description (of a checkpoint, say) means."""
-        options = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-        return cls(**options, seed=seed, dtype=dtype)
 
     def _allocate(self) -> None:
         """Cuts the flat buffers into tensors. Convolutions of one group lie next to each other, so that their weights
         are one matrix, too.
         """
         sections = []
-        for group in [*self.spec.groups, (self.spec.classifier,)]:
+        linear = [(layer,) for layer in self.spec.layers if isinstance(layer, LinearSpec)]
+        for group in [*self.spec.groups, *linear]:
             sections += [
                 [(f"{layer.name}.{kind}", layer.parameter_shapes[kind]) for layer in group] for kind in group[0].parameter_shapes
             ]
         statistics = [
-            [(f"{c.name}.{kind}", (c.out_channels,)) for c in group]
+            [(f"{layer.name}.{kind}", layer.buffer_shapes[kind]) for layer in group]
             for group in self.spec.groups
-            for kind in ("running_mean", "running_var")
+            for kind in group[0].buffer_shapes
         ]
         self.flat_parameters, self._parameters, self._parameter_sections = _cut(sections, self.dtype)
         self.flat_gradients, self._gradients, self._gradient_sections = _cut(sections, self.dtype)
         self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
 
-    def _build(self) -> None:
-        blocks = iter([self._basic_block(group) for group in self.spec.groups])
-        self.stem = next(blocks)
-        self.bottlenecks = [
-            Bottleneck(block.name, [next(blocks) for _ in block.main], block.shortcut is not None, self._workspace, sampled)
-            for block, sampled in zip(self.spec.bottlenecks, self.spec.sampled)
-        ]
-        self.head = next(blocks)
-        self.dropout = Dropout(self.spec.dropout, self.seed, self.spec.head.in_channels, self._workspace)
-        self.pool = AveragePool(self.spec.head.out_channels, self._workspace)
-        name = self.spec.classifier.name
-        views = [named[f"{name}.{kind}"] for named in (self._parameters, self._gradients) for kind in ("weight", "bias")]
-        self.classifier = Linear(*views)
+    def _layer(self, unit: Unit):
+        """The layer that computes one unit of the description."""
+        match unit:
+            case ConvolutionSpec():
+                return self._basic_block((unit,))
+            case BottleneckSpec():
+                # The sum before it gives only the pixels that a stride would read: what is left is a stride of 1.
+                groups = (tuple(replace(s, stride=(1, 1), input_size=s.output_size) for s in group) for group in unit.groups)
+                return Bottleneck(unit, [self._basic_block(group) for group in groups], self._workspace)
+            case FireSpec():
+                side_by_side = Concatenation(unit.output_shape[0], self._workspace)
+                squeeze, expand1 = self._basic_block((unit.squeeze,)), self._basic_block((unit.expand1,), side_by_side)
+                expand3 = self._basic_block((unit.expand3,), side_by_side, row=unit.expand1.out_channels)
+                return Fire(unit, [squeeze, expand1, expand3], self._workspace)
+            case MaxPoolSpec():
+                return MaxPool(unit, self._workspace)
+            case DropoutSpec():
+                return Dropout(unit.probability, self.seed, unit.channels, self._workspace)
+            case AveragePoolSpec():
+                return AveragePool(unit, self._workspace)
+            case LinearSpec():
+                named = (self._parameters, self._gradients)
+                return Linear(*(tensors[f"{unit.name}.{kind}"] for tensors in named for kind in ("weight", "bias")))
 
-    def _basic_block(self, group: tuple[ConvolutionSpec, ...]) -> BasicBlock:
+    def _basic_block(self, group: tuple[ConvolutionSpec, ...], concatenation: Concatenation | None = None, row: int = 0):
+        first, empty = group[0], np.empty(0, self.dtype)
+
         def parameters(sections) -> BlockParameters:
-            weight, *others = (sections[f"{group[0].name}.{kind}"] for kind in ("weight", "bias", "gamma", "beta"))
-            return BlockParameters(weight.reshape(-1, math.prod(group[0].weight_shape[1:])), *others)
+            weight, *others = (sections.get(f"{first.name}.{kind}", empty) for kind in ("weight", "bias", "gamma", "beta"))
+            return BlockParameters(weight.reshape(-1, math.prod(first.weight_shape[1:])), *others)
 
-        # A sum gives only the pixels that a stride would read: what is left is a stride of 1.
-        specs = tuple(replace(s, stride=(1, 1), input_size=s.output_size) if s.stride == (2, 2) else s for s in group)
-        running = (self._buffer_sections[f"{group[0].name}.{kind}"] for kind in ("running_mean", "running_var"))
-        norm_first = self.spec.block_order == "conv-bn-elu"
-        return BasicBlock(
-            specs,
-            parameters(self._parameter_sections),
-            parameters(self._gradient_sections),
-            *running,
-            norm_first,
-            self._workspace,
-        )
+        mean, variance = (self._buffer_sections.get(f"{first.name}.{kind}", empty) for kind in ("running_mean", "running_var"))
+        sections = (parameters(sections) for sections in (self._parameter_sections, self._gradient_sections))
+        return BasicBlock(group, *sections, mean, variance, self._workspace, concatenation, row)
 
     def _initialise(self) -> None:
         generator = np.random.default_rng(self.seed)
@@ -137,11 +137,13 @@ class ShallowSqueezeNext:
             return self.plan().run(data, layout)
         self.dropout_step += 1
         self._ready = True
-        y = self.stem.forward(self._workspace.plain(data, layout))
-        for bottleneck in self.bottlenecks:
-            y = bottleneck.forward(y)
-        y = self.head.forward(self.dropout.forward(y, self.dropout_step))
-        return self.classifier.forward(self.pool.forward(y))
+        self._layout = layout
+        y = self._workspace.plain(data, layout)
+        for layer in self.layers.values():
+            if isinstance(layer, Dropout):
+                layer.step = self.dropout_step
+            y = layer.forward(y)
+        return y
 
     def backward(self, dlogits: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
         """Fills `gradients()` from dlogits (N, num_classes); returns dx (N, 3, H, W) if `input_gradient`.
@@ -151,17 +153,17 @@ class ShallowSqueezeNext:
         self._require_forward("backward")
         self._ready = False
         dlogits = np.asarray(dlogits)
-        if dlogits.shape != (self.stem.x.layout.images, self.spec.num_classes) or dlogits.dtype.kind != "f":
-            expected = (self.stem.x.layout.images, self.spec.num_classes)
+        expected = (self._layout.images, self.spec.num_classes)
+        if dlogits.shape != expected or dlogits.dtype.kind != "f":
             raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
-        gradient = self.pool.backward(self.classifier.backward(np.ascontiguousarray(dlogits, self.dtype)))
-        gradient = self.dropout.backward(self.head.backward(gradient))
-        for bottleneck in reversed(self.bottlenecks):
-            gradient = bottleneck.backward(gradient)
-        gradient = self.stem.backward(gradient, keep=input_gradient)
+        stem, *others = self.layers.values()
+        gradient = np.ascontiguousarray(dlogits, self.dtype)
+        for layer in reversed(others):
+            gradient = layer.backward(gradient)
+        gradient = stem.backward(gradient, keep=input_gradient)
         if not input_gradient:
             return None
-        layout = self.stem.x.layout
+        layout = self._layout
         return layout.unpack(form(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
 
     def _require_forward(self, what: str) -> None:
@@ -184,15 +186,15 @@ class ShallowSqueezeNext:
         return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
 
     def activations(self) -> dict[str, np.ndarray]:
-        """Every basic block's and bottleneck's output (N, C, H, W) of the last training forward pass, by name, for
-        tests and for looking at.
+        """By name what every basic block, bottleneck, fire module and pool of the last training forward pass returned, (N, C, H,
+        W) or (N, C), for tests and for looking at.
         """
         self._require_forward("activations")
-        found = {"stem": self.stem.outputs[0].values()}
-        for bottleneck, spec in zip(self.bottlenecks, self.spec.bottlenecks):
-            found |= {convolution.name: y.values() for convolution, y in zip(spec.convolutions, bottleneck.outputs)}
-            found[spec.name] = bottleneck.values()
-        return found | {"head": self.head.outputs[0].values()}
+        found: dict[str, np.ndarray] = {}
+        for layer in self.layers.values():
+            if hasattr(layer, "values"):
+                found |= layer.values()
+        return found
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Views by name, in the order of the forward pass, a block's main path before its shortcut."""
@@ -231,6 +233,23 @@ class ShallowSqueezeNext:
         from minisqx.checkpoint import Checkpoint, save_checkpoint
 
         save_checkpoint(path, Checkpoint(self.spec, self.state_dict()))
+
+
+class ShallowSqueezeNext(Network):
+    """The network of Duggal and El-Sharkawy, by its options: those of `SqueezeNextSpec`, and `seed` and `dtype` of `Network`."""
+
+    def __init__(
+        self,
+        width: float = 0.2,
+        blocks: tuple[int, int, int, int] = (1, 1, 1, 1),
+        num_classes: int = 10,
+        dropout: float = 0.3,
+        seed: int = 0,
+        dtype: str = "float32",
+        **options,
+    ):
+        spec = SqueezeNextSpec(width=width, blocks=blocks, num_classes=num_classes, dropout=dropout, **options)
+        super().__init__(spec, seed, dtype)
 
 
 def _checked_dtype(dtype) -> np.dtype:

@@ -8,12 +8,16 @@ import math
 import shlex
 from dataclasses import asdict, dataclass, fields
 
+from minisqx import zoo
 from minisqx.errors import OptionError
-from minisqx.spec import BLOCK_ORDERS, SEPARABLE_ORDERS, NetworkSpec
+from minisqx.spec import ACTIVATIONS, BLOCK_ORDERS, NetworkSpec
+from minisqx.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
 
 SCHEDULES = ("step", "one-cycle")
 AUGMENTATIONS = ("crop-flip", "none")
-NETWORK_OPTIONS = ("width", "blocks", "dropout", "block_order", "stem_padding", "separable_order", "shortcut_activation")
+NETWORK_OPTIONS = (
+    "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
+)  # fmt: skip
 # These say where a run happens, not what it computes: they may differ when it is resumed.
 PLACE_OPTIONS = ("data", "threads")
 
@@ -22,7 +26,9 @@ PLACE_OPTIONS = ("data", "threads")
 class TrainingOptions:
     """Everything that makes one training run; the defaults are the paper's recipe (docs/design.md says what it leaves open).
 
-    width, blocks, dropout, block_order, stem_padding, separable_order, shortcut_activation: see `NetworkSpec`.
+    model: "shallow" or another name of `zoo`.
+    width, blocks, dropout, activation, block_order, stem_padding, separable_order, shortcut_activation: see
+        `SqueezeNextSpec`; None takes the model's own.
     data: archive, folder or HDF5 file, or a name; None is CIFAR-10 or, without network, the embedded data (see `open_dataset`).
     image_size: side in pixels to which the images of an image folder are brought; None: the size they have.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
@@ -33,13 +39,15 @@ class TrainingOptions:
     out: the run folder, or, if something is in it already, the folder to make the run folder in; None: runs/<network>-<time>.
     """
 
-    width: float = 0.2
-    blocks: tuple[int, int, int, int] = (1, 1, 1, 1)
-    dropout: float = 0.3
-    block_order: str = "conv-elu-bn"
-    stem_padding: int = 0
-    separable_order: str = "1x3-3x1"
-    shortcut_activation: bool = True
+    model: str = zoo.SHALLOW
+    width: float | None = None
+    blocks: tuple[int, int, int, int] | None = None
+    dropout: float | None = None
+    activation: str | None = None
+    block_order: str | None = None
+    stem_padding: int | None = None
+    separable_order: str | None = None
+    shortcut_activation: bool | None = None
     data: str | None = None
     image_size: int | None = None
     epochs: int = 200
@@ -59,9 +67,10 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         _check(self)
-        object.__setattr__(self, "blocks", tuple(self.blocks))
-        if self.milestones is not None:
-            object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name in ("blocks", "milestones"):
+            given = getattr(self, name)
+            # What is no list is refused below, or by the network.
+            object.__setattr__(self, name, tuple(given) if isinstance(given, list) else given)
         for name in ("data", "out"):
             path = getattr(self, name)
             object.__setattr__(self, name, None if path is None else str(path))
@@ -100,8 +109,8 @@ class TrainingOptions:
 
     def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
         """The network for data of `num_classes` classes and images of `input_size` (height, width) pixels."""
-        chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS}
-        return NetworkSpec(num_classes=num_classes, input_size=input_size, **chosen)
+        chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS if getattr(self, name) is not None}
+        return zoo.network(self.model, num_classes=num_classes, input_size=input_size, **chosen)
 
 
 def _check(options: TrainingOptions) -> None:
@@ -190,7 +199,8 @@ class _Group:
 
     def value(self, option: str, kind, metavar: str, text: str, default: str | None = None) -> None:
         if default is None:
-            known = getattr(TrainingOptions, option[2:].replace("-", "_"))
+            name = option[2:].replace("-", "_")
+            known = getattr(SqueezeNextSpec if name in NETWORK_OPTIONS else TrainingOptions, name)
             default = ",".join(map(str, known)) if isinstance(known, tuple) else str(known)
         self._group.add_argument(
             option, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=f"{text} (default: {default})"
@@ -200,21 +210,29 @@ class _Group:
         self._group.add_argument(option, dest=name, action="store_false", default=argparse.SUPPRESS, help=text)
 
 
+def add_model_arguments(parser) -> None:
+    """Adds --model, a name, and the options of the network. One that is not given is absent from the parsed arguments."""
+    group = _Group(parser, "model")
+    group.value("--model", str, "NAME", f"{zoo.SHALLOW}, with the options below, or a name that `minisqx models` lists")
+    add_network_arguments(parser)
+
+
 def add_network_arguments(parser) -> None:
     """Adds the options of the network. An option that is not given is absent from the parsed arguments."""
-    group = _Group(parser, "network")
+    group = _Group(parser, "network (a named one of SqueezeNext's family has its own defaults)")
     group.value("--width", _number, "W", "width multiplier: the channels of every layer")
     group.value("--blocks", _whole_numbers, "A,B,C,D", "bottlenecks in each of the four stages")
     group.value("--dropout", _number, "P", "probability that an element is dropped before the head")
+    group.value("--activation", str, "NAME", "activation: " + " or ".join(ACTIVATIONS))
     group.value("--block-order", str, "ORDER", "order in a basic block: " + " or ".join(BLOCK_ORDERS))
     group.value("--stem-padding", _whole, "N", "padding of the first convolution: 0 or 1")
     group.value("--separable-order", str, "ORDER", "order of the two thin convolutions: " + " or ".join(SEPARABLE_ORDERS))
-    group.flag("--no-shortcut-activation", "shortcut_activation", "leave out the shortcut's ELU")
+    group.flag("--no-shortcut-activation", "shortcut_activation", "leave out the shortcut's activation")
 
 
 def add_arguments(parser) -> None:
     """Adds every option of training to an `argparse` parser; `given_options` reads them back."""
-    add_network_arguments(parser)
+    add_model_arguments(parser)
     group = _Group(parser, "training")
     group.value(
         "--data",
@@ -258,6 +276,12 @@ def add_arguments(parser) -> None:
         metavar="RUN_DIR",
         help="go on with a stopped run to its planned end; only --data and --threads may be given with it",
     )
+
+
+def given_network(args: argparse.Namespace, model: str | None = None) -> NetworkSpec:
+    """The network that the options on the command line describe; `model` goes before --model."""
+    chosen = {name: getattr(args, name) for name in (*NETWORK_OPTIONS, "num_classes", "input_size") if hasattr(args, name)}
+    return zoo.network(model or getattr(args, "model", zoo.SHALLOW), **chosen)
 
 
 def given_options(args: argparse.Namespace) -> dict:

@@ -6,12 +6,22 @@ from threading import Thread
 import numpy as np
 
 from minisqx.kernels import im2col, inference, product
+from minisqx.kernels.activation import KINDS
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.jit import threads
 from minisqx.kernels.layout import Layout, aligned_empty
-from minisqx.spec import ConvolutionSpec, NetworkSpec
+from minisqx.spec import (
+    AveragePoolSpec,
+    BottleneckSpec,
+    ConvolutionSpec,
+    FireSpec,
+    LinearSpec,
+    MaxPoolSpec,
+    NetworkSpec,
+    Size,
+)
 
 
 class Plan:
@@ -26,7 +36,13 @@ class Plan:
         im2col.prepare(self.dtype)
         product.prepare(self.dtype, training=False)
         self._weights, self._places = _constant_weights(spec, state)
-        self._classifier = state["classifier.weight"], state["classifier.bias"]
+        linear = [layer.name for layer in spec.layers if isinstance(layer, LinearSpec)]
+        # A classifier without channels stands for none: then the averages are the logits.
+        self._classifier = (
+            (state[f"{linear[0]}.weight"], state[f"{linear[0]}.bias"])
+            if linear
+            else (np.empty((0, 0), self.dtype), np.empty(0, self.dtype))
+        )
         self._programs: dict[tuple[int, int, int], _Program] = {}
 
     def layout(self, images: int, height: int, width: int) -> Layout:
@@ -88,22 +104,20 @@ class _Program:
         self._memory = _Memory()
         self._steps: list[np.ndarray] = []
         self._longest, self._deepest = self.layout.stride, 1
-        y, size = self._memory.take(3 * self.layout.stride), spec.input_size
-        y, size = self._convolve((spec.stem,), y, size, release=True)
-        for group, rest, shortcut in _bottlenecks(spec):
-            x, x_size = y, size
-            entry, size = self._convolve(group, x, x_size, release=False)
-            main, other, other_size = entry, x, x_size
-            if shortcut is not None:
-                other, other_size = self._convolve((shortcut,), x, x_size, release=False)
-            elif len(group) == 2:
-                other, other_size = entry + group[0].out_channels * self._stride(size), size
-            for convolution in rest:
-                main, size = self._convolve((convolution,), main, size, release=main != entry)
-            y = self._add(main, size, other, other_size, rest[-1].out_channels)
-            for place in (x, entry, main, other):
-                self._memory.release(place)
-        self._convolve((spec.head,), y, size, release=True)
+        x, size, after_sampled = self._memory.take(3 * self.layout.stride), spec.input_size, False
+        for unit in spec.units:
+            match unit:
+                case ConvolutionSpec():
+                    x, size = self._convolve((unit,), x, size, release=True)
+                case BottleneckSpec():
+                    x, size = self._bottleneck(unit, after_sampled, x, size)
+                    after_sampled = unit.sampled
+                case FireSpec():
+                    x = self._fire(unit, x, size)
+                case MaxPoolSpec():
+                    x, size = self._max_pool(unit, x, size)
+                case AveragePoolSpec():
+                    self._features = unit.channels
         self.steps = np.array(self._steps, np.int64)
         self.columns = self.layout.padded(0)
         self.inside = np.concatenate([taps.inside.ravel() for taps in self._taps])
@@ -111,7 +125,6 @@ class _Program:
         self.scratch = max(self._deepest * SCRATCH_STRIDE, 2 * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
         length = max(self._longest, BLOCK, self._widest())
         self.ones, self.zeros = np.ones(length, dtype), np.zeros(length, dtype)
-        self._features = spec.classifier.in_features
         self._free: list[tuple[np.ndarray, ...]] = []
 
     def take_buffers(self) -> tuple[np.ndarray, ...]:
@@ -143,11 +156,46 @@ class _Program:
         self._steps.append(step)
         return step
 
-    def _convolve(self, group: tuple[ConvolutionSpec, ...], x: int, in_size, release: bool):
+    def _bottleneck(self, unit: BottleneckSpec, after_sampled: bool, x: int, x_size: Size) -> tuple[int, Size]:
+        group, rest, shortcut = _arranged(unit, after_sampled)
+        entry, size = self._convolve(group, x, x_size, release=False)
+        main, other, other_size = entry, x, x_size
+        if shortcut is not None:
+            other, other_size = self._convolve((shortcut,), x, x_size, release=False)
+        elif len(group) > 1:
+            other, other_size = entry + group[0].out_channels * self._stride(size), size
+        for convolution in rest:
+            main, size = self._convolve((convolution,), main, size, release=main != entry)
+        y = self._add(main, size, other, other_size, rest[-1].out_channels, KINDS[unit.activation])
+        for place in (x, entry, main, other):
+            self._memory.release(place)
+        return y, size
+
+    def _fire(self, unit: FireSpec, x: int, size: Size) -> int:
+        squeezed, _ = self._convolve((unit.squeeze,), x, size, release=True)
+        stride = self._stride(size)
+        y = self._memory.take(unit.output_shape[0] * stride)
+        self._convolve((unit.expand1,), squeezed, size, release=False, out=y)
+        self._convolve((unit.expand3,), squeezed, size, release=True, out=y + unit.expand1.out_channels * stride)
+        return y
+
+    def _max_pool(self, unit: MaxPoolSpec, x: int, in_size: Size) -> tuple[int, Size]:
+        size = replace(unit, input_size=in_size).output_size
+        out = self._memory.take(unit.channels * self._stride(size))
+        step = self._step(inference.MAX_POOL, out, size, unit.channels, x, in_size, unit.channels)
+        sides = ((side, side) for side in (unit.kernel, unit.stride, 0))
+        step[inference.GEOMETRY :] = Geometry.of(*sides, in_size, size)
+        self._memory.release(x)
+        return out, size
+
+    def _convolve(self, group: tuple[ConvolutionSpec, ...], x: int, in_size: Size, release: bool, out: int | None = None):
+        """Adds a step; `release` gives x's place back. out: where the output lies, if not in a place of its own."""
         spec = group[0]
         size, rows = spec.size_after(in_size), sum(s.out_channels for s in group)
-        out = self._memory.take(rows * self._stride(size))
+        if out is None:
+            out = self._memory.take(rows * self._stride(size))
         step = self._step(inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
+        step[inference.ACTIVATION] = KINDS[spec.activation]
         step[inference.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
         step[inference.WEIGHT_AT] = self._places[spec.name]
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
@@ -165,44 +213,44 @@ class _Program:
             self._taps.append(geometry.taps(self.layout.resized(*size), self._dtype))
         return self._tables[geometry]
 
-    def _add(self, main: int, size, other: int, other_size, rows: int) -> int:
+    def _add(self, main: int, size: Size, other: int, other_size: Size, rows: int, kind: int) -> int:
         """The sum of two tensors; of the other only the samples count if its map is larger."""
         out = self._memory.take(rows * self._stride(size))
         step = self._step(inference.SUM, out, size, rows, main, size, rows)
+        step[inference.ACTIVATION] = kind
         step[inference.OTHER_AT], step[inference.OTHER_STRIDE] = other, self._stride(other_size)
         step[inference.OTHER_SAMPLED] = other_size != size
         step[inference.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
         return out
 
 
-def _bottlenecks(spec: NetworkSpec):
-    """Every bottleneck as (convolutions that read its input together, those that follow, a shortcut that is computed alone).
+def _arranged(unit: BottleneckSpec, after_sampled: bool):
+    """A bottleneck as (convolutions that read its input together, those that follow, a shortcut that is computed alone).
 
     Where only every other row and column of the sum is read, nothing else is computed: the stride moves up through the 1x1
     kernels to the first layer that can take it, along each axis. The shortcut then has the stride, too, and its partner not.
+    after_sampled: whether the input is such a sum, so that its own stride is done already.
     """
-    after_sampled = False
-    for block, sampled in zip(spec.bottlenecks, spec.sampled):
-        first, shortcut = (c and replace(c, stride=(1, 1)) if after_sampled else c for c in (block.main[0], block.shortcut))
-        rest = block.main[1:]
-        if sampled:
-            rest = tuple(replace(c, stride=tuple(2 if k > 1 else 1 for k in c.kernel)) for c in rest)
-        if shortcut is None:
-            yield (first,), rest, None
-        elif sampled:
-            yield (first,), rest, replace(shortcut, stride=(2, 2))
-        else:
-            yield (first, shortcut), rest, None
-        after_sampled = sampled
+    first, shortcut = (c and replace(c, stride=(1, 1)) if after_sampled else c for c in (unit.main[0], unit.shortcut))
+    rest = unit.main[1:]
+    if unit.sampled:
+        rest = tuple(replace(c, stride=tuple(2 if k > 1 else 1 for k in c.kernel)) for c in rest)
+    if shortcut is None:
+        return (first,), rest, None
+    if unit.sampled:
+        return (first,), rest, replace(shortcut, stride=(2, 2))
+    return (first, shortcut), rest, None
 
 
 def _weight_groups(spec: NetworkSpec):
     """The convolutions that are computed together."""
-    yield (spec.stem,)
-    for group, rest, shortcut in _bottlenecks(spec):
-        yield group
-        yield from ((convolution,) for convolution in (*rest, *([shortcut] if shortcut else ())))
-    yield (spec.head,)
+    for unit in spec.units:
+        if isinstance(unit, BottleneckSpec):
+            group, rest, shortcut = _arranged(unit, after_sampled=False)
+            yield group
+            yield from ((convolution,) for convolution in (*rest, *([shortcut] if shortcut else ())))
+        else:
+            yield from unit.groups
 
 
 class _Memory:
@@ -235,17 +283,20 @@ def _constant_weights(spec: NetworkSpec, state: dict[str, np.ndarray]) -> tuple[
     places: dict[str, int] = {}
     at = 0
     for group in _weight_groups(spec):
-        weight, bias, gamma, beta, mean, variance = (
-            np.concatenate([state[f"{s.name}.{kind}"].astype(np.float64) for s in group])
-            for kind in ("weight", "bias", "gamma", "beta", "running_mean", "running_var")
-        )
-        weight = weight.reshape(len(weight), -1).T
-        scale = gamma / np.sqrt(variance + EPSILON)
-        shift = beta - mean * scale
-        if spec.block_order == "conv-bn-elu":
+        first = group[0]
+        tensors = {
+            kind: np.concatenate([state[f"{s.name}.{kind}"].astype(np.float64) for s in group])
+            for kind in (*first.parameter_shapes, *first.buffer_shapes)
+        }
+        weight, bias = tensors["weight"].reshape(len(tensors["bias"]), -1).T, tensors["bias"]
+        scale, shift = np.ones_like(bias), np.zeros_like(bias)
+        if first.has_norm:
+            scale = tensors["gamma"] / np.sqrt(tensors["running_var"] + EPSILON)
+            shift = tensors["beta"] - tensors["running_mean"] * scale
+        if first.order == "conv-bn-act":
             weight, bias = weight * scale, bias * scale + shift
             scale, shift = np.ones_like(scale), np.zeros_like(shift)
-        places[group[0].name] = at
+        places[first.name] = at
         pieces += [weight.ravel(), bias, scale, shift]
         at = sum(piece.size for piece in pieces)
     dtype = next(iter(state.values())).dtype

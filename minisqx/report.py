@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from minisqx.spec import LinearSpec, NetworkSpec
+from minisqx.spec import NetworkSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +32,8 @@ def summary(spec: NetworkSpec) -> Iterator[str]:
     yield ""
     rows = [("layer", "output", "parameters", "multiply-adds")]
     for layer in spec.layers:
-        shape = (layer.out_features,) if isinstance(layer, LinearSpec) else (layer.out_channels, *layer.output_size)
         parameters = sum(map(math.prod, layer.parameter_shapes.values()))
-        rows.append((layer.name, " x ".join(map(str, shape)), f"{parameters:,}", f"{layer.macs:,}"))
+        rows.append((layer.name, " x ".join(map(str, layer.output_shape)), f"{parameters:,}", f"{layer.macs:,}"))
     rows.append(("total", "", f"{spec.parameters:,}", f"{spec.macs:,}"))
     *layers, total = table(rows, left=2)
     yield from layers

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numba
 
+from minisqx import zoo
 from minisqx.errors import MinisqxError
 from minisqx.folders import cache_root
-from minisqx.inference import DEFAULT_MODEL, load
+from minisqx.inference import load
 from minisqx.kernels.jit import cpu_features, cpu_name
 from minisqx.kernels.simd import vector_registers
 from minisqx.report import WIDTH, table
@@ -71,7 +72,7 @@ def folder_size(path: Path) -> str:
 
 def _weights() -> str:
     try:
-        model = load(DEFAULT_MODEL)
+        model = load(zoo.DEFAULT)
     except MinisqxError as error:
         return str(error)
     accuracy = model.metrics.get("test_accuracy")

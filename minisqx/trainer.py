@@ -13,7 +13,7 @@ from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.data.loader import Batch, Loader
 from minisqx.errors import OptionError, TrainingError
 from minisqx.interrupt import StopRequest
-from minisqx.network import ShallowSqueezeNext
+from minisqx.network import Network
 from minisqx.optim import SGD, StepSchedule, cross_entropy
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar, epoch_line, missing_packages, three
@@ -86,7 +86,7 @@ class Trainer:
         self.options, self.data, self.folder, self.command, self.say = options, data, folder, command, say
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
-        self.network = ShallowSqueezeNext.from_spec(self.spec, seed=options.seed)
+        self.network = Network(self.spec, seed=options.seed)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
         )
@@ -98,7 +98,9 @@ class Trainer:
     def _check_last_batch(self) -> None:
         """Refuses at once what batch norm would refuse at the epoch's end: one image whose last map has one pixel."""
         images, batch_size = len(self.data.train), self.options.batch_size
-        if (images - 1) % batch_size == 0 and self.spec.head.output_size == (1, 1):
+        if (images - 1) % batch_size == 0 and any(
+            layer.has_norm and layer.output_size == (1, 1) for layer in self.spec.convolutions
+        ):
             raise OptionError(
                 f"batch size {batch_size}: the last of {images} training images is a batch alone, too few for batch norm with"
                 " images this small; choose another batch size"

@@ -9,6 +9,7 @@ import numpy as np
 
 from minisqx.kernels import jit
 from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 
 def announce_compiling() -> None:
@@ -19,7 +20,7 @@ def announce_compiling() -> None:
 
 def warm_up() -> Iterator[str]:
     """Compiles what `infer` and `train` call in float32; a line for each, when it is done, and one on where the code lies."""
-    spec = NetworkSpec()
+    spec = SqueezeNextSpec()
     for what, run in (("inference", compile_inference), ("training", compile_training)):
         before, began = _compiled(), time.perf_counter()
         run(spec)
@@ -50,10 +51,10 @@ def compile_inference(spec: NetworkSpec) -> None:
 def compile_training(spec: NetworkSpec) -> None:
     """Takes two images all the way: augmentation, a frozen network, forward, loss, backward, a step."""
     from minisqx.data.loader import Loader
-    from minisqx.network import ShallowSqueezeNext
+    from minisqx.network import Network
     from minisqx.optim import SGD, cross_entropy
 
-    network = ShallowSqueezeNext.from_spec(spec)
+    network = Network(spec)
     images, labels = np.zeros((2, *spec.input_size, 3), np.uint8), np.zeros(2, np.int64)
     loader = Loader(
         images, labels, 2, mean=(0.5,) * 3, std=(0.5,) * 3, augment=True, shuffle=True, seed=0, dtype="float32"

@@ -9,7 +9,7 @@ import numpy as np
 
 from minisqx.kernels import im2col as im2col_kernel
 from minisqx.kernels import product as product_kernels
-from minisqx.kernels.elu import elu_row
+from minisqx.kernels.activation import ELU, activate_row
 from minisqx.kernels.im2col import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import lanes
@@ -152,11 +152,11 @@ def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_ch
     return out_layout.unpack(gathered).reshape(len(x), rows, out_layout.map_pixels)
 
 
-def elu(x: np.ndarray) -> np.ndarray:
-    """ELU of a flat array of any length."""
+def activate(x: np.ndarray, kind: int = ELU) -> np.ndarray:
+    """The activation of a flat array of any length."""
     width = lanes_of(x.dtype.name)
     padded = np.zeros(-(-x.size // width) * width, x.dtype)
     padded[: x.size] = x
     out = poisoned(padded.shape, x.dtype)
-    elu_row(out, 0, padded, 0, padded.size)
+    activate_row(out, 0, padded, 0, kind, padded.size)
     return out[: x.size]

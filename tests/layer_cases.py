@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from minisqx.kernels.activation import KINDS, NO_ACTIVATION
 from minisqx.layers import Activation, BasicBlock, BlockParameters, Gradient, Workspace, form
 from tests import naive
 from tests.kernel_calls import packed, padding_is_zero, poisoned
 from tests.layer_shapes import Shape
 
 # What of the input is left to the block: nothing, a batch norm's scale and shift, or these and an ELU.
+# What follows the convolution, and the activation, of every network here; the fourth is there for the options.
+BLOCKS = [("conv-act-bn", "elu"), ("conv-bn-act", "elu"), ("conv-bn-act", "relu"), ("conv-act-bn", "relu"), ("conv-act", "relu")]
 DEFERRED = ("nothing", "affine", "activation")
 _SCRATCH_ROWS = 2000
 
@@ -27,48 +30,55 @@ def integers(generator, *shape):
     return generator.integers(-4, 5, shape).astype(np.float64)
 
 
-def poison_through_elu(through_elu) -> None:
+def poison_through_activation(through_activation) -> None:
     """What the backward pass through an ELU writes."""
-    for buffer in (through_elu.ds, through_elu.chunk_sums):
+    for buffer in (through_activation.ds, through_activation.chunk_sums):
         buffer[...] = np.nan
 
 
 class Naive:
     """The same block in plain NumPy. Complex numbers go through `forward`."""
 
-    def __init__(self, shape: Shape, activated: int, norm_first: bool):
-        self.shape, self.activated, self.norm_first = shape, activated, norm_first
+    def __init__(self, shape: Shape, activated: int, order: str, activation: str = "elu"):
+        self.shape, self.activated, self.order = shape, activated, order
+        self.function = {"elu": naive.elu, "relu": naive.relu}[activation]
+        self.slope = {"elu": naive.elu_gradient, "relu": naive.relu_gradient}[activation]
 
     def convolution(self, x, weight, bias):
         return naive.convolution(x, weight, bias, self.shape.stride, self.shape.padding)
 
-    def _activate(self, z):
-        return np.concatenate([naive.elu(z[:, : self.activated]), z[:, self.activated :]], axis=1)
+    def activate(self, z):
+        return np.concatenate([self.function(z[:, : self.activated]), z[:, self.activated :]], axis=1)
 
     def _derivative(self, z):
-        return np.concatenate([naive.elu_gradient(z[:, : self.activated]), np.ones_like(z[:, self.activated :])], axis=1)
+        return np.concatenate([self.slope(z[:, : self.activated]), np.ones_like(z[:, self.activated :])], axis=1)
 
     def forward(self, x, weight, bias, gamma, beta):
         z = self.convolution(x, weight, bias)
-        if self.norm_first:
-            return self._activate(naive.batch_norm(z, gamma, beta, *naive.batch_norm_statistics(z)))
-        e = self._activate(z)
+        if self.order == "conv-bn-act":
+            return self.activate(naive.batch_norm(z, gamma, beta, *naive.batch_norm_statistics(z)))
+        e = self.activate(z)
+        if self.order == "conv-act":
+            return e
         return naive.batch_norm(e, gamma, beta, *naive.batch_norm_statistics(e))
 
     def before_activation(self, x, weight, bias, gamma, beta):
-        """What ELU is applied to."""
+        """What the activation is applied to."""
         z = self.convolution(x, weight, bias)
-        if self.norm_first:
+        if self.order == "conv-bn-act":
             z = naive.batch_norm(z, gamma, beta, *naive.batch_norm_statistics(z))
         return z[:, : self.activated]
 
     def backward(self, dout, x, weight, bias, gamma, beta) -> dict[str, np.ndarray]:
         z = self.convolution(x, weight, bias)
-        if self.norm_first:
+        if self.order == "conv-act":
+            dz = dout * self._derivative(z)
+            return {"z": dz, **self.convolution_backward(dz, x, weight)}
+        if self.order == "conv-bn-act":
             normalised = naive.batch_norm(z, gamma, beta, *naive.batch_norm_statistics(z))
             dz, dgamma, dbeta = naive.batch_norm_training_backward(dout * self._derivative(normalised), z, gamma)
         else:
-            de, dgamma, dbeta = naive.batch_norm_training_backward(dout, self._activate(z), gamma)
+            de, dgamma, dbeta = naive.batch_norm_training_backward(dout, self.activate(z), gamma)
             dz = de * self._derivative(z)
         return {"z": dz, **self.convolution_backward(dz, x, weight), "gamma": dgamma, "beta": dbeta}
 
@@ -84,43 +94,46 @@ class Naive:
 class BlockCase:
     """One block, its input and its naive twin.
 
-    shortcut_activation: whether the second of two convolutions has an ELU; for a single one, whether that has. draw: `normal` or
-    `integers`. arrays: the input as it is stored, its scale and shift, and the parameters, in float64 but rounded to `dtype`.
+    order, activation: of `BLOCKS`. shortcut_activation: whether the second of two convolutions has an activation; for a single
+    one, whether that has. draw: `normal` or `integers`. arrays: the input as it is stored, its scale and shift, and the
+    parameters, in float64 but rounded to `dtype`.
     """
 
     def __init__(
-        self, shape: Shape, dtype="float64", images=5, images_per_chunk=2, deferred="affine", norm_first=False,
-        shortcut_activation=True, draw=normal, seed=0,
+        self, shape: Shape, dtype="float64", images=5, images_per_chunk=2, deferred="affine", order="conv-act-bn",
+        activation="elu", shortcut_activation=True, draw=normal, seed=0,
     ):  # fmt: skip
-        specs = (*shape.specs[:-1], replace(shape.specs[-1], activation=shortcut_activation))
+        specs = [replace(spec, order=order, activation=activation) for spec in shape.specs]
+        if not shortcut_activation:
+            specs[-1] = replace(specs[-1], activation=None)
         self.shape, self.dtype, self.deferred = shape, np.dtype(dtype), deferred
         outputs = sum(shape.outputs)
         self.generator = generator = np.random.default_rng(seed)
         rounded = {
             "weight": draw(generator, outputs, shape.inputs, *shape.kernel) / (1 if draw is integers else np.sqrt(shape.inputs)),
             "bias": draw(generator, outputs),
-            "gamma": draw(generator, outputs),
-            "beta": draw(generator, outputs),
+            "gamma": draw(generator, outputs if order != "conv-act" else 0),
+            "beta": draw(generator, outputs if order != "conv-act" else 0),
             "data": draw(generator, images, shape.inputs, *shape.size),
             "scale": draw(generator, shape.inputs) if deferred != "nothing" else np.ones(shape.inputs),
             "shift": draw(generator, shape.inputs) if deferred != "nothing" else np.zeros(shape.inputs),
         }
         self.arrays = {name: values.astype(dtype).astype(np.float64) for name, values in rounded.items()}
         self.activated = sum(spec.out_channels for spec in specs if spec.activation)
-        self.naive = Naive(shape, self.activated, norm_first)
+        self.naive = Naive(shape, self.activated, order, activation)
         self.workspace = Workspace(dtype)
         self.parameters = BlockParameters(*(self._ours(name) for name in ("weight", "bias", "gamma", "beta")))
         self.gradients = BlockParameters(
             *(np.empty_like(getattr(self.parameters, name)) for name in ("weight", "bias", "gamma", "beta"))
         )
         running = np.zeros(outputs, dtype), np.ones(outputs, dtype)
-        self.block = BasicBlock(specs, self.parameters, self.gradients, *running, norm_first, self.workspace)
+        self.block = BasicBlock(tuple(specs), self.parameters, self.gradients, *running, self.workspace)
         # Two rows more than the block reads, as where a shortcut's channels lie behind: poison.
         data = np.concatenate([self.arrays["data"], np.full((images, 2, *shape.size), np.nan)], axis=1)
         stored, layout = packed(data, dtype, images_per_chunk)
-        self.input = Activation(
-            stored, layout, 0, self._ours("scale"), self._ours("shift"), deferred == "activation", np.empty((2, shape.inputs))
-        )
+        kind = KINDS[activation] if deferred == "activation" else NO_ACTIVATION
+        sums = np.empty((2, shape.inputs))
+        self.input = Activation(stored, layout, 0, self._ours("scale"), self._ours("shift"), kind, sums)
 
     def _ours(self, name: str) -> np.ndarray:
         values = self.arrays[name].astype(self.dtype)
@@ -134,7 +147,7 @@ class BlockCase:
     @property
     def x(self) -> np.ndarray:
         """The input's values, as a reader means them."""
-        return naive.elu(self.affine) if self.deferred == "activation" else self.affine
+        return self.naive.function(self.affine) if self.deferred == "activation" else self.affine
 
     def before_activations(self) -> np.ndarray:
         """Every number that goes into an ELU, flat."""
@@ -152,14 +165,15 @@ class BlockCase:
     def poison(self, keep: tuple[str, ...]) -> None:
         """Everything that the block writes, but for the attributes `keep`."""
         block = self.block
+        constant = () if block.normalised else ("scale", "shift")
         for name in ("folded_weight", "folded_bias", "flipped_weight", "scale", "shift", "mean", "variance", "sums"):
-            if name not in keep:
+            if name not in (*keep, *constant):
                 getattr(block, name)[...] = np.nan
         buffers = block.kept(self.input.layout)
         for name in ("e", "moments", "gradients"):
             if name not in keep:
                 getattr(buffers, name)[...] = np.nan
-        poison_through_elu(buffers.through_elu)
+        poison_through_activation(buffers.through_activation)
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
         self.input.sums[...] = np.nan
         for name in ("weight", "bias", "gamma", "beta"):
@@ -192,7 +206,7 @@ class BlockCase:
         """
         data, _ = packed(dout, self.dtype, self.input.layout.images_per_chunk)
         self.poison(keep=("e", "scale", "shift", "mean", "variance"))
-        if not self.block.norm_first:
+        if not self.block.norm_first and self.block.normalised:
             # What whoever reads this block's output leaves: sum g, sum g e.
             e = self.out_layout.unpack(self.block.buffers.e)
             self.block.sums[:] = [dout.sum(axis=(0, 2, 3)), (dout * e).sum(axis=(0, 2, 3))]
@@ -205,5 +219,6 @@ class BlockCase:
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
         dx = self.input.layout.unpack(form(gradient, out, self.input.layout, self.workspace))
         assert padding_is_zero(out, self.input.layout)
-        found = {name: getattr(self.gradients, name).copy() for name in ("bias", "gamma", "beta")}
+        named = {name: getattr(self.gradients, name).copy() for name in ("bias", "gamma", "beta")}
+        found = {name: values for name, values in named.items() if values.size}
         return {"x": dx, "weight": self.gradients.weight.reshape(self.arrays["weight"].shape).copy(), **found}

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from minisqx.kernels.im2col import Geometry
 from minisqx.spec import ConvolutionSpec, NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 WIDTHS = (0.125, 0.2, 1.0)
 
@@ -45,7 +46,7 @@ def _shapes_of(spec: NetworkSpec) -> list[Shape]:
 
 
 # Every shape once, in the order of the forward pass, of 32 x 32 images.
-SHAPES = tuple(dict.fromkeys(s for width in WIDTHS for s in _shapes_of(NetworkSpec(width=width, blocks=(1, 2, 2, 1)))))
+SHAPES = tuple(dict.fromkeys(s for width in WIDTHS for s in _shapes_of(SqueezeNextSpec(width=width, blocks=(1, 2, 2, 1)))))
 # Shapes that no network here has: any channel count from 1 up, any height and width.
 ODD_SHAPES = (
     Shape(1, (1,), (1, 1), 1, (0, 0), (1, 1)),

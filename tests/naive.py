@@ -76,6 +76,49 @@ def elu_gradient(z):
     return np.where(z > 0, 1, np.exp(np.minimum(z, 0)))
 
 
+def relu(z):
+    """z where z > 0, else 0."""
+    return np.where(z.real > 0, z, 0)
+
+
+def relu_gradient(z):
+    """1 where z > 0, else 0."""
+    return np.where(z.real > 0, 1.0, 0.0)
+
+
+def max_pool(x, kernel, stride):
+    """The largest of every window, (N, C, H, W) -> (N, C, H', W'), ceil mode; of equal values the first."""
+    return np.take_along_axis(x.reshape(*x.shape[:2], -1), max_pool_places(x, kernel, stride), 2).reshape(
+        *x.shape[:2], *max_pool_size(x.shape[2:], kernel, stride)
+    )
+
+
+def max_pool_size(size, kernel, stride):
+    height, width = (-(-(side - kernel) // stride) + 1 for side in size)
+    return height, width
+
+
+def max_pool_places(x, kernel, stride):
+    """The pixels (N, C, H' * W'), counted row by row, that are the largest of their windows."""
+    height, width = x.shape[2:]
+    found = []
+    for top in (stride * y for y in range(max_pool_size((height, width), kernel, stride)[0])):
+        for left in (stride * y for y in range(max_pool_size((height, width), kernel, stride)[1])):
+            window = x.real[:, :, top : top + kernel, left : left + kernel]
+            at = window.reshape(*x.shape[:2], -1).argmax(axis=2)
+            found.append((top + at // window.shape[3]) * width + left + at % window.shape[3])
+    return np.stack(found, axis=2)
+
+
+def max_pool_backward(dout, x, kernel, stride):
+    """dx: every output's gradient goes to the pixel that was the largest; windows overlap, so a pixel may have several."""
+    dx = np.zeros((*x.shape[:2], x.shape[2] * x.shape[3]), dout.dtype)
+    places = max_pool_places(x, kernel, stride)
+    for n, c in np.ndindex(*x.shape[:2]):
+        np.add.at(dx[n, c], places[n, c], dout[n, c].ravel())
+    return dx.reshape(x.shape)
+
+
 def _channel(values):
     return values[:, None, None]
 

@@ -1,4 +1,4 @@
-"""A whole Shallow SqueezeNext in plain NumPy, forward only: put together from `naive.py`, from a `NetworkSpec` and a state dict.
+"""A whole network in plain NumPy, forward only: put together from `naive.py`, from a `NetworkSpec` and a state dict.
 
 Complex numbers go through it, so its derivative by any parameter or pixel is known to machine precision without a line of
 backprop.
@@ -8,8 +8,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from minisqx.spec import ConvolutionSpec, NetworkSpec
+from minisqx.spec import (
+    AveragePoolSpec,
+    BottleneckSpec,
+    ConvolutionSpec,
+    DropoutSpec,
+    FireSpec,
+    LinearSpec,
+    MaxPoolSpec,
+    NetworkSpec,
+    Unit,
+)
 from tests import naive
+
+ACTIVATIONS = {"elu": naive.elu, "relu": naive.relu, None: lambda z: z}
 
 
 def random_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -37,7 +49,7 @@ class NaiveNetwork:
 
     state: arrays under minisqx's names. mask: dropout's (N, C, H, W) of zeros and ones for training; None where nothing is
     dropped.
-    activations: name -> output of every basic block and bottleneck, `pooled` and `logits`, of the last forward.
+    activations: name -> output of every basic block, bottleneck, fire module and pool, and `logits`, of the last forward.
     running: the running statistics after the last training forward; `state` is not changed.
     """
 
@@ -49,17 +61,31 @@ class NaiveNetwork:
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
         """x (N, 3, H, W) -> logits (N, classes)."""
         self.activations, self.running = {}, {}
-        x = self._basic_block(self.spec.stem, x, training)
-        for block in self.spec.bottlenecks:
-            shortcut = x if block.shortcut is None else self._basic_block(block.shortcut, x, training)
-            for layer in block.main:
-                x = self._basic_block(layer, x, training)
-            x = self._keep(block.name, naive.elu(x + shortcut))
-        if training and self.mask is not None:
-            x = naive.dropout(x, self.mask, self.spec.dropout)
-        x = self._basic_block(self.spec.head, x, training)
-        pooled = self._keep("pooled", naive.average_pool(x))
-        return self._keep("logits", naive.linear(pooled, self.state["classifier.weight"], self.state["classifier.bias"]))
+        for unit in self.spec.units:
+            x = self._unit(unit, x, training)
+        return self._keep("logits", x)
+
+    def _unit(self, unit: Unit, x: np.ndarray, training: bool) -> np.ndarray:
+        match unit:
+            case ConvolutionSpec():
+                return self._basic_block(unit, x, training)
+            case BottleneckSpec():
+                shortcut = x if unit.shortcut is None else self._basic_block(unit.shortcut, x, training)
+                for layer in unit.main:
+                    x = self._basic_block(layer, x, training)
+                return self._keep(unit.name, ACTIVATIONS[unit.activation](x + shortcut))
+            case FireSpec():
+                squeezed = self._basic_block(unit.squeeze, x, training)
+                expanded = [self._basic_block(layer, squeezed, training) for layer in (unit.expand1, unit.expand3)]
+                return self._keep(unit.name, np.concatenate(expanded, axis=1))
+            case MaxPoolSpec():
+                return self._keep(unit.name, naive.max_pool(x, unit.kernel, unit.stride))
+            case DropoutSpec():
+                return naive.dropout(x, self.mask, unit.probability) if training and self.mask is not None else x
+            case AveragePoolSpec():
+                return self._keep(unit.name, naive.average_pool(x))
+            case LinearSpec():
+                return naive.linear(x, self.state[f"{unit.name}.weight"], self.state[f"{unit.name}.bias"])
 
     def _keep(self, name: str, value: np.ndarray) -> np.ndarray:
         self.activations[name] = value
@@ -68,8 +94,10 @@ class NaiveNetwork:
     def _basic_block(self, layer: ConvolutionSpec, x: np.ndarray, training: bool) -> np.ndarray:
         weight, bias = self.state[f"{layer.name}.weight"], self.state[f"{layer.name}.bias"]
         z = naive.convolution(x, weight, bias, layer.stride[0], layer.padding)
-        activation = naive.elu if layer.activation else lambda value: value
-        if self.spec.block_order == "conv-elu-bn":
+        activation = ACTIVATIONS[layer.activation]
+        if layer.order == "conv-act":
+            out = activation(z)
+        elif layer.order == "conv-act-bn":
             out = self._batch_norm(layer.name, activation(z), training)
         else:
             out = activation(self._batch_norm(layer.name, z, training))

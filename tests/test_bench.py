@@ -7,10 +7,10 @@ import pytest
 
 from minisqx import bench, cli, report
 from minisqx.errors import CheckpointError, OptionError
-from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 # Blocks with and without a convolution in the shortcut, and with strides that move into the block before.
-SPECS = [NetworkSpec(), NetworkSpec(width=0.3, blocks=(1, 2, 1, 1), num_classes=4, input_size=(40, 48))]
+SPECS = [SqueezeNextSpec(), SqueezeNextSpec(width=0.3, blocks=(1, 2, 1, 1), num_classes=4, input_size=(40, 48))]
 
 
 def run(capsys, *arguments):
@@ -45,7 +45,7 @@ def test_layers_have_the_shapes_and_no_more_work_than_the_description_says(spec)
 
 
 def test_as_many_calls_are_measured_as_were_asked_for():
-    speed = bench.measure(bench.untrained(NetworkSpec()), seconds=1e-9, repeats=7)
+    speed = bench.measure(bench.untrained(SqueezeNextSpec()), seconds=1e-9, repeats=7)
     assert len(speed.tensor) == len(speed.image) == len(speed.batches) == 7 and speed.layers is None
     for times in (speed.tensor, speed.image, speed.batches):
         assert times[0] > 0 and (np.diff(times) >= 0).all()
@@ -53,7 +53,7 @@ def test_as_many_calls_are_measured_as_were_asked_for():
 
 
 def test_without_a_number_of_calls_the_time_ends_a_measurement_after_one_at_least():
-    speed = bench.measure(bench.untrained(NetworkSpec()), seconds=1e-9)
+    speed = bench.measure(bench.untrained(SqueezeNextSpec()), seconds=1e-9)
     assert len(speed.tensor) == len(speed.image) == len(speed.batches) == 1
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError
-from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
-SPEC = NetworkSpec(width=0.2)
+SPEC = SqueezeNextSpec(width=0.2)
 
 
 def random_state(spec, dtype="float32"):
@@ -43,8 +43,8 @@ def assert_refused(path, *words):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_everything_that_was_saved_comes_back_bit_for_bit(tmp_path, dtype):
-    spec = NetworkSpec(
-        width=0.3, blocks=(1, 2, 1, 1), num_classes=3, input_size=(48, 64), stem_padding=1, block_order="conv-bn-elu"
+    spec = SqueezeNextSpec(
+        width=0.3, blocks=(1, 2, 1, 1), num_classes=3, input_size=(48, 64), stem_padding=1, block_order="conv-bn-act"
     )
     before = Checkpoint(
         spec,

@@ -13,7 +13,7 @@ from minisqx import cli, report
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, DataError, ImageError, OptionError
 from minisqx.evaluation import Evaluation, evaluate, model_labels
-from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 CLASSES = ("cat", "dog", "frog")
 
@@ -68,7 +68,7 @@ def test_summary_prints_every_layer_and_the_totals(capsys):
     code, out, err = run(capsys, "summary", "--width", "0.2")
     assert code == 0 and not err
     rows = {line.split()[0]: line for line in out[3:-3]}
-    spec = NetworkSpec(width=0.2)
+    spec = SqueezeNextSpec(width=0.2)
     assert [layer.name for layer in spec.layers] == list(rows)[:-2]
     assert rows["stem"].split() == ["stem", "12", "x", "30", "x", "30", "360", "291,600"]
     assert rows["total"].split() == ["total", "11,253", "735,446"]
@@ -91,7 +91,7 @@ def test_summary_takes_the_options_of_the_network(capsys):
         "--stem-padding",
         "1",
     )
-    spec = NetworkSpec(width=1, blocks=(1, 2, 8, 1), num_classes=100, input_size=(48, 64), stem_padding=1)
+    spec = SqueezeNextSpec(width=1, blocks=(1, 2, 8, 1), num_classes=100, input_size=(48, 64), stem_padding=1)
     assert (
         code == 0 and f"{spec.parameters:,}" in out[-2] and out[0] == "shallow-14-1281-1x: images of 48 x 64 pixels, 100 classes"
     )

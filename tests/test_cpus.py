@@ -14,7 +14,7 @@ import pytest
 from llvmlite import binding as llvm
 
 HERE = Path(__file__).parent
-TILES = ("test_kernels_product.py", "test_kernels_elu.py", "test_kernels_im2col.py")
+TILES = ("test_kernels_product.py", "test_kernels_activation.py", "test_kernels_im2col.py")
 # ELU within a kernel that is compiled with other flags.
 INLINED = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
 

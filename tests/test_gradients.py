@@ -15,6 +15,7 @@ import pytest
 import minisqx
 from minisqx.kernels import counters
 from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 from tests import naive
 from tests.gradient_check import central_differences, complex_step, relative_difference, sample
 from tests.naive_network import NaiveNetwork, random_state
@@ -33,8 +34,8 @@ STEP = 5  # dropout's step: the same mask at every forward
 
 NETWORKS = [(width, blocks, batch) for width in (0.125, 0.2) for blocks in ((1, 1, 1, 1), (1, 2, 2, 1)) for batch in range(1, 6)]
 OTHER_OPTIONS = [
-    {"block_order": "conv-bn-elu"},
-    {"block_order": "conv-bn-elu", "shortcut_activation": False, "dropout": 0.0},
+    {"block_order": "conv-bn-act"},
+    {"block_order": "conv-bn-act", "shortcut_activation": False, "dropout": 0.0},
     {"separable_order": "3x1-1x3"},
     {"shortcut_activation": False, "input_size": (12, 15)},
     {"stem_padding": 1, "num_classes": 3},
@@ -54,12 +55,12 @@ class Case:
     """A network with a random state, a batch, and its gradients by backward."""
 
     def __init__(self, batch: int, **options):
-        self.spec = NetworkSpec(**{"input_size": (12, 12), **options})
+        self.spec = SqueezeNextSpec(**{"input_size": (12, 12), **options})
         generator = np.random.default_rng([SEED, batch])
         self.state = random_state(self.spec, generator)
         self.x = generator.normal(size=(batch, 3, *self.spec.input_size))
         self.labels = generator.integers(0, self.spec.num_classes, batch)
-        self.net = minisqx.ShallowSqueezeNext(**self.spec.to_dict(), seed=3, dtype="float64")
+        self.net = minisqx.Network(self.spec, seed=3, dtype="float64")
         self.net.load_state_dict(self.state)
         dlogits = minisqx.cross_entropy(self._forward(), self.labels)[1]
         dx = self.net.backward(dlogits, input_gradient=True)
@@ -87,9 +88,9 @@ class Case:
         """
         spec = self.spec
         after_average = ("head.beta", "classifier.weight", "classifier.bias")
-        if len(self.x) == 1 and spec.block_order == "conv-elu-bn" and name not in after_average:
+        if len(self.x) == 1 and spec.block_order == "conv-act-bn" and name not in after_average:
             return True
-        before_norm = [c.name for c in spec.convolutions if spec.block_order == "conv-bn-elu" or not c.activation]
+        before_norm = [c.name for c in spec.convolutions if spec.block_order == "conv-bn-act" or not c.activation]
         return name.endswith(".bias") and name[: -len(".bias")] in before_norm
 
     def check_central_differences(self, most: int) -> None:

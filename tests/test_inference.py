@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import minisqx
-from minisqx import inference
+from minisqx import inference, zoo
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.inference import Prediction, softmax
@@ -129,7 +129,7 @@ def shipped(monkeypatch, weights):
     reads = []
     read = inference.load_checkpoint
     monkeypatch.setattr(inference, "load_checkpoint", lambda path: reads.append(path) or read(path))
-    monkeypatch.setattr(inference, "_shipped", lambda: {"shallow-06-0.2x": weights, "other": weights})
+    monkeypatch.setattr(zoo, "weights", lambda: {"shallow-06-0.2x": weights, "other": weights})
     inference._default_model.cache_clear()
     yield reads
     inference._default_model.cache_clear()
@@ -151,7 +151,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(shipped):
 
 
 def test_without_any_shipped_weights_infer_says_so(shipped, monkeypatch):
-    monkeypatch.setattr(inference, "_shipped", dict)
+    monkeypatch.setattr(zoo, "weights", dict)
     with pytest.raises(CheckpointError, match="no weights come with this installation"):
         minisqx.infer(image(0))
 

@@ -11,7 +11,7 @@ from minisqx.layers import Gradient, form
 from tests import naive
 from tests.gradient_check import relative_difference
 from tests.kernel_calls import packed, poisoned
-from tests.layer_cases import DEFERRED, BlockCase, channels, integers
+from tests.layer_cases import BLOCKS, DEFERRED, BlockCase, channels, integers
 from tests.layer_shapes import ODD_SHAPES, SHAPES, Shape
 
 # Another order of some hundred sums; in float32 through a batch norm and back.
@@ -79,12 +79,13 @@ def check(case: BlockCase) -> None:
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("norm_first", [False, True], ids=["conv-elu-bn", "conv-bn-elu"])
+@pytest.mark.parametrize("order, activation", BLOCKS)
 @pytest.mark.parametrize("deferred", DEFERRED)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_basic_block_computes_what_its_naive_twin_does(variant, deferred, norm_first, dtype):
-    for activation in (True, False):
-        check(BlockCase(VARIANTS[variant], dtype, deferred=deferred, norm_first=norm_first, shortcut_activation=activation))
+def test_a_basic_block_computes_what_its_naive_twin_does(variant, deferred, order, activation, dtype):
+    for shortcut in (True, False):
+        shape, options = VARIANTS[variant], {"order": order, "activation": activation, "shortcut_activation": shortcut}
+        check(BlockCase(shape, dtype, deferred=deferred, **options))
 
 
 @pytest.mark.parametrize("images", [*range(2, 10), 16, 17, 33, 130])

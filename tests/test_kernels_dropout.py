@@ -19,10 +19,15 @@ def stored(x, dtype="float64", images_per_chunk=None):
     return Workspace(dtype).plain(*packed(x, dtype, images_per_chunk))
 
 
+def forward(layer: Dropout, x, step: int):
+    layer.step = step
+    return layer.forward(x)
+
+
 def mask_of(probability, seed=0, step=1, shape=SHAPE, images_per_chunk=None) -> np.ndarray:
     """Which elements are kept, (N, C, H, W)."""
     x = stored(np.ones(shape), images_per_chunk=images_per_chunk)
-    return Dropout(probability, seed, shape[1], Workspace("float64")).forward(x, step).values() != 0
+    return forward(Dropout(probability, seed, shape[1], Workspace("float64")), x, step).values() != 0
 
 
 def naive_mask(probability, seed, step, shape) -> np.ndarray:
@@ -52,7 +57,7 @@ def test_kept_elements_are_scaled_by_one_over_the_share_that_is_kept(dtype, tole
     source = replace(stored(more, dtype, 4), row=3, scale=scale, shift=shift)
     layer = Dropout(0.3, 5, SHAPE[1], Workspace(dtype))
     layer.kept(source.layout)[0].data[...] = np.nan
-    y = layer.forward(source, step=2)
+    y = forward(layer, source, 2)
     values = x.astype(float) * scale[:, None, None] + shift[:, None, None]
     expected = naive.dropout(values, mask_of(0.3, 5, 2), 0.3)
     np.testing.assert_allclose(y.values(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
@@ -62,7 +67,7 @@ def test_kept_elements_are_scaled_by_one_over_the_share_that_is_kept(dtype, tole
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_backward_has_the_mask_and_the_scale_of_forward(dtype):
     layer = Dropout(0.3, 0, SHAPE[1], Workspace(dtype))
-    factor = layer.forward(stored(np.ones(SHAPE), dtype), step=4).values()
+    factor = forward(layer, stored(np.ones(SHAPE), dtype), 4).values()
     dout = np.random.default_rng(0).integers(-9, 10, SHAPE).astype(dtype)
     layer.dx.stored[...] = np.nan
     gradient = layer.backward(Gradient(stored=packed(dout, dtype)[0]))
@@ -72,7 +77,7 @@ def test_backward_has_the_mask_and_the_scale_of_forward(dtype):
 
 def test_without_dropout_nothing_is_copied_or_drawn():
     layer, x, gradient = Dropout(0.0, 0, SHAPE[1], Workspace("float64")), stored(np.ones(SHAPE)), Gradient()
-    assert layer.forward(x, 1) is x and layer.backward(gradient) is gradient
+    assert layer.forward(x) is x and layer.backward(gradient) is gradient
 
 
 @pytest.mark.parametrize("images_per_chunk", [1, 2, 5, 13])

@@ -1,5 +1,7 @@
 """The network in one call: the naive network's numbers for any size and option, an image's bits alone and in any batch."""
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 import minisqx
 from minisqx import plan
 from minisqx.kernels.layout import Layout
-from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 from tests.gradient_check import relative_difference
 from tests.kernel_calls import poisoned
 from tests.naive_network import NaiveNetwork, random_state
@@ -17,9 +19,9 @@ TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 OPTIONS = [
     {},
     {"blocks": (2, 1, 3, 1), "num_classes": 3},
-    {"block_order": "conv-bn-elu"},
+    {"block_order": "conv-bn-act"},
     {"shortcut_activation": False, "separable_order": "3x1-1x3"},
-    {"block_order": "conv-bn-elu", "shortcut_activation": False, "stem_padding": 1},
+    {"block_order": "conv-bn-act", "shortcut_activation": False, "stem_padding": 1},
 ]
 
 
@@ -29,9 +31,9 @@ def poisoned_memory(monkeypatch):
 
 
 def network(dtype="float64", **options) -> tuple[minisqx.ShallowSqueezeNext, dict]:
-    spec = NetworkSpec(**{"width": 0.125, **options})
+    spec = SqueezeNextSpec(**{"width": 0.125, **options})
     state = random_state(spec, np.random.default_rng(0))
-    net = minisqx.ShallowSqueezeNext(**spec.to_dict(), dtype=dtype)
+    net = minisqx.Network(spec, dtype=dtype)
     net.load_state_dict(state)
     return net, state
 
@@ -46,9 +48,7 @@ def test_logits_are_the_naive_networks(options, dtype):
     net, state = network(dtype, **options)
     for count, size in ((1, (8, 8)), (3, (12, 17)), (11, (9, 8)), (2, (35, 31))):
         x = images(count, size, dtype)
-        expected = NaiveNetwork(NetworkSpec(**(net.spec.to_dict() | {"input_size": size})), state).forward(
-            x.astype(np.float64), training=False
-        )
+        expected = NaiveNetwork(replace(net.spec, input_size=size), state).forward(x.astype(np.float64), training=False)
         found = net.forward(x)
         assert found.dtype == dtype and relative_difference(found, expected) <= TOLERANCE[dtype]
 
@@ -97,7 +97,7 @@ def test_tensors_in_the_plans_memory_do_not_overlap_while_they_are_needed():
     """Blocks of every kind, so that tensors of many sizes come and go; a place given back too early would spoil the numbers."""
     net, state = network(blocks=(3, 2, 1, 4), width=0.2, shortcut_activation=False)
     x = images(2, (16, 24))
-    spec = NetworkSpec(**(net.spec.to_dict() | {"input_size": (16, 24)}))
+    spec = replace(net.spec, input_size=(16, 24))
     expected = NaiveNetwork(spec, state).forward(x, training=False)
     assert relative_difference(net.forward(x), expected) <= TOLERANCE["float64"]
 
@@ -105,8 +105,12 @@ def test_tensors_in_the_plans_memory_do_not_overlap_while_they_are_needed():
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_pixels_that_nobody_reads_make_no_difference_to_the_bits(options, monkeypatch):
     """With every pixel of every layer computed, and the strides where the description has them."""
-    net, _ = network("float32", **options)
+    net, state = network("float32", **options)
     x = images(3, (31, 26), "float32")
     found = net.forward(x)
-    monkeypatch.setattr(NetworkSpec, "sampled", property(lambda spec: (False,) * len(spec.bottlenecks)))
+    bottlenecks = SqueezeNextSpec.bottlenecks.func
+    whole = property(lambda spec: tuple(replace(block, sampled=False) for block in bottlenecks(spec)))
+    monkeypatch.setattr(SqueezeNextSpec, "bottlenecks", whole)
+    net = minisqx.Network(replace(net.spec))
+    net.load_state_dict(state)
     assert np.array_equal(net.forward(x), found)

@@ -5,22 +5,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from minisqx.kernels.activation import ELU, NO_ACTIVATION, RELU
 from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Workspace, form
+from minisqx.spec import AveragePoolSpec
 from tests import naive
 from tests.gradient_check import relative_difference
 from tests.kernel_calls import DTYPES, packed, padding_is_zero, poisoned
-from tests.layer_cases import channels, poison_through_elu
+from tests.layer_cases import channels, poison_through_activation
 
 TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
 # (images, images a chunk, height, width); the last has more pixels than a block, of samples, too, and a last chunk of one image.
 CUTS = [(1, 1, 1, 1), (3, 1, 5, 1), (5, 2, 4, 4), (7, 3, 9, 25), (3, 2, 93, 47)]
 ROWS = 5
+FUNCTIONS = {NO_ACTIVATION: lambda z: z, ELU: naive.elu, RELU: naive.relu}
+SLOPES = {ELU: naive.elu_gradient, RELU: naive.relu_gradient}
 
 
 class Tensor:
-    """A tensor with everything deferred that may be: its rows lie behind others, and its values are ELU(data * scale + shift)."""
+    """A tensor with everything deferred that may be: its rows lie behind others, and its values are f(data * scale + shift), f of
+    the kind `activation`.
+    """
 
-    def __init__(self, generator, cut, dtype, activation: bool, before: int):
+    def __init__(self, generator, cut, dtype, activation: int, before: int):
         images, per_chunk, *size = cut
         self.data = generator.normal(size=(images, ROWS, *size)).astype(dtype).astype(np.float64)
         self.scale, self.shift = generator.normal(size=(2, ROWS)).astype(dtype)
@@ -36,7 +42,7 @@ class Tensor:
 
     @property
     def values(self) -> np.ndarray:
-        return naive.elu(self.affine) if self.activation else self.affine
+        return FUNCTIONS[self.activation](self.affine)
 
     def sums(self, g: np.ndarray) -> np.ndarray:
         """Row sums of g and of g times what is stored."""
@@ -53,31 +59,32 @@ def poison(layer, layout) -> None:
     kept = layer.kept(layout)
     for buffer in (kept.y.data, *kept.samples):
         buffer[...] = np.nan
-    poison_through_elu(kept.through_elu)
+    poison_through_activation(kept.through_activation)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cut", CUTS, ids=str)
-@pytest.mark.parametrize("activations", [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("deferred", [(0, 0), (1, 0), (1, 1)], ids=["none", "one", "both"])
+@pytest.mark.parametrize("kind", SLOPES, ids=["elu", "relu"])
 @pytest.mark.parametrize("sampled", [False, True], ids=["whole", "sampled"])
-def test_the_sum_and_its_backward_are_their_naive_twin(sampled, activations, cut, dtype):
+def test_the_sum_and_its_backward_are_their_naive_twin(sampled, kind, deferred, cut, dtype):
     """Sampled: of every other row and column alone, and the gradient is zero at the others."""
     generator = np.random.default_rng(cut)
-    u, v = (Tensor(generator, cut, dtype, activation, before) for activation, before in zip(activations, (0, 3)))
-    layer, workspace = ResidualSum(ROWS, Workspace(dtype), sampled), Workspace(dtype)
+    u, v = (Tensor(generator, cut, dtype, kind * activation, before) for activation, before in zip(deferred, (0, 3)))
+    layer, workspace = ResidualSum(ROWS, Workspace(dtype), kind, sampled), Workspace(dtype)
     poison(layer, u.ours.layout)
     layer.workspace.scratch(50)[...] = np.nan
     y = layer.forward(u.ours, v.ours)
     read = np.s_[:, :, ::2, ::2] if sampled else np.s_[:]
     total = u.values + v.values
-    assert relative_difference(y.values(), naive.elu(total[read])) <= TOLERANCE[dtype]
+    assert relative_difference(y.values(), FUNCTIONS[kind](total[read])) <= TOLERANCE[dtype]
     assert padding_is_zero(y.data, y.layout)
 
     dout = generator.normal(size=total[read].shape).astype(dtype).astype(np.float64)
     layer.workspace.scratch(50)[...] = np.nan
     gradient = layer.backward(Gradient(stored=packed(dout, dtype, cut[1])[0]))
     expected = np.zeros_like(total)
-    expected[read] = dout * naive.elu_gradient(total[read])
+    expected[read] = dout * SLOPES[kind](total[read])
     assert padding_is_zero(gradient.stored, y.layout)
     # As who takes it reads it: as rows of its own, and added to others.
     layout = u.ours.layout
@@ -102,11 +109,11 @@ def test_a_sum_of_zero_has_the_slope_one():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cut", CUTS, ids=str)
-@pytest.mark.parametrize("activation", [False, True])
+@pytest.mark.parametrize("activation", FUNCTIONS, ids=["none", "elu", "relu"])
 def test_the_average_and_its_backward_are_their_naive_twin(activation, cut, dtype):
     generator = np.random.default_rng(cut)
     x = Tensor(generator, cut, dtype, activation, before=0)
-    layer = AveragePool(ROWS, Workspace(dtype))
+    layer = AveragePool(AveragePoolSpec("pool", ROWS, (1, 1)), Workspace(dtype))
     layer.workspace.scratch(50)[...] = np.nan
     features = layer.forward(x.ours)
     assert features.dtype == dtype
@@ -124,7 +131,7 @@ def test_the_average_and_its_backward_are_their_naive_twin(activation, cut, dtyp
 def test_an_average_keeps_a_nan_in_its_own_image():
     x = np.zeros((5, 2, 3, 3))
     x[3, 1, 2, 2] = np.nan
-    layer = AveragePool(2, Workspace("float32"))
+    layer = AveragePool(AveragePoolSpec("pool", 2, (1, 1)), Workspace("float32"))
     stored, layout = packed(x, "float32", 4)
     for activation in (False, True):
         features = layer.forward(replace(layer.workspace.plain(stored, layout), activation=activation))

@@ -8,6 +8,7 @@ import pytest
 from minisqx.errors import OptionError
 from minisqx.options import TrainingOptions, add_arguments, given_options
 from minisqx.schedule import OneCycleSchedule
+from minisqx.squeezenext import SqueezeNextSpec
 
 
 def parse(command: str) -> dict:
@@ -18,7 +19,7 @@ def parse(command: str) -> dict:
 
 def test_every_option_of_the_command_line_reaches_the_training_options():
     given = parse(
-        "--width 0.5 --blocks 1,2,8,1 --dropout 0 --block-order conv-bn-elu --stem-padding 1 --separable-order 3x1-1x3"
+        "--width 0.5 --blocks 1,2,8,1 --dropout 0 --block-order conv-bn-act --stem-padding 1 --separable-order 3x1-1x3"
         " --no-shortcut-activation --data there --image-size 48 --epochs 3 --batch-size 7 --lr 0.3 --momentum 0.8"
         " --no-nesterov --weight-decay 5e-4 --schedule step --milestones 1,2 --gamma 0.5 --augment none --validation 500"
         " --seed 9 --threads 2 --out here"
@@ -27,7 +28,7 @@ def test_every_option_of_the_command_line_reaches_the_training_options():
         width=0.5,
         blocks=(1, 2, 8, 1),
         dropout=0.0,
-        block_order="conv-bn-elu",
+        block_order="conv-bn-act",
         stem_padding=1,
         separable_order="3x1-1x3",
         shortcut_activation=False,
@@ -53,13 +54,7 @@ def test_every_option_of_the_command_line_reaches_the_training_options():
 def test_without_options_it_is_the_recipe_of_the_paper():
     options = TrainingOptions(**parse(""))
     assert options == TrainingOptions()
-    assert (options.width, options.blocks, options.dropout, options.epochs, options.batch_size) == (
-        0.2,
-        (1, 1, 1, 1),
-        0.3,
-        200,
-        128,
-    )
+    assert options.network() == SqueezeNextSpec() and (options.epochs, options.batch_size) == (200, 128)
     assert (options.lr, options.momentum, options.nesterov, options.weight_decay, options.gamma) == (0.1, 0.9, True, 1e-4, 0.2)
     assert options.network().name == "shallow-06-0.2x"
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from minisqx import zoo
 from minisqx.errors import OptionError
-from minisqx.spec import NetworkSpec
+from minisqx.squeezenext import SqueezeNextSpec
 
 ONE, DEEP = (1, 1, 1, 1), (1, 2, 8, 1)
 
@@ -35,12 +36,12 @@ PAPER = {
 
 @pytest.mark.parametrize("width, blocks", PAPER)
 def test_a_network_of_the_paper_has_its_parameters_and_its_bytes(width, blocks):
-    spec = NetworkSpec(width=width, blocks=blocks)
+    spec = SqueezeNextSpec(width=width, blocks=blocks)
     assert (spec.parameters, spec.state_bytes) == PAPER[width, blocks]
 
 
 def test_table_6_is_the_deep_network_of_width_1_without_shortcuts_and_batch_norm():
-    spec = NetworkSpec(width=1.0, blocks=DEEP)
+    spec = SqueezeNextSpec(width=1.0, blocks=DEEP)
     without_norm = {layer.name: _weights_and_biases(layer) for layer in spec.layers}
     shortcuts = sum(count for name, count in without_norm.items() if name.endswith("shortcut"))
     assert sum(without_norm.values()) - shortcuts == 482_050
@@ -68,7 +69,7 @@ def _weights_and_biases(layer):
 )
 def test_multiply_adds_of_an_image(width, blocks, millions):
     decimals = len(millions.split(".")[1])
-    assert f"{NetworkSpec(width=width, blocks=blocks).macs / 1e6:.{decimals}f}" == millions
+    assert f"{SqueezeNextSpec(width=width, blocks=blocks).macs / 1e6:.{decimals}f}" == millions
 
 
 @pytest.mark.parametrize(
@@ -76,13 +77,13 @@ def test_multiply_adds_of_an_image(width, blocks, millions):
     [(0.2, 12, (6, 12, 25, 51), 25), (0.125, 8, (4, 8, 16, 32), 16), (1.0, 64, (32, 64, 128, 256), 128)],
 )
 def test_channels_are_cut_as_in_the_authors_code(width, stem, stages, head):
-    spec = NetworkSpec(width=width)
+    spec = SqueezeNextSpec(width=width)
     assert spec.stem.out_channels == stem and spec.head.out_channels == head
     assert tuple(block.main[-1].out_channels for block in spec.bottlenecks) == stages
 
 
 def test_a_bottleneck_at_width_02_squeezes_to_three_channels_and_one():
-    first = NetworkSpec(width=0.2).bottlenecks[0]
+    first = SqueezeNextSpec(width=0.2).bottlenecks[0]
     assert [layer.out_channels for layer in first.main] == [3, 1, 3, 3, 6]
     assert [layer.kernel for layer in first.main] == [(1, 1), (1, 1), (1, 3), (3, 1), (1, 1)]
     assert [layer.padding for layer in first.main] == [(0, 0), (0, 0), (0, 1), (1, 0), (0, 0)]
@@ -90,25 +91,25 @@ def test_a_bottleneck_at_width_02_squeezes_to_three_channels_and_one():
 
 @pytest.mark.parametrize("padding, sizes", [(0, (30, 30, 15, 8, 4)), (1, (32, 32, 16, 8, 4))])
 def test_strides_and_the_stems_padding_make_the_map_sizes(padding, sizes):
-    spec = NetworkSpec(stem_padding=padding)
+    spec = SqueezeNextSpec(stem_padding=padding)
     found = [spec.stem.output_size, *(block.main[-1].output_size for block in spec.bottlenecks)]
     assert found == [(size, size) for size in sizes]
     assert [block.main[0].stride for block in spec.bottlenecks] == [(1, 1), (2, 2), (2, 2), (2, 2)]
 
 
 def test_the_separable_order_turns_the_two_thin_kernels_round():
-    kernels = [layer.kernel for layer in NetworkSpec(separable_order="3x1-1x3").bottlenecks[0].main]
+    kernels = [layer.kernel for layer in SqueezeNextSpec(separable_order="3x1-1x3").bottlenecks[0].main]
     assert kernels == [(1, 1), (1, 1), (3, 1), (1, 3), (1, 1)]
 
 
 def test_a_shortcut_stands_only_where_the_shape_changes():
-    spec = NetworkSpec(width=1.0, blocks=(2, 2, 3, 1))
+    spec = SqueezeNextSpec(width=1.0, blocks=(2, 2, 3, 1))
     names = [block.name for block in spec.bottlenecks if block.shortcut is None]
     assert names == ["stage1.block2", "stage2.block2", "stage3.block2", "stage3.block3"]
 
 
 def test_names_follow_the_forward_pass_with_the_main_path_before_the_shortcut():
-    names = [layer.name for layer in NetworkSpec(blocks=(1, 2, 1, 1)).layers]
+    names = [layer.name for layer in SqueezeNextSpec(blocks=(1, 2, 1, 1)).layers]
     assert names[:8] == [
         "stem",
         *(f"stage1.block1.conv{n}" for n in range(1, 6)),
@@ -116,23 +117,25 @@ def test_names_follow_the_forward_pass_with_the_main_path_before_the_shortcut():
         "stage2.block1.conv1",
     ]
     assert names[-3:] == ["stage4.block1.shortcut", "head", "classifier"]
-    parameters = list(NetworkSpec().parameter_shapes)
+    parameters = list(SqueezeNextSpec().parameter_shapes)
     assert parameters[:4] == ["stem.weight", "stem.bias", "stem.gamma", "stem.beta"]
     assert parameters[-2:] == ["classifier.weight", "classifier.bias"]
-    assert list(NetworkSpec().buffer_shapes)[:2] == ["stem.running_mean", "stem.running_var"]
+    assert list(SqueezeNextSpec().buffer_shapes)[:2] == ["stem.running_mean", "stem.running_var"]
 
 
 @pytest.mark.parametrize("width, blocks, name", [(0.2, ONE, "shallow-06-0.2x"), (0.5, (1, 1, 4, 1), "shallow-09-1141-0.5x")])
 def test_the_name_is_the_papers(width, blocks, name):
-    assert NetworkSpec(width=width, blocks=blocks).name == name
+    assert SqueezeNextSpec(width=width, blocks=blocks).name == name
 
 
 def test_a_description_survives_the_way_through_plain_types():
-    spec = NetworkSpec(width=0.7, blocks=(2, 2, 14, 1), num_classes=3, dropout=0, input_size=(64, 48), block_order="conv-bn-elu")
-    assert NetworkSpec.from_dict(spec.to_dict()) == spec
+    spec = SqueezeNextSpec(
+        width=0.7, blocks=(2, 2, 14, 1), num_classes=3, dropout=0, input_size=(64, 48), block_order="conv-bn-act"
+    )
+    assert zoo.from_dict(spec.to_dict()) == spec
     for change in ({"depth": 3}, {"width": None}):
         with pytest.raises(OptionError):
-            NetworkSpec.from_dict(spec.to_dict() | change)
+            zoo.from_dict(spec.to_dict() | change)
 
 
 @pytest.mark.parametrize(
@@ -154,10 +157,10 @@ def test_a_description_survives_the_way_through_plain_types():
 )
 def test_an_impossible_option_is_refused_in_one_line_that_names_it(option, value):
     with pytest.raises(OptionError) as caught:
-        NetworkSpec(**{option: value})
+        SqueezeNextSpec(**{option: value})
     assert "\n" not in str(caught.value) and option.replace("_", " ") in str(caught.value).replace("_", " ")
 
 
 @pytest.mark.parametrize("size", [(32, 32), (48, 48), (64, 64), (96, 96), (8, 8), (3, 3), (33, 57)])
 def test_an_input_size_that_the_strides_allow_is_taken(size):
-    assert min(NetworkSpec(input_size=size).head.output_size) >= 1
+    assert min(SqueezeNextSpec(input_size=size).head.output_size) >= 1

@@ -16,7 +16,7 @@ import pytest
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
 from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
-from minisqx.network import ShallowSqueezeNext
+from minisqx.network import Network
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar
 from minisqx.run_folder import COLUMNS, RunFolder
@@ -110,7 +110,7 @@ def test_best_is_the_first_epoch_with_the_highest_validation_accuracy(finished):
 
 def test_the_history_has_what_the_saved_network_gives_on_the_whole_test_part(finished, data):
     last = load_checkpoint(finished.last)
-    network = ShallowSqueezeNext.from_spec(last.spec)
+    network = Network(last.spec)
     network.load_state_dict(last.state)
     with h5py.File(data) as file:
         images, labels = file["test_images"][:], file["test_labels"][:]

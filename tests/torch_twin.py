@@ -1,21 +1,28 @@
-"""The same network in PyTorch, built from a `NetworkSpec`: made for the golden files and as the peer of the benchmarks.
+"""A network in PyTorch, built from its `NetworkSpec`: made for the golden files and as the peer of the benchmarks.
 
 Only these two import it, so the tests themselves never need PyTorch. The twin uses PyTorch's own modules and knows nothing of
 the kernels; tensors go in and out under minisqx's names (`stem.weight`, `stage1.block1.conv1.gamma`, ...).
 
-Source: the paper's text, as `minisqx/spec.py` gives it. Basic block: convolution with bias, ELU, batch norm, or with the last two
-exchanged. Bottleneck: ELU of the sum. Dropout stands before the head's basic block.
+Source: the paper's text, as `minisqx/squeezenext.py` gives it, and the public SqueezeNet, as `minisqx/squeezenet.py` does.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from minisqx.spec import BottleneckSpec, ConvolutionSpec, NetworkSpec
+from minisqx.spec import (
+    AveragePoolSpec,
+    BottleneckSpec,
+    ConvolutionSpec,
+    DropoutSpec,
+    FireSpec,
+    LinearSpec,
+    MaxPoolSpec,
+    NetworkSpec,
+    Unit,
+)
 
 # PyTorch's end of a name -> minisqx's. `num_batches_tracked` has no counterpart: momentum is constant.
 ENDINGS = {
@@ -28,38 +35,66 @@ ENDINGS = {
 }
 
 
-class BasicBlock(nn.Module):
-    """Convolution, activation and batch norm in the order that the network's options give."""
+ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, None: nn.Identity}
 
-    def __init__(self, layer: ConvolutionSpec, block_order: str) -> None:
+
+class BasicBlock(nn.Module):
+    """Convolution, activation and batch norm, as many and in the order that the description gives."""
+
+    def __init__(self, layer: ConvolutionSpec) -> None:
         super().__init__()
         self.conv = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, layer.stride, layer.padding)
-        self.norm = nn.BatchNorm2d(layer.out_channels, eps=1e-5, momentum=0.1)
-        self.activation = nn.ELU() if layer.activation else nn.Identity()
-        self.activation_first = block_order == "conv-elu-bn"
+        norm = {"norm": nn.BatchNorm2d(layer.out_channels, eps=1e-5, momentum=0.1)} if layer.has_norm else {}
+        activation = {"activation": ACTIVATIONS[layer.activation]()}
+        self.rest = list(activation | norm if layer.order == "conv-act-bn" else norm | activation)
+        for name, module in (norm | activation).items():
+            self.add_module(name, module)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.activation_first:
-            return self.norm(self.activation(self.conv(x)))
-        return self.activation(self.norm(self.conv(x)))
+        x = self.conv(x)
+        for name in self.rest:
+            x = getattr(self, name)(x)
+        return x
 
 
 class Bottleneck(nn.Module):
-    """Five basic blocks in a row, plus the shortcut or the input itself, then ELU."""
+    """Five basic blocks in a row, plus the shortcut or the input itself, then the activation."""
 
-    def __init__(self, block: BottleneckSpec, block_order: str) -> None:
+    def __init__(self, block: BottleneckSpec) -> None:
         super().__init__()
         self.main_names = [layer.name.split(".")[-1] for layer in block.main]
-        for layer in block.convolutions:
-            self.add_module(layer.name.split(".")[-1], BasicBlock(layer, block_order))
+        for layer in block.layers:
+            self.add_module(layer.name.split(".")[-1], BasicBlock(layer))
         if block.shortcut is None:
             self.shortcut = nn.Identity()
+        self.activation = ACTIVATIONS[block.activation]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         main = x
         for name in self.main_names:
             main = getattr(self, name)(main)
-        return functional.elu(main + self.shortcut(x))
+        return self.activation(main + self.shortcut(x))
+
+
+class Fire(nn.Module):
+    """Squeeze, then the two expansions, concatenated."""
+
+    def __init__(self, fire: FireSpec) -> None:
+        super().__init__()
+        self.squeeze, self.expand1, self.expand3 = map(BasicBlock, fire.layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        squeezed = self.squeeze(x)
+        return torch.cat([self.expand1(squeezed), self.expand3(squeezed)], 1)
+
+
+class MaxPool(nn.MaxPool2d):
+    """A class of its own, so that its output is among the activations."""
+
+
+class Average(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3))
 
 
 class Mask(nn.Module):
@@ -75,31 +110,45 @@ class Mask(nn.Module):
 
 
 class TorchTwin(nn.Module):
-    """`ShallowSqueezeNext` as a PyTorch module. x (N, 3, H, W) -> logits (N, classes).
+    """A network as a PyTorch module. x (N, 3, H, W) -> logits (N, classes).
 
-    mask: dropout's mask (N, C, H, W) of zeros and ones at the head's input; without it PyTorch draws its own.
+    mask: dropout's mask (N, C, H, W) of zeros and ones at its input; without it PyTorch draws its own.
     """
 
     def __init__(self, spec: NetworkSpec, mask: np.ndarray | None = None) -> None:
         super().__init__()
-        self.stem = BasicBlock(spec.stem, spec.block_order)
-        stages: dict[str, OrderedDict[str, Bottleneck]] = {}
-        for block in spec.bottlenecks:
-            stage, name = block.name.split(".")
-            stages.setdefault(stage, OrderedDict())[name] = Bottleneck(block, spec.block_order)
-        self.stage_names = list(stages)
-        for stage, blocks in stages.items():
-            self.add_module(stage, nn.Sequential(blocks))
-        self.dropout = nn.Dropout(spec.dropout) if mask is None else Mask(torch.as_tensor(mask), spec.dropout)
-        self.head = BasicBlock(spec.head, spec.block_order)
-        self.classifier = nn.Linear(spec.classifier.in_features, spec.classifier.out_features)
+        for unit in spec.units:
+            # stage1.block1 is the module block1 of the module stage1.
+            *outer, name = unit.name.split(".")
+            parent: nn.Module = self
+            for part in outer:
+                if part not in dict(parent.named_children()):
+                    parent.add_module(part, nn.Module())
+                parent = getattr(parent, part)
+            parent.add_module(name, self._module(unit, mask))
+        self.sequence = [self.get_submodule(unit.name) for unit in spec.units]
+
+    def _module(self, unit: Unit, mask: np.ndarray | None) -> nn.Module:
+        match unit:
+            case ConvolutionSpec():
+                return BasicBlock(unit)
+            case BottleneckSpec():
+                return Bottleneck(unit)
+            case FireSpec():
+                return Fire(unit)
+            case MaxPoolSpec():
+                return MaxPool(unit.kernel, unit.stride, ceil_mode=True)
+            case DropoutSpec():
+                return nn.Dropout(unit.probability) if mask is None else Mask(torch.as_tensor(mask), unit.probability)
+            case AveragePoolSpec():
+                return Average()
+            case LinearSpec():
+                return nn.Linear(unit.in_features, unit.out_features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        for stage in self.stage_names:
-            x = getattr(self, stage)(x)
-        x = self.head(self.dropout(x))
-        return self.classifier(x.mean(dim=(2, 3)))
+        for module in self.sequence:
+            x = module(x)
+        return x
 
 
 def minisqx_name(name: str) -> str:
@@ -139,7 +188,7 @@ def gradients(twin: nn.Module) -> dict[str, np.ndarray]:
 
 
 def forward_with_activations(twin: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-    """Logits; and by name the output (N, C, H, W) of every basic block and bottleneck, and the head's mean `pooled` (N, C)."""
+    """Logits; and by name the output of every basic block, bottleneck, fire module and pool."""
     found: dict[str, np.ndarray] = {}
 
     def keep(name: str):
@@ -148,13 +197,8 @@ def forward_with_activations(twin: nn.Module, x: torch.Tensor) -> tuple[torch.Te
     hooks = [
         module.register_forward_hook(keep(name))
         for name, module in twin.named_modules()
-        if isinstance(module, (BasicBlock, Bottleneck))
+        if isinstance(module, (BasicBlock, Bottleneck, Fire, MaxPool, Average))
     ]
-    hooks.append(
-        twin.classifier.register_forward_pre_hook(
-            lambda module, inputs: found.__setitem__("pooled", inputs[0].detach().numpy().copy())
-        )
-    )
     logits = twin(x)
     for hook in hooks:
         hook.remove()

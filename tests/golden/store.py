@@ -1,7 +1,7 @@
 """Golden files: how tensors are packed into HDF5, and how a test reads and compares them.
 
-A file holds one network's `x`, `labels`, `mask` (with dropout) and initial `state`, and five groups of expected tensors,
-float64. A group is one dataset, its tensors end to end, with the JSON attribute `index` of (name, shape, stride,
+A file holds one network's `x`, `labels`, `mask` (with dropout) and initial `state` (or its seed), and five groups of expected
+tensors, float64. A group is one dataset, its tensors end to end, with the JSON attribute `index` of (name, shape, stride,
 float32_error) a tensor: hundreds of small datasets would cost more than the numbers in them.
 
 stride: a large tensor is stored as a sample, every stride-th element of the flattened array. The stride shares no factor with the
@@ -19,11 +19,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from minisqx import zoo
 from minisqx.spec import NetworkSpec
+from tests.naive_network import random_state
 
-# What the expected tensors `after_three_steps` come from: this many steps of this optimizer on the same batch.
+# What the expected tensors `after_three_steps` come from: this many steps of this optimizer, with the file's learning rate, on
+# the same batch.
 STEPS = 3
-OPTIMIZER = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
+OPTIMIZER = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
 
 GROUPS = ("activations", "gradients", "evaluation", "after_one_forward", "after_three_steps")
 COMPRESSED = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
@@ -57,7 +60,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Golden:
-    """One golden file: what goes in, and what must come out."""
+    """One golden file: what goes in, and what must come out. state_seed: what a large state is drawn from, see `random_state`."""
 
     spec: NetworkSpec
     x: np.ndarray
@@ -65,6 +68,8 @@ class Golden:
     mask: np.ndarray | None
     state: dict[str, np.ndarray]
     expected: dict[str, dict[str, Expected]]
+    state_seed: int | None = None
+    lr: float = 0.1
 
 
 def write(path: Path, golden: Golden, attributes: Mapping[str, str]) -> None:
@@ -72,30 +77,38 @@ def write(path: Path, golden: Golden, attributes: Mapping[str, str]) -> None:
     with h5py.File(path, "w", libver="latest") as file:
         file.attrs.update(attributes)
         file.attrs["spec"] = json.dumps(golden.spec.to_dict())
+        file.attrs["lr"] = golden.lr
         file.create_dataset("x", data=golden.x.astype(np.float32), **COMPRESSED)
         file.create_dataset("labels", data=golden.labels)
         if golden.mask is not None:
             file.create_dataset("mask", data=golden.mask.astype(np.uint8), **COMPRESSED)
-        _write_group(
-            file, "state", {name: Expected(a.shape, 1, a.ravel().astype(np.float32)) for name, a in golden.state.items()}
-        )
+        if golden.state_seed is not None:
+            file.attrs["state_seed"] = golden.state_seed
+        else:
+            state = {name: Expected(a.shape, 1, a.ravel().astype(np.float32)) for name, a in golden.state.items()}
+            _write_group(file, "state", state)
         for group in GROUPS:
             _write_group(file, group, golden.expected[group])
 
 
 def _write_group(file: h5py.File, name: str, tensors: Mapping[str, Expected]) -> None:
-    packed = file.create_dataset(name, data=np.concatenate([t.values for t in tensors.values()]), **COMPRESSED)
+    values = np.concatenate([np.empty(0), *(t.values for t in tensors.values())])
+    packed = file.create_dataset(name, data=values, **(COMPRESSED if values.size else {}))
     packed.attrs["index"] = json.dumps([[key, t.shape, t.stride, t.float32_error] for key, t in tensors.items()])
 
 
 def read(path: Path) -> Golden:
     """Reads one golden file; what goes in comes as float64."""
     with h5py.File(path) as file:
-        spec = NetworkSpec.from_dict(json.loads(file.attrs["spec"]))
-        state = {name: t.values.reshape(t.shape).astype(np.float64) for name, t in _read_group(file, "state").items()}
+        spec = zoo.from_dict(json.loads(file.attrs["spec"]))
+        seed = int(file.attrs["state_seed"]) if "state_seed" in file.attrs else None
+        if seed is None:
+            state = {name: t.values.reshape(t.shape).astype(np.float64) for name, t in _read_group(file, "state").items()}
+        else:
+            state = random_state(spec, np.random.default_rng(seed))
         mask = file["mask"][()].astype(np.float64) if "mask" in file else None
         expected = {group: _read_group(file, group) for group in GROUPS}
-        return Golden(spec, file["x"][()].astype(np.float64), file["labels"][()], mask, state, expected)
+        return Golden(spec, file["x"][()].astype(np.float64), file["labels"][()], mask, state, expected, seed, float(file.attrs["lr"]))
 
 
 def _read_group(file: h5py.File, name: str) -> dict[str, Expected]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.kernel_calls import DTYPES, elu
+from tests.kernel_calls import DTYPES, activate
 
 # Units in the last place, as `Vectors.elu` promises.
 ULPS = 2
@@ -13,7 +13,7 @@ def errors_in_ulps(x: np.ndarray) -> np.ndarray:
     """|ours - expm1| in spacings of the right answer; expm1 of a longer type, where the machine has one."""
     exact = np.expm1(x.astype(np.longdouble))
     spacing = np.spacing(np.abs(exact).astype(x.dtype))
-    return np.abs(elu(x).astype(np.longdouble) - exact) / spacing
+    return np.abs(activate(x).astype(np.longdouble) - exact) / spacing
 
 
 def negatives(dtype: str) -> np.ndarray:
@@ -37,21 +37,21 @@ def test_elu_of_negative_numbers_is_expm1_within_two_units_in_the_last_place(dty
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_elu_never_falls_below_minus_one_so_its_derivative_is_never_negative(dtype):
     x = negatives(dtype)
-    y = elu(x)
+    y = activate(x)
     assert y.min() == -1 and (y[x < -50] == -1).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_elu_of_positive_numbers_is_the_number_itself(dtype):
     x = np.abs(negatives(dtype))
-    assert np.array_equal(elu(x), x)
+    assert np.array_equal(activate(x), x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_elu_at_the_ends_and_at_zero(dtype):
     tiny = np.finfo(dtype).smallest_subnormal
     x = np.array([np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, np.finfo(dtype).max, -np.finfo(dtype).max], dtype)
-    assert np.array_equal(elu(x), np.array([np.inf, -1, 0, 0, tiny, -tiny, np.finfo(dtype).max, -1], dtype))
+    assert np.array_equal(activate(x), np.array([np.inf, -1, 0, 0, tiny, -tiny, np.finfo(dtype).max, -1], dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -59,4 +59,4 @@ def test_elu_keeps_nan(dtype):
     x = np.arange(-20, 20).astype(dtype)
     x[::7] = np.nan
     x[3::7] = -np.array(np.nan, dtype)
-    assert np.array_equal(np.isnan(elu(x)), np.isnan(x))
+    assert np.array_equal(np.isnan(activate(x)), np.isnan(x))

@@ -1,0 +1,83 @@
+"""SqueezeNet 1.0 and 1.1: fire modules, max pooling, and a convolution as the classifier; no batch norm.
+
+Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", Table 1, and its
+authors' version 1.1; sizes and the ceil mode of the pools as in the public PyTorch implementation.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from minisqx.spec import (
+    WITHOUT_NORM,
+    AveragePoolSpec,
+    ConvolutionSpec,
+    DropoutSpec,
+    FireSpec,
+    MaxPoolSpec,
+    NetworkSpec,
+    Size,
+    Unit,
+    require,
+)
+
+# (channels, kernel) of the first convolution, then fire modules as (squeeze, expand1 = expand3), and "pool".
+VERSIONS = {
+    "1.0": (
+        (96, 7),
+        ("pool", (16, 64), (16, 64), (32, 128), "pool", (32, 128), (48, 192), (48, 192), (64, 256), "pool", (64, 256)),
+    ),
+    "1.1": (
+        (64, 3),
+        ("pool", (16, 64), (16, 64), "pool", (32, 128), (32, 128), "pool", (48, 192), (48, 192), (64, 256), (64, 256)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SqueezeNetSpec(NetworkSpec):
+    """version: "1.0" or "1.1". dropout: before the classifier."""
+
+    version: str = "1.1"
+    dropout: float = field(default=0.5, kw_only=True)
+
+    FAMILY = "squeezenet"
+
+    @property
+    def least_side(self) -> int:
+        return 21 if self.version == "1.0" else 17
+
+    @property
+    def name(self) -> str:
+        return f"squeezenet-v{self.version}"
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        (channels, kernel), rest = VERSIONS[self.version]
+        units: list[Unit] = [_convolution("stem", 3, channels, kernel, self.input_size, stride=2)]
+        size, fires, pools = units[-1].output_size, 0, 0
+        for entry in rest:
+            if entry == "pool":
+                pools += 1
+                units.append(MaxPoolSpec(f"pool{pools}", channels, size))
+                size = units[-1].output_size
+            else:
+                fires += 1
+                squeezed, expanded = entry
+                name = f"fire{fires + 1}"  # the paper counts the stem as the first
+                squeeze = _convolution(f"{name}.squeeze", channels, squeezed, 1, size)
+                expand1 = _convolution(f"{name}.expand1", squeezed, expanded, 1, size)
+                expand3 = _convolution(f"{name}.expand3", squeezed, expanded, 3, size, padding=1)
+                units.append(FireSpec(name, squeeze, expand1, expand3))
+                channels = 2 * expanded
+        units.append(DropoutSpec("dropout", channels, size, self.dropout))
+        units.append(_convolution("classifier", channels, self.num_classes, 1, size))
+        return (*units, AveragePoolSpec("pool", self.num_classes, size))
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        require(self.version in VERSIONS, "version", self.version, "one of " + ", ".join(VERSIONS))
+
+
+def _convolution(name: str, inputs: int, outputs: int, kernel: int, size: Size, stride=1, padding=0) -> ConvolutionSpec:
+    pairs = ((side, side) for side in (kernel, stride, padding))
+    return ConvolutionSpec(name, inputs, outputs, *pairs, size, "relu", WITHOUT_NORM)

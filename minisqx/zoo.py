@@ -1,0 +1,118 @@
+"""Networks by name: those of the paper, and every Shallow SqueezeNext by the name that its description gives itself."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import minisqx.data
+from minisqx.errors import OptionError
+from minisqx.spec import NetworkSpec
+from minisqx.squeezenet import SqueezeNetSpec
+from minisqx.squeezenext import BASELINE, VERSIONS, SqueezeNextSpec
+
+SHALLOW = "shallow"  # with the options of the command line: width, blocks, ...
+DEFAULT = "shallow-06-0.2x"  # whose weights come with minisqx
+
+_FAMILIES: dict[str, type[NetworkSpec]] = {family.FAMILY: family for family in (SqueezeNextSpec, SqueezeNetSpec)}
+
+# (width, blocks) by the paper's name. Where the paper's own name or row is doubtful, `paper` says why these are the ones.
+_SHALLOW_NETWORKS = {
+    "shallow-06-0.125x": (0.125, (1, 1, 1, 1)),
+    "shallow-06-0.2x": (0.2, (1, 1, 1, 1)),
+    "shallow-14-0.2x": (0.2, (1, 2, 8, 1)),
+    "shallow-06-0.3x": (0.3, (1, 1, 1, 1)),
+    "shallow-06-0.4x": (0.4, (1, 1, 1, 1)),
+    "shallow-06-0.5x": (0.5, (1, 1, 1, 1)),
+    "shallow-06-0.575x": (0.575, (1, 1, 1, 1)),
+    "shallow-06-0.6x": (0.6, (1, 1, 1, 1)),
+    "shallow-12-0.4x": (0.4, (1, 2, 6, 1)),
+    "shallow-09-0.5x": (0.5, (1, 1, 4, 1)),
+    "shallow-07-0.7x": (0.7, (1, 1, 2, 1)),
+    "shallow-14-0.5x": (0.5, (1, 2, 8, 1)),
+    "shallow-06-0.8x": (0.8, (1, 1, 1, 1)),
+    "shallow-06-0.9x": (0.9, (1, 1, 1, 1)),
+    "shallow-06-1x": (1.0, (1, 1, 1, 1)),
+    "shallow-14-1x": (1.0, (1, 2, 8, 1)),
+    "shallow-21-0.7x": (0.7, (2, 2, 14, 1)),
+    "shallow-06-1.5x": (1.5, (1, 1, 1, 1)),
+    "shallow-06-2x": (2.0, (1, 1, 1, 1)),
+    "shallow-14-2x": (2.0, (1, 2, 8, 1)),
+}
+# Name -> what makes its description, the smaller networks of a family before the larger.
+_NETWORKS: dict[str, tuple[type[NetworkSpec], dict]] = {
+    **{name: (SqueezeNextSpec, {"width": width, "blocks": blocks}) for name, (width, blocks) in _SHALLOW_NETWORKS.items()},
+    **{f"squeezenet-v{version}": (SqueezeNetSpec, {"version": version}) for version in ("1.1", "1.0")},
+    **{
+        f"squeezenext-23-{width}x-{version}": (SqueezeNextSpec, {"width": float(width), "blocks": blocks, **BASELINE})
+        for width in (1, 2)
+        for version, blocks in VERSIONS.items()
+    },
+}
+
+
+def names() -> list[str]:
+    """The names of the paper's networks."""
+    return list(_NETWORKS)
+
+
+def is_name(name: str) -> bool:
+    """Whether `network` knows the name."""
+    try:
+        _find(name)
+    except OptionError:
+        return False
+    return True
+
+
+def network(name: str, **options) -> NetworkSpec:
+    """The description of a network by name; `options` replace the named network's own, or the defaults of "shallow".
+
+    Raises OptionError for a name that is unknown, or an option that the family does not have.
+    """
+    family, own = _find(name)
+    known = family.__dataclass_fields__
+    for option in options:
+        if option not in known:
+            raise OptionError(f"{option} {options[option]!r} with {name}: that network has no such option; leave it out")
+    return family(**{**own, **options})
+
+
+def _find(name: str) -> tuple[type[NetworkSpec], dict]:
+    if name == SHALLOW:
+        return SqueezeNextSpec, {}
+    if name in _NETWORKS:
+        return _NETWORKS[name]
+    # As descriptions name themselves: shallow-14-1281-0.5x. With more than nine blocks in a stage the digits are not unique.
+    parts = re.fullmatch(r"shallow-(\d\d)(?:-(\d{4}))?-(\d+(?:\.\d+)?)x", name)
+    if parts:
+        blocks, width = tuple(map(int, parts[2] or "1111")), float(parts[3])
+        if sum(blocks) + 2 == int(parts[1]):
+            return SqueezeNextSpec, {"width": width, "blocks": blocks}
+    raise OptionError(f"model {name!r}: expected {SHALLOW} (with --width and --blocks) or one of {', '.join(_NETWORKS)}")
+
+
+def weights() -> dict[str, Path]:
+    """Name -> checkpoint of the weights that are installed with minisqx."""
+    return {file.stem: file for folder in minisqx.data.__path__ for file in Path(folder, "weights").glob("*.h5")}
+
+
+def from_dict(description: Mapping) -> NetworkSpec:
+    """The inverse of `NetworkSpec.to_dict`; unknown or missing entries are refused."""
+    options = _of_version_1(dict(description))
+    family = _FAMILIES.get(options.pop("family"))
+    if family is None:
+        raise OptionError(f"network family {description['family']!r}: expected one of {', '.join(_FAMILIES)}")
+    expected = set(family.__dataclass_fields__)
+    if set(options) != expected:
+        raise OptionError(f"network description has the entries {sorted(options)}, expected {sorted(expected)}")
+    return family(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+
+
+def _of_version_1(options: dict) -> dict:
+    """A description as it was before there was a second family, in today's words."""
+    if "family" not in options:
+        options |= {"family": SqueezeNextSpec.FAMILY, "activation": "elu"}
+        order = options.get("block_order")
+        if isinstance(order, str):
+            options["block_order"] = order.replace("-elu", "-act")
+    return options
