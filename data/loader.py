@@ -36,6 +36,7 @@ class Loader:
     mean, std: of the three colours, for pixels from 0 to 1: a value is (pixel / 255 - mean) / std.
     augment: whether each sample is cropped (after padding it with 4 black pixels on each side) and, every other time, flipped.
     shuffle: whether each epoch has an order of its own; otherwise it is that of `images`.
+    larger_chunks: of the network that gets the batches, as in `NetworkSpec`; it decides how they lie in memory.
     The last batch has what is left, and counts in `len(loader)`.
     Raises OptionError for impossible options, DataError for arrays of another kind.
     """
@@ -52,6 +53,7 @@ class Loader:
         seed: int,
         dtype="float32",
         shuffle: bool = True,
+        larger_chunks: int = 1,
     ):
         check_part("the loader", images, labels, int(labels.max(initial=0)) + 1)
         if batch_size < 1:
@@ -65,6 +67,7 @@ class Loader:
         self.augment = bool(augment)
         self.seed = int(seed)
         self.shuffle = bool(shuffle)
+        self.larger_chunks = larger_chunks
         self._table = ((np.arange(256) / 255 - mean[:, None]) / std[:, None]).astype(dtype)
 
     def __len__(self) -> int:
@@ -87,14 +90,14 @@ class Loader:
         order = self.order(epoch)
         key = stream(self.seed, AUGMENTATION, epoch)
         _, height, width, _ = self.images.shape
-        full = Layout.of_batch(min(self.batch_size, len(order)), height, width, self._table.dtype)
+        full = Layout.of_batch(min(self.batch_size, len(order)), height, width, self._table.dtype, self.larger_chunks)
         buffers = [full.empty(3, self._table.dtype) for _ in range(2)]
 
         def make(number: int) -> Batch:
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
             layout, data = full, buffers[number % 2]
             if len(indices) != full.images:
-                layout = Layout.of_batch(len(indices), height, width, self._table.dtype)
+                layout = Layout.of_batch(len(indices), height, width, self._table.dtype, self.larger_chunks)
                 data = layout.empty(3, self._table.dtype)
             fill_batch(self.images, indices, self._table, self.augment, key, layout.images_per_chunk, data)
             return Batch(data, layout, self.labels[indices], indices)

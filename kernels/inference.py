@@ -5,17 +5,17 @@ max pool; they read and write one flat memory by place and stride, and the last 
 interpreter's lock runs all of it on the calling thread: no Python between layers, no thread pool that another caller
 could disturb, and no allocation.
 
-Columns of a step: KIND, then for all kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`; a
-convolution has the ACTIVATION of its first ACTIVATED rows, the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale
-and shift one after the other, and TABLE_AT of its `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a sum has its
-ACTIVATION, OTHER_AT and OTHER_STRIDE, and reads only the samples of that one if OTHER_SAMPLED, which is then of the map
-IN_HEIGHT x IN_WIDTH of the geometry.
+Columns of a step: KIND, then for all kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`. A
+convolution and a max pool have the place TABLE_AT of their `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a
+convolution the ACTIVATION of its first ACTIVATED rows, and the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale
+and shift one after the other; a sum its ACTIVATION, OTHER_AT and OTHER_STRIDE, and reads only the samples of that one if
+OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
 """
 
 from minisqx.kernels import linear, pooling
 from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.convolution import convolve_chunk
-from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, OUT_HEIGHT, OUT_WIDTH, STRIDE_HEIGHT, Taps
+from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
 from minisqx.kernels.jit import njit
 from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
@@ -39,13 +39,13 @@ def run(
         step = steps[s]
         rows, geometry = step[ROWS], step[GEOMETRY:]
         pixels = images * geometry[OUT_HEIGHT] * geometry[OUT_WIDTH]
+        count = geometry[KERNEL_HEIGHT] * geometry[KERNEL_WIDTH]
+        table, end = step[TABLE_AT], step[TABLE_AT] + count * step[OUT_STRIDE]
+        shape = (count, step[OUT_STRIDE])
+        taps = Taps(geometry, inside[table:end].reshape(shape), index[table:end].reshape(shape))
         if step[KIND] == CONVOLUTION:
             weight = weights[step[WEIGHT_AT] :]
-            count = geometry[0] * geometry[1]
             bias = weight[step[IN_ROWS] * count * rows :]
-            table, end = step[TABLE_AT], step[TABLE_AT] + count * step[OUT_STRIDE]
-            shape = (count, step[OUT_STRIDE])
-            taps = Taps(geometry, inside[table:end].reshape(shape), index[table:end].reshape(shape))
             convolve_chunk(
                 memory, step[OUT_AT], step[OUT_STRIDE], rows, memory, step[IN_AT], step[IN_STRIDE], step[IN_ROWS], pixels,
                 weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATION], step[ACTIVATED],
@@ -60,9 +60,7 @@ def run(
             )  # fmt: skip
         else:
             pool_chunk(
-                memory, step[OUT_AT], step[OUT_STRIDE], rows, None, memory, step[IN_AT], step[IN_STRIDE], images,
-                geometry[IN_HEIGHT], geometry[IN_WIDTH], geometry[OUT_HEIGHT], geometry[OUT_WIDTH], 
-                geometry[KERNEL_HEIGHT], geometry[STRIDE_HEIGHT],
+                memory, step[OUT_AT], step[OUT_STRIDE], rows, None, memory, step[IN_AT], step[IN_STRIDE], taps, pixels
             )  # fmt: skip
     last = steps[steps.shape[0] - 1]
     rows, stride = last[ROWS], last[OUT_STRIDE]

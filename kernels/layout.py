@@ -33,9 +33,13 @@ class Layout:
     images_per_chunk: int
 
     @classmethod
-    def of_batch(cls, images: int, height: int, width: int, dtype) -> "Layout":
-        """The cut that training uses: up to 16 chunks to share among threads, of at most 8 images."""
-        per_chunk = min(-(-images // MOST_CHUNKS), MOST_IMAGES_IN_CHUNK)
+    def of_batch(cls, images: int, height: int, width: int, dtype, larger: int = 1) -> "Layout":
+        """The cut that training uses: up to 16 chunks to share among threads, of at most 8 images.
+
+        larger: how many times as many images a chunk has (and so how many times fewer chunks there are), for networks whose maps
+        are so small that 8 images don't fill vectors.
+        """
+        per_chunk = min(-(-images * larger // MOST_CHUNKS), MOST_IMAGES_IN_CHUNK * larger)
         return cls(images, height, width, np.dtype(dtype).itemsize, per_chunk)
 
     def resized(self, height: int, width: int) -> "Layout":

@@ -81,14 +81,24 @@ class Vectors:
         value.align = self.bytes
         return value
 
+    def load_indices(self, indices, offset):
+        """A vector of int32, one for each lane of a vector of numbers."""
+        value = self.builder.load(self._indices_pointer(indices, offset))
+        value.align = 4
+        return value
+
+    def store_indices(self, value, indices, offset):
+        self.builder.store(value, self._indices_pointer(indices, offset)).align = 4
+
+    def _indices_pointer(self, indices, offset):
+        return self.builder.bitcast(self.builder.gep(indices, [offset]), ir.VectorType(_LANE, self.lanes).as_pointer())
+
     def gather(self, base, indices, offset):
         """(values, inside): base[indices[offset + lane]] for each lane, and whether that index is not negative; where it is,
         the value is base[0]. indices: of int32.
         """
         kind = ir.VectorType(_LANE, self.lanes)
-        pointer = self.builder.bitcast(self.builder.gep(indices, [offset]), kind.as_pointer())
-        index = self.builder.load(pointer)
-        index.align = 4
+        index = self.load_indices(indices, offset)
         zeros = ir.Constant(kind, [0] * self.lanes)
         inside = self.builder.icmp_signed(">=", index, zeros)
         # llvmlite knows no vector of addresses: the instruction is right, its type has to be told.

@@ -57,6 +57,7 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
         shuffle=False,
         seed=0,
         dtype=network.dtype,
+        larger_chunks=network.spec.larger_chunks,
     )
     confusion, loss_sum = np.zeros((len(model.classes),) * 2, np.int64), 0.0
     for batch in loader.epoch(0):

@@ -554,21 +554,23 @@ class MaxPool:
         self.spec, self.workspace = spec, workspace
         self.kept = Kept(self._buffers)
 
-    def _buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient]:
+    def _buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient, Taps]:
         spec = replace(self.spec, input_size=(inputs.height, inputs.width))
+        sides = ((side, side) for side in (spec.kernel, spec.stride, 0))
+        geometry = Geometry.of(*sides, spec.input_size, spec.output_size)
         layout, empty = inputs.resized(*spec.output_size), self.workspace.empty
         out, g, dx = empty(layout, spec.channels), empty(layout, spec.channels), empty(inputs, spec.channels)
-        return self.workspace.plain(out, layout), np.empty(out.shape, np.int32), g, Gradient(stored=dx)
+        place, taps = np.empty(out.shape, np.int32), geometry.taps(layout, self.workspace.dtype)
+        return self.workspace.plain(out, layout), place, g, Gradient(stored=dx), taps
 
     def forward(self, x: Activation) -> Activation:
         self.x = x
-        y, place, _, _ = self.kept(x.layout)
-        sizes = (x.layout.height, x.layout.width, y.layout.height, y.layout.width)
-        max_pool.forward(y.data, place, x.data, x.row, cut_of(x.layout), *sizes, self.spec.kernel, self.spec.stride)
+        y, place, _, _, taps = self.kept(x.layout)
+        max_pool.forward(y.data, place, x.data, x.row, taps, cut_of(x.layout))
         return y
 
     def backward(self, gradient: Gradient) -> Gradient:
-        y, place, g, dx = self.kept(self.x.layout)
+        y, place, g, dx, _ = self.kept(self.x.layout)
         form(gradient, g, y.layout, self.workspace)
         max_pool.backward(dx.stored, g, place, cut_of(y.layout), self.x.layout.map_pixels, y.layout.map_pixels)
         return dx

@@ -182,7 +182,7 @@ class Network:
             raise OptionError(f"input of shape {x.shape} and dtype {x.dtype}: expected (N, 3, H, W) of numbers, N at least 1")
         if x.shape[2:] != self.spec.input_size:
             replace(self.spec, input_size=x.shape[2:])  # refuses what is too small for the strides
-        layout = Layout.of_batch(x.shape[0], *x.shape[2:], self.dtype)
+        layout = Layout.of_batch(x.shape[0], *x.shape[2:], self.dtype, self.spec.larger_chunks)
         return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
 
     def activations(self) -> dict[str, np.ndarray]:

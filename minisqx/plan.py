@@ -11,7 +11,7 @@ from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.jit import threads
-from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.kernels.layout import MOST_IMAGES_IN_CHUNK, Layout, aligned_empty
 from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
@@ -27,12 +27,11 @@ from minisqx.spec import (
 class Plan:
     """A network frozen as it is: batch norm's running statistics become constants. Safe to run from several threads at once."""
 
-    # Images that go through the network together on one thread: enough columns for the small maps, little enough for the cache.
-    IMAGES_PER_CHUNK = 8
-
     def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray]):
         self.spec = spec
         self.dtype = next(iter(state.values())).dtype
+        # Images that go through the network together on one thread: enough for the small maps, little enough for the cache.
+        self._images_per_chunk = MOST_IMAGES_IN_CHUNK * spec.larger_chunks
         im2col.prepare(self.dtype)
         product.prepare(self.dtype, training=False)
         self._weights, self._places = _constant_weights(spec, state)
@@ -47,7 +46,7 @@ class Plan:
 
     def layout(self, images: int, height: int, width: int) -> Layout:
         """The cut of a batch that needs no copying into another one."""
-        return Layout(images, height, width, self.dtype.itemsize, min(images, self.IMAGES_PER_CHUNK))
+        return Layout(images, height, width, self.dtype.itemsize, min(images, self._images_per_chunk))
 
     def run(self, data: np.ndarray, layout: Layout) -> np.ndarray:
         """Logits (N, classes) of a batch in the memory layout; chunks are shared among as many threads as are set.
@@ -184,7 +183,9 @@ class _Program:
         out = self._memory.take(unit.channels * self._stride(size))
         step = self._step(inference.MAX_POOL, out, size, unit.channels, x, in_size, unit.channels)
         sides = ((side, side) for side in (unit.kernel, unit.stride, 0))
-        step[inference.GEOMETRY :] = Geometry.of(*sides, in_size, size)
+        geometry = Geometry.of(*sides, in_size, size)
+        step[inference.GEOMETRY :] = geometry
+        step[inference.TABLE_AT] = self._table(geometry, size)
         self._memory.release(x)
         return out, size
 

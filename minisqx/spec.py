@@ -259,6 +259,11 @@ class NetworkSpec:
                 f" choose at least {self.least_side} x {self.least_side} pixels"
             )
 
+    @property
+    def larger_chunks(self) -> int:
+        """How many times as many images as usual a chunk of a batch has (`Layout.of_batch`): more where the maps are small."""
+        return 1
+
     def to_dict(self) -> dict:
         """Plain JSON types: the family, and one entry an option."""
         options = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

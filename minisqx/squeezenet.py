@@ -50,6 +50,11 @@ class SqueezeNetSpec(NetworkSpec):
     def name(self) -> str:
         return f"squeezenet-v{self.version}"
 
+    @property
+    def larger_chunks(self) -> int:
+        # Its last maps have one pixel, and each chunk has a gradient of 700,000 weights to itself.
+        return 4
+
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         (channels, kernel), rest = VERSIONS[self.version]

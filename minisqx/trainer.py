@@ -117,6 +117,7 @@ class Trainer:
             shuffle=training,
             seed=self.options.seed,
             dtype="float32",
+            larger_chunks=self.spec.larger_chunks,
         )
 
     def restore(self, checkpoint: Checkpoint, state: RunState) -> None:

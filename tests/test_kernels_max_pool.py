@@ -9,7 +9,7 @@ from tests import naive
 from tests.gradient_check import central_differences, relative_difference, sample
 from tests.kernel_calls import DTYPES, packed, padding_is_zero
 
-# (images, images a chunk, channels, height, width, kernel, stride): windows inside and beyond the map, and a map that is one window.
+# (images, images a chunk, channels, height, width, kernel, stride): windows inside and beyond the map, and one that is the map.
 CASES = [
     (1, 1, 1, 2, 2, 3, 2),
     (3, 2, 4, 2, 3, 3, 2),
@@ -28,7 +28,7 @@ def pool(case, x: np.ndarray, dtype="float64") -> tuple[MaxPool, Activation]:
     stored, layout = packed(np.concatenate([poison, x, poison], axis=1), dtype, per_chunk)
     workspace = Workspace(dtype)
     layer = MaxPool(MaxPoolSpec("pool", channels, x.shape[2:], kernel, stride), workspace)
-    y, place, g, dx = layer.kept(layout)
+    y, place, g, dx, _ = layer.kept(layout)
     for buffer in (y.data, g, dx.stored):
         buffer[...] = np.nan
     place[...] = -1

@@ -67,8 +67,8 @@ def check(ours: Callable[[], np.ndarray], twin: Callable[[Arrays], np.ndarray], 
 
 
 def case_off_the_kink(shape: Shape, **options) -> BlockCase:
-    """The first case where no value lies so near the activation's kink that a difference could carry it across, and no channel is so
-    nearly constant, as after a ReLU, that a batch norm makes a steep function of it.
+    """The first case where no value lies so near the activation's kink that a difference could carry it across, and no channel is
+    so nearly constant, as after a ReLU, that a batch norm makes a steep function of it.
     """
     for seed in itertools.count(1):
         case = BlockCase(shape, seed=seed, **options)

@@ -108,7 +108,8 @@ def read(path: Path) -> Golden:
             state = random_state(spec, np.random.default_rng(seed))
         mask = file["mask"][()].astype(np.float64) if "mask" in file else None
         expected = {group: _read_group(file, group) for group in GROUPS}
-        return Golden(spec, file["x"][()].astype(np.float64), file["labels"][()], mask, state, expected, seed, float(file.attrs["lr"]))
+        x, labels, lr = file["x"][()].astype(np.float64), file["labels"][()], float(file.attrs["lr"])
+        return Golden(spec, x, labels, mask, state, expected, seed, lr)
 
 
 def _read_group(file: h5py.File, name: str) -> dict[str, Expected]:
