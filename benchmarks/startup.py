@@ -32,7 +32,8 @@ FIRST = "first training batch, nothing compiled"
 FIRST_BATCH = """
 import numpy as np, minisqx
 net = minisqx.ShallowSqueezeNext(0.2)
-loss, dlogits = minisqx.cross_entropy(net.forward(np.zeros((128, 3, 32, 32), np.float32), training=True), np.zeros(128, np.int64))
+x = np.random.default_rng(0).normal(size=(128, 3, 32, 32)).astype(np.float32)
+loss, dlogits = minisqx.cross_entropy(net.forward(x, training=True), np.zeros(128, np.int64))
 net.backward(dlogits)
 minisqx.SGD(net, lr=0.1).step()
 assert np.isfinite(loss) and np.isfinite(net.flat_parameters).all()

@@ -37,7 +37,7 @@ def test_every_command_in_the_readme_is_accepted(arguments):
 
 def test_the_readme_shows_every_command():
     shown = {arguments[0] for arguments in commands()}
-    assert shown == {"train", "summary", "evaluate", "infer", "bench", "warmup", "info"}
+    assert shown == {"train", "models", "summary", "draw", "paper", "evaluate", "infer", "bench", "warmup", "info"}
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="no weights are shipped yet")
