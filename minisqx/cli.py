@@ -181,10 +181,10 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace) -> int:
-    from minisqx import draw
+    from minisqx import draw, draw_block
 
     spec = options.given_network(args)
-    draw.save(args.out, draw.svg(spec) if args.block is None else draw.block_svg(spec, args.block))
+    draw.save(args.out, draw.svg(spec) if args.block is None else draw_block.block_svg(spec, args.block))
     print(f"{spec.name}: {args.out}")
     return 0
 

@@ -291,11 +291,23 @@ FAULTS = (
         "(size - self.kernel) // self.stride",
         MAX_POOL,
     ),
-    Fault("of equals the last is the largest", "kernels/max_pool.py", "value > largest or", "value >= largest or", MAX_POOL),
+    Fault(
+        "of equals the last is the largest",
+        "kernels/max_pool.py",
+        'fcmp_ordered(">", value, largest)',
+        'fcmp_ordered(">=", value, largest)',
+        MAX_POOL,
+    ),
     Fault(
         "of two windows with one largest only the last counts", "kernels/max_pool.py", "+= from_row[q]", "= from_row[q]", MAX_POOL
     ),
-    Fault("max pooling hides a NaN", "kernels/max_pool.py", " or value != value", "", MAX_POOL),
+    Fault(
+        "max pooling hides a NaN",
+        "kernels/max_pool.py",
+        'builder.fcmp_unordered("uno", value, value)',
+        'builder.fcmp_ordered(">", value, largest)',
+        MAX_POOL,
+    ),
     Fault(
         "inference pools another tensor's rows",
         "minisqx/plan.py",

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from minisqx import draw, zoo
+from minisqx import draw, draw_block, draw_words, zoo
 from minisqx.errors import OptionError
 from minisqx.spec import BottleneckSpec, FireSpec
 from minisqx.squeezenet import SqueezeNetSpec
@@ -163,7 +163,7 @@ def test_nothing_in_a_network_overlaps_or_is_cut_off(spec, fonts):
 def test_nothing_in_a_block_overlaps_or_is_cut_off(spec, fonts):
     blocks = [unit.name for unit in spec.units if isinstance(unit, (BottleneckSpec, FireSpec))]
     for name in dict.fromkeys([*blocks[:5], *blocks[-5:]]):
-        Picture(draw.block_svg(spec, name), fonts).check_geometry()
+        Picture(draw_block.block_svg(spec, name), fonts).check_geometry()
 
 
 def test_repeated_bottlenecks_stand_in_rows_of_four():
@@ -209,7 +209,7 @@ def test_a_full_bar_is_the_largest_unit():
 
 def test_a_bottleneck_in_detail_has_its_five_blocks_and_the_shortcut():
     block = SHALLOW.units[2]
-    svg = draw.block_svg(SHALLOW, "stage2.block1")
+    svg = draw_block.block_svg(SHALLOW, "stage2.block1")
     cards = card_attributes(svg)
     assert [card["data-name"] for card in cards] == [layer.name for layer in block.layers]
     assert sum(int(card["data-macs"]) for card in cards) == sum(layer.macs for layer in block.layers)
@@ -229,26 +229,26 @@ def test_a_bottleneck_in_detail_has_its_five_blocks_and_the_shortcut():
 
 @pytest.mark.parametrize("order, steps", [("conv-act-bn", ["ELU", "batch norm"]), ("conv-bn-act", ["batch norm", "ELU"])])
 def test_a_basic_block_in_detail_keeps_its_order(order, steps):
-    card = ElementTree.fromstring(draw.block_svg(SqueezeNextSpec(block_order=order))).find(f".//{SVG}g[@class='card']")
+    card = ElementTree.fromstring(draw_block.block_svg(SqueezeNextSpec(block_order=order))).find(f".//{SVG}g[@class='card']")
     written = {element.text: float(element.get("y")) for element in card.iter(f"{SVG}text")}
     assert written["convolution 1x1"] < written[steps[0]] < written[steps[1]]
 
 
 def test_a_shortcut_in_detail_may_lack_the_activation_and_an_identity_has_no_card():
-    assert texts(draw.block_svg(SqueezeNextSpec(shortcut_activation=False))).count("ELU") == 6
-    svg = draw.block_svg(SqueezeNextSpec(blocks=(1, 2, 1, 1)), "stage2.block2")
+    assert texts(draw_block.block_svg(SqueezeNextSpec(shortcut_activation=False))).count("ELU") == 6
+    svg = draw_block.block_svg(SqueezeNextSpec(blocks=(1, 2, 1, 1)), "stage2.block2")
     assert len(card_attributes(svg)) == 5
     assert "identity shortcut: the input itself" in texts(svg)
 
 
 def test_without_a_name_the_first_block_is_drawn():
-    assert draw.block_svg(SHALLOW) == draw.block_svg(SHALLOW, "stage1.block1")
-    assert texts(draw.block_svg(zoo.network("squeezenet-v1.0")))[0] == "fire2 of squeezenet-v1.0"
+    assert draw_block.block_svg(SHALLOW) == draw_block.block_svg(SHALLOW, "stage1.block1")
+    assert texts(draw_block.block_svg(zoo.network("squeezenet-v1.0")))[0] == "fire2 of squeezenet-v1.0"
 
 
 def test_an_unknown_block_is_refused_with_the_known_ones():
     with pytest.raises(OptionError, match=r"^block 'stem': .* choose one of stage1\.block1, .*, stage4\.block1$"):
-        draw.block_svg(SHALLOW, "stem")
+        draw_block.block_svg(SHALLOW, "stem")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_an_unknown_block_is_refused_with_the_known_ones():
     ],
 )
 def test_counts_have_three_digits(count, short):
-    assert draw._short(count) == short
+    assert draw_words.short(count) == short
 
 
 def test_save_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
@@ -304,7 +304,7 @@ def test_save_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "file, made", [("shallow-06-0.2x", draw.svg), ("bottleneck", lambda spec: draw.block_svg(spec, "stage2.block1"))]
+    "file, made", [("shallow-06-0.2x", draw.svg), ("bottleneck", lambda spec: draw_block.block_svg(spec, "stage2.block1"))]
 )
 def test_the_pictures_of_the_documents_are_up_to_date(file, made):
     path = Path(__file__).parents[1] / "docs" / f"{file}.svg"
@@ -312,12 +312,12 @@ def test_the_pictures_of_the_documents_are_up_to_date(file, made):
 
 
 def test_a_picture_needs_nothing_from_elsewhere():
-    for svg in (draw.svg(SHALLOW), draw.block_svg(SHALLOW)):
+    for svg in (draw.svg(SHALLOW), draw_block.block_svg(SHALLOW)):
         assert re.findall(r"https?://[^\"]+", svg) == ["http://www.w3.org/2000/svg"]
         assert not re.search(r"<(script|style|image|foreignObject)|@import", svg)
 
 
 def test_drawing_imports_no_array_library():
-    code = "import sys, minisqx.draw; print({*sys.modules} & {'numba', 'h5py', 'PIL', 'numpy', 'matplotlib'})"
+    code = "import sys, minisqx.draw, minisqx.draw_block; print({*sys.modules} & {'numba', 'h5py', 'PIL', 'numpy', 'matplotlib'})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

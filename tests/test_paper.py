@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import minisqx.data
-from minisqx import paper, zoo
+from minisqx import paper, paper_layers, zoo
 from minisqx.errors import OptionError
 
 COMPARED = ("I", "II", "III", "IV", "V")
@@ -131,7 +131,7 @@ def test_table_6_adds_up_to_the_papers_three_totals(tables):
     count, where = table.header.index("parameters"), table.header.index("paper's row")
     numbers = [(row[where], int(row[count].replace(",", ""))) for row in table.rows if row[count] != "-"]
     everything = sum(number for _, number in numbers)
-    assert everything - sum(number for name, number in numbers if name == paper.LEFT_OUT) == 482_050
+    assert everything - sum(number for name, number in numbers if name == paper_layers.LEFT_OUT) == 482_050
     assert everything == 527_586
     assert all(total in table.notes[0] for total in ("482,050", "514,818", "527,586", "536,850"))
 
@@ -139,7 +139,7 @@ def test_table_6_adds_up_to_the_papers_three_totals(tables):
 def test_table_6_marks_what_is_left_out_and_what_is_misprinted(tables):
     table = tables["VI"]
     names, where, count = (table.header.index(column) for column in ("layer", "paper's row", "parameters"))
-    left_out = [row[names] for row in table.rows if row[where] == paper.LEFT_OUT]
+    left_out = [row[names] for row in table.rows if row[where] == paper_layers.LEFT_OUT]
     assert left_out == [f"stage{stage}.block1.shortcut" for stage in (1, 2, 3, 4)]
     remarked = {row[where]: remark for row, remark in zip(table.rows, table.remarks) if remark}
     misprinted = ["32", "39", "40", "62", "64", "65", "69", "70", "102", "106", "dropout", "pool"]
