@@ -33,7 +33,7 @@ from minisqx.kernels.layout import Layout
 from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes
 
 # Places in a geometry as kernels take it.
-KERNEL_HEIGHT, KERNEL_WIDTH, STRIDE_HEIGHT, STRIDE_WIDTH = range(4)
+KERNEL_HEIGHT, KERNEL_WIDTH = range(2)
 PADDING_HEIGHT, PADDING_WIDTH, IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH = range(6, 12)
 
 

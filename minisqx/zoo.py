@@ -1,7 +1,8 @@
 """Networks by name: those of the paper, and every Shallow SqueezeNext by the name that its description gives itself."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 
 import minisqx.data
@@ -82,13 +83,21 @@ def _find(name: str) -> tuple[type[NetworkSpec], dict]:
         return SqueezeNextSpec, {}
     if name in _NETWORKS:
         return _NETWORKS[name]
-    # As descriptions name themselves: shallow-14-1281-0.5x. With more than nine blocks in a stage the digits are not unique.
-    parts = re.fullmatch(r"shallow-(\d\d)(?:-(\d{4}))?-(\d+(?:\.\d+)?)x", name)
+    # As descriptions name themselves: shallow-14-1281-0.5x, shallow-21-22141-0.7x.
+    parts = re.fullmatch(r"shallow-(\d\d+)(?:-(\d{4,12}))?-(\d+(?:\.\d+)?)x", name)
     if parts:
-        blocks, width = tuple(map(int, parts[2] or "1111")), float(parts[3])
-        if sum(blocks) + 2 == int(parts[1]):
-            return SqueezeNextSpec, {"width": width, "blocks": blocks}
+        found = [blocks for blocks in _cuts(parts[2] or "1111") if sum(blocks) + 2 == int(parts[1])]
+        if len(found) == 1:
+            return SqueezeNextSpec, {"width": float(parts[3]), "blocks": found[0]}
     raise OptionError(f"model {name!r}: expected {SHALLOW} (with --width and --blocks) or one of {', '.join(_NETWORKS)}")
+
+
+def _cuts(digits: str) -> Iterator[tuple[int, ...]]:
+    """Every way to read digits as four whole numbers from 1 on."""
+    for places in combinations(range(1, len(digits)), 3):
+        parts = [digits[start:end] for start, end in zip((0, *places), (*places, len(digits)))]
+        if not any(part.startswith("0") for part in parts):
+            yield tuple(map(int, parts))
 
 
 def weights() -> dict[str, Path]:

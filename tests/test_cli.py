@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import minisqx
-from minisqx import cli, report
+from minisqx import cli, report, zoo
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, DataError, ImageError, OptionError
 from minisqx.evaluation import Evaluation, evaluate, model_labels
@@ -95,6 +95,33 @@ def test_summary_takes_the_options_of_the_network(capsys):
     assert (
         code == 0 and f"{spec.parameters:,}" in out[-2] and out[0] == "shallow-14-1281-1x: images of 48 x 64 pixels, 100 classes"
     )
+
+
+def test_summary_takes_the_name_of_a_network(capsys):
+    code, out, _ = run(capsys, "summary", "--model", "squeezenet-v1.1", "--num-classes", "10")
+    assert code == 0 and out[0].startswith("squeezenet-v1.1: ") and "727,626 trainable parameters" in out[-2]
+
+
+def test_models_lists_every_network_with_its_parameters(capsys):
+    code, out, _ = run(capsys, "models")
+    listed = {line.split()[0]: line for line in out[1:] if line and line.split()[0] in zoo.names()}
+    assert code == 0 and list(listed) == zoo.names() and max(map(len, out)) <= 100
+    assert all(f"{zoo.network(name).parameters:,}" in line for name, line in listed.items())
+
+
+def test_paper_prints_the_table_that_was_asked_for_and_all_without(capsys):
+    code, one, _ = run(capsys, "paper", "--table", "vi")
+    assert code == 0 and one[0].startswith("Table VI")
+    titles = [line for line in run(capsys, "paper")[1] if line.startswith("Table ") and ":" in line]
+    assert [title.split(":")[0] for title in titles] == [f"Table {number}" for number in ("I", "II", "III", "IV", "V", "VI")]
+    assert run(capsys, "paper", "--table", "III", "--markdown")[1] != run(capsys, "paper", "--table", "III", "--csv")[1]
+
+
+def test_draw_writes_a_network_or_one_of_its_blocks(capsys, tmp_path):
+    for more, word in (((), "stage2.block1"), (("--block", "stage2.block1"), "conv3")):
+        picture = tmp_path / f"{word}.svg"
+        code, out, _ = run(capsys, "draw", "--model", "shallow-14-0.5x", "--out", picture, *more)
+        assert code == 0 and out == [f"shallow-14-1281-0.5x: {picture}"] and word in picture.read_text(encoding="utf-8")
 
 
 def test_infer_prints_the_likeliest_classes_of_every_image(capsys, weights, images):
@@ -195,7 +222,22 @@ def test_version(capsys):
     assert run(capsys, "--version") == (0, [f"minisqx {minisqx.__version__}"], [])
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("summary",), ("evaluate",), ("infer",), ("bench",), ("warmup",), ("info",)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("train",),
+        ("summary",),
+        ("evaluate",),
+        ("infer",),
+        ("bench",),
+        ("warmup",),
+        ("info",),
+        ("models",),
+        ("draw",),
+        ("paper",),
+    ],
+)
 def test_help_ends_with_an_example(capsys, command):
     code, out, _ = run(capsys, *command, "--help")
     assert code == 0 and out[-2] == "example:" and out[-1].startswith("  minisqx ")
@@ -213,7 +255,13 @@ def test_help_ends_with_an_example(capsys, command):
         (["summary", "--input-size", "a\nb"], 2, "expected a side in pixels"),
         (["summary", "--input-size", "32,32,3"], 2, "input_size"),
         (["summary", "--num-classes", "0"], 2, "num_classes 0"),
+        (["summary", "--model", "resnet"], 2, "model 'resnet': expected shallow"),
+        (["summary", "--model", "squeezenet-v1.1", "--width", "0.3"], 2, "width 0.3 with squeezenet-v1.1"),
+        (["draw", "--out", "{tmp}/net.png"], 2, ".svg"),
+        (["draw", "--out", "{tmp}/net.svg", "--block", "stage9"], 2, "stage9"),
+        (["paper", "--table", "VII"], 2, "table 'VII'"),
         (["train", "--epochs", "-1"], 2, "epochs -1"),
+        (["infer", "{cat}", "--model", "squeezenet-v1.0"], CheckpointError.exit_code, "minisqx train --model squeezenet-v1.0"),
         (["train", "--batch-size", "0"], 2, "batch size 0"),
         (["infer"], 2, "IMAGE"),
         (["infer", "{cat}", "--model", "{weights}", "--topk", "4"], 2, "topk 4: expected 1 to 3"),

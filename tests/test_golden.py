@@ -69,7 +69,7 @@ def ours(path: Path, dtype: str) -> dict[str, dict[str, np.ndarray]]:
 
 def test_golden_files_are_there_and_small():
     assert len(FILES) == 8
-    assert sum(path.stat().st_size for path in FILES) < 2_500_000
+    assert sum(path.stat().st_size for path in FILES) < 2_000_000
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDENTIFIERS)

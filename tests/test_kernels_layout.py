@@ -43,6 +43,15 @@ def test_a_batch_is_cut_into_many_chunks_of_few_images():
         assert set(counts[:-1]) <= {layout.images_per_chunk}
 
 
+def test_larger_chunks_are_so_many_times_as_large_and_as_few():
+    usual, larger = (Layout.of_batch(128, 4, 4, "float32", times) for times in (1, 4))
+    assert (usual.images_per_chunk, usual.chunks) == (8, 16) and (larger.images_per_chunk, larger.chunks) == (32, 4)
+    for images in range(1, 300):
+        layout = Layout.of_batch(images, 4, 4, "float32", 4)
+        assert layout.images_per_chunk <= 4 * MOST_IMAGES_IN_CHUNK
+        assert layout.chunks <= MOST_CHUNKS // 4 or layout.images_per_chunk == 4 * MOST_IMAGES_IN_CHUNK
+
+
 def test_a_vector_may_be_read_after_the_last_element():
     for shape in (1, 16, (3, 5)):
         array = aligned_empty(shape, "float32")

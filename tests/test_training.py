@@ -55,6 +55,22 @@ def finished(data, tmp_path_factory) -> RunFolder:
     return RunFolder(train(TrainingOptions(**SMALL, data=data, out=folder), say=lambda line: None).folder)
 
 
+@pytest.mark.parametrize("model", ["squeezenet-v1.1", "squeezenext-23-1x-v1"])
+def test_a_named_network_learns_and_its_batches_lie_as_it_wants_them(model, tmp_path):
+    """In a few steps the loss falls on colours that any network tells apart; a resumed run is the same network."""
+    data = write_data(tmp_path / "colours.h5", images=64, side=20)
+    options = TrainingOptions(model=model, data=data, epochs=2, batch_size=32, lr=0.01, validation=0, out=tmp_path / "run")
+    lines: list[str] = []
+    folder = RunFolder(train(options, lines.append).folder)
+    history, last = rows(folder), load_checkpoint(folder.last)
+    assert float(history[1]["train_loss"]) < float(history[0]["train_loss"]) and last.spec == options.network(3, (20, 20))
+    assert any(model in line for line in lines) and f"--model {model}" in options.command()
+    trainer = Trainer(options, open_training_data(options, lines.append), folder, "", lines.append)
+    batch = next(trainer.loader.epoch(0))
+    assert batch.layout.images_per_chunk == (8 if model == "squeezenet-v1.1" else 2)
+    assert resume(folder.path, say=lines.append).folder == folder.path and "complete" in lines[-1]
+
+
 @pytest.fixture(autouse=True)
 def no_pictures(finished, monkeypatch):
     """Drawing takes longer than training here; the finished run has its picture."""

@@ -33,6 +33,9 @@ SEED = 2
 ORDERS = 24
 TINY = (0.125, (1, 1, 1, 1))
 
+# Of a network with so few stored elements a tensor no tensor is stored whole, and the state only as the seed it is drawn from.
+FEW = 64
+
 # name -> (batch, most stored elements of a tensor of activations, spec)
 CASES = {
     "every_element": (4, None, SqueezeNextSpec(*TINY, dropout=0.0, input_size=(16, 16))),
@@ -52,14 +55,12 @@ CASES = {
         ),
     ),
     "dropout": (4, 256, SqueezeNextSpec(*TINY, dropout=0.3)),
-    "squeezenext": (4, 256, SqueezeNextSpec(0.25, (2, 1, 1, 1), **BASELINE)),
-    "squeezenet_10": (3, 64, SqueezeNetSpec("1.0")),
-    "squeezenet_11": (3, 64, SqueezeNetSpec("1.1")),
+    "squeezenext": (4, FEW, SqueezeNextSpec(0.25, (2, 1, 1, 1), **BASELINE)),
+    "squeezenet_10": (3, FEW, SqueezeNetSpec("1.0")),
+    "squeezenet_11": (3, FEW, SqueezeNetSpec("1.1")),
 }
 # Without batch norm, or with ReLU and few channels, three steps at 0.1 go astray: rounding would decide where to.
 LR = {"squeezenext": 1e-3, "squeezenet_10": 1e-4, "squeezenet_11": 1e-4}
-# Of larger networks no tensor is stored whole, and the state only as the seed that it is drawn from.
-LARGE = 100_000
 
 
 def run(golden: Golden, dtype: torch.dtype, memory_format: torch.memory_format) -> dict[str, dict[str, np.ndarray]]:
@@ -121,7 +122,7 @@ def make(name: str) -> Golden:
     if spec.dropout:
         dropped = next(unit for unit in spec.units if isinstance(unit, DropoutSpec))
         mask = (generator.random((batch, *dropped.output_shape)) >= spec.dropout).astype(np.float64)
-    state_seed = int(generator.integers(2**31)) if spec.parameters > LARGE else None
+    state_seed = int(generator.integers(2**31)) if most == FEW else None
     state = random_state(spec, generator if state_seed is None else np.random.default_rng(state_seed))
     golden = Golden(spec, x, labels, mask, state, {}, state_seed, LR.get(name, 0.1))
     for group, tensors in run(golden, torch.float64, torch.contiguous_format).items():
