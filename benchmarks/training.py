@@ -31,6 +31,8 @@ OURS, OURS_ALONE = "minisqx", "minisqx, one thread"
 # leaves up to 1e-4, a wrong term 1e-2 and more.
 LOSS_LIMIT = 1e-5
 GRADIENT_LIMIT = 1e-3
+# Ours in float64 against PyTorch's, relative.
+EXACT_LIMIT = 1e-8
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
 
 
@@ -57,14 +59,21 @@ class Ours(Steps):
         self._backward(self.net)
         self.optimizer.step()
 
-    def _backward(self, net) -> float:
-        loss, dlogits = self.cross_entropy(net.forward(self.batch, training=True), self.batch.labels)
+    def _backward(self, net, x=None) -> float:
+        logits = net.forward(self.batch if x is None else x, training=True)
+        loss, dlogits = self.cross_entropy(logits, self.batch.labels)
         net.backward(dlogits)
         return loss
 
-    def outcome(self) -> tuple[float, dict[str, np.ndarray]]:
+    def outcome(self, dtype: str = "float32") -> tuple[float, dict[str, np.ndarray]]:
         """Loss and gradients of the first step without dropout."""
-        return self._backward(self.plain), self.plain.gradients()
+        if dtype == "float32":
+            return self._backward(self.plain), self.plain.gradients()
+        import minisqx
+
+        exact = minisqx.Network(self.plain.spec, dtype=dtype)
+        exact.load_state_dict(self.plain.state_dict())
+        return self._backward(exact, self.batch.layout.unpack(self.batch.data)), exact.gradients()
 
     def threading_layer(self) -> str:
         import numba
@@ -87,8 +96,8 @@ def torch_contestants(spec: NetworkSpec, compiled: bool) -> tuple[dict[str, dict
     return found, refused
 
 
-def check(outcome, reference) -> dict[str, float]:
-    """Distance of the loss and of the worst gradient from the reference. Raises ContestantError if one is too far.
+def errors(outcome, reference) -> tuple[float, float, str]:
+    """Distance of the loss and of the worst gradient from the reference, relative, and that gradient's name.
 
     A gradient that is zero (of a bias straight before a batch norm) is measured by the largest.
     """
@@ -100,14 +109,24 @@ def check(outcome, reference) -> dict[str, float]:
         for name, value in exact.items()
     }
     worst = max(distances, key=lambda name: distances[name])
-    found = {"loss": abs(loss - exact_loss) / exact_loss, "gradients": distances[worst]}
-    if not (found["loss"] <= LOSS_LIMIT and found["gradients"] <= GRADIENT_LIMIT):
+    return abs(loss - exact_loss) / exact_loss, distances[worst], worst
+
+
+def check(outcome, reference, loss_limit: float = LOSS_LIMIT, gradient_limit: float = GRADIENT_LIMIT) -> dict[str, float]:
+    """The two distances of `errors` by name. Raises ContestantError if one is too far."""
+    loss, gradient, worst = errors(outcome, reference)
+    found = {"loss": loss, "gradients": gradient}
+    if not (loss <= loss_limit and gradient <= gradient_limit):
         raise ContestantError(f"wrong results: loss off by {found['loss']:.1e}, gradient of {worst} by {found['gradients']:.1e}")
     return found
 
 
 def check_ours(common: dict) -> None:
-    """Raises ContestantError where our first step is not PyTorch's in float64; `common`: the arguments of `Ours`."""
+    """Raises ContestantError where our first step is not PyTorch's in float64; `common`: the arguments of `Ours`.
+
+    In float64 to 1e-8. In float32, where a deep network with ReLU is chaotic, as `check` does, or where PyTorch's own float32
+    fails that, no further than twice as far as PyTorch's own.
+    """
     from benchmarks.torch_peer import TorchPeer
 
     with ExitStack() as stack:
@@ -115,7 +134,15 @@ def check_ours(common: dict) -> None:
         stack.callback(peer.close)
         ours = Contestant(OURS, Ours, common)
         stack.callback(ours.close)
-        check(ours.call("outcome"), peer.call("outcome", "float64"))
+        exact = peer.call("outcome", "float64")
+        check(ours.call("outcome", "float64"), exact, EXACT_LIMIT, EXACT_LIMIT)
+        try:
+            check(ours.call("outcome"), exact)
+        except ContestantError:
+            theirs = errors(peer.call("outcome"), exact)[1]
+            if theirs <= GRADIENT_LIMIT:
+                raise
+            check(ours.call("outcome"), exact, gradient_limit=2 * theirs)
 
 
 def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeats: int, seconds: float) -> dict[str, object]:
