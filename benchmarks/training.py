@@ -3,9 +3,10 @@
 A step is forward, cross-entropy, backward and SGD (momentum 0.9, nesterov, weight decay 1e-4) in float32 on one batch that
 lies in memory in the contestant's own layout, as its data loader would deliver it; dropout is drawn. Loading and augmenting
 are not in it. minisqx takes part on all threads and on one; PyTorch eager and compiled (`torch.compile`), contiguous and
-channels-last, and is represented by the best. Each is in a process of its own, and they take turns (`turns.py` says why).
-Before that, every contestant's loss and gradients of the first step, without dropout, are held against PyTorch's float64. The
-first step, with all compilation, is reported apart.
+channels-last, and is represented by the best. Each is in a process of its own, and they take turns (`turns.py` says why). All are
+started three times, since a process keeps its luck: the same PyTorch step differs by a third from one process to the next, and
+by a few hundredths within one. Before that, every contestant's loss and gradients of the first step, without dropout, are held
+against PyTorch's float64. The first step, with all compilation, is reported apart.
 """
 
 import argparse
@@ -145,8 +146,37 @@ def check_ours(common: dict) -> None:
             check(ours.call("outcome"), exact, gradient_limit=2 * theirs)
 
 
-def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeats: int, seconds: float) -> dict[str, object]:
-    """One network's contest, as plain JSON types."""
+def contest(
+    common: dict, contestants: dict[str, tuple[type[Steps], dict]], repeats: int, seconds: float, absent: dict[str, str]
+) -> dict[str, dict]:
+    """Starts every contestant, checks its first step and measures `repeats` rounds: `turns.measure`'s results with `error`.
+
+    `contestants`: name -> its class and what it is built with beside `common`; the first to start in PyTorch is the reference.
+    Who can't take part goes into `absent`, name -> why.
+    """
+    started, errors_of, reference = [], {}, None
+    with ExitStack() as stack:
+        for name, (build, own) in contestants.items():
+            print(f"{common['spec'].name}: starting {name}", file=sys.stderr, flush=True)
+            try:
+                contestant = Contestant(name, build, common | own)
+                stack.callback(contestant.close)
+                reference = reference or contestant.call("outcome", "float64")
+                errors_of[name] = check(contestant.call("outcome"), reference)
+                started.append(contestant)
+            except ContestantError as error:
+                absent[name] = str(error)
+        if OURS in absent or len(started) < 2:
+            raise SystemExit(f"{common['spec'].name}: no contest, {absent}")
+        measured = measure(started, repeats, seconds)
+        measured[OURS]["threading_layer"] = next(each for each in started if each.name == OURS).call("threading_layer")
+    return {name: found | {"error": errors_of[name]} for name, found in measured.items()}
+
+
+def row(
+    spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, starts: int, repeats: int, seconds: float
+) -> dict[str, object]:
+    """One network's contest, as plain JSON types: all contestants started `starts` times, each time for `repeats` rounds."""
     import minisqx
     from benchmarks.torch_peer import TorchPeer
 
@@ -159,25 +189,21 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeat
         "threads": threads,
     }
     chosen, absent = torch_contestants(spec, compiled)
-    contestants, results, reference = [], {}, None
-    with ExitStack() as stack:
-        ours = [(OURS, Ours, {})] + [(OURS_ALONE, Ours, {"threads": 1})] * (threads > 1)
-        for name, build, own in [*((name, TorchPeer, own) for name, own in chosen.items()), *ours]:
-            print(f"{spec.name}: starting {name}", file=sys.stderr, flush=True)
-            try:
-                contestant = Contestant(name, build, {**common, **own})
-                stack.callback(contestant.close)
-                reference = reference or contestant.call("outcome", "float64")
-                results[name] = {"error": check(contestant.call("outcome"), reference)}
-                contestants.append(contestant)
-            except ContestantError as error:
-                absent[name] = str(error)
-        if OURS in absent or len(contestants) < 2:
-            raise SystemExit(f"{spec.name}: no contest, {absent}")
-        measured = measure(contestants, repeats, seconds)
-        layer = contestants[-1].call("threading_layer")
+    contestants = {name: (TorchPeer, own) for name, own in chosen.items()} | {OURS: (Ours, {})}
+    if threads > 1:
+        contestants[OURS_ALONE] = (Ours, {"threads": 1})
+    measured = contest(common, contestants, repeats, seconds, absent)
+    for _ in range(starts - 1):
+        again = contest(common, {name: contestants[name] for name in measured}, repeats, seconds, absent)
+        for name in absent.keys() & measured.keys():
+            del measured[name]
+        for name, found in measured.items():
+            found["turns"] += again[name]["turns"]
+    results = {}
     for name, found in measured.items():
-        results[name] |= {
+        found["median"] = statistics.median(found["turns"])
+        results[name] = {
+            "error": found["error"],
             "images_per_second": round(batch_size / found["median"], 1),
             "turns_images_per_second": [round(batch_size / turn, 1) for turn in found["turns"]],
             "first_step_seconds": round(found["first_step"], 3),
@@ -192,7 +218,7 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, repeat
         "best_torch": best,
         "ratio": summary(ratios_of(measured, best)),
         "speed_up": summary(ratios_of(measured, OURS_ALONE)) if OURS_ALONE in measured else None,
-        "threading_layer": layer,
+        "threading_layer": measured[OURS]["threading_layer"],
     }
 
 
@@ -232,7 +258,10 @@ def main() -> None:
     parser.add_argument("--blocks", default="1,1,1,1", help="with --width: bottlenecks a stage (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7, help="rounds; figures are their median (default %(default)s)")
+    parser.add_argument("--starts", type=int, default=3, help="how often all contestants are started anew (default %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="rounds a start; figures are the median of all (default %(default)s)"
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default %(default)s)")
     parser.add_argument(
         "--no-compile", action="store_true", help="leave out torch.compile, which takes a minute a network to start"
@@ -243,12 +272,19 @@ def main() -> None:
     # The contestants' processes inherit these before they import anything.
     for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
-    facts = describe(PACKAGES) | {"batch_size": options.batch_size, "threads": options.threads, "repeats": options.repeats}
-    print(f"{facts['cpu']}, {options.threads} threads, batch {options.batch_size}, float32, median of {options.repeats} turns")
+    facts = describe(PACKAGES) | {
+        "batch_size": options.batch_size,
+        "threads": options.threads,
+        "starts": options.starts,
+        "repeats": options.repeats,
+    }
+    turns = options.starts * options.repeats
+    print(f"{facts['cpu']}, {options.threads} threads, batch {options.batch_size}, float32, median of {turns} turns")
     found = []
     for width, blocks in rows:
         spec = SqueezeNextSpec(width, blocks)
-        found.append(row(spec, options.batch_size, options.threads, not options.no_compile, options.repeats, options.seconds))
+        size, starts, repeats = options.batch_size, options.starts, options.repeats
+        found.append(row(spec, size, options.threads, not options.no_compile, starts, repeats, options.seconds))
         print_row(found[-1])
     output = options.output or (RESULTS if options.width is None else None)
     if output:

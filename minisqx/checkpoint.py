@@ -14,9 +14,7 @@ import json
 import math
 import numbers
 import os
-import secrets
 import stat
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +23,7 @@ import numpy as np
 
 from minisqx import zoo
 from minisqx.errors import CheckpointError, OptionError
+from minisqx.folders import replace_file
 from minisqx.spec import NetworkSpec
 
 FORMAT = "minisqx checkpoint"
@@ -91,7 +90,7 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
     """
     data = _file_image(checkpoint)
     try:
-        _replace_file(Path(path), data)
+        replace_file(Path(path), data)
     except OSError as error:
         raise CheckpointError(
             f"can't write the checkpoint {str(path)!r}: {error.strerror or error}; name a file in a folder with room"
@@ -192,31 +191,6 @@ def _file_image(checkpoint: Checkpoint) -> bytes:
         file.create_dataset("index", data=np.array(index, h5py.string_dtype("utf-8", len(index))))
         file.attrs["index_sha256"] = np.bytes_(hashlib.sha256(index).hexdigest())
     return image.getvalue()
-
-
-def _replace_file(path: Path, data: bytes) -> None:
-    """Puts `data` in the place of `path` at once: whoever opens it finds the old file or the new one, also after a power cut."""
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise OSError(f"there is a {'folder' if target.is_dir() else 'device'} of this name")
-    temporary = target.with_name(f".minisqx-{secrets.token_hex(8)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    # Some systems and disks can't flush a folder; the file is complete without it.
-    with suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class _Damage(Exception):

@@ -1,7 +1,9 @@
-"""Where files of minisqx lie that may be thrown away at any time."""
+"""Where files lie that may be thrown away at any time; and how any file is written, so that none is ever half there."""
 
 import os
+import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -17,3 +19,31 @@ def cache_root() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "minisqx"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Puts `data` in the place of `path` at once: whoever opens it finds the old file or the new one, also after a power cut.
+
+    Raises OSError, and leaves no other file behind, where that can't be done.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OSError(f"there is a {'folder' if target.is_dir() else 'device'} of this name")
+    temporary = target.with_name(f".minisqx-{secrets.token_hex(8)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    # Some systems and disks can't flush a folder; the file is complete without it.
+    with suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
