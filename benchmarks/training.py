@@ -32,6 +32,8 @@ OURS, OURS_ALONE = "minisqx", "minisqx, one thread"
 # leaves up to 1e-4, a wrong term 1e-2 and more.
 LOSS_LIMIT = 1e-5
 GRADIENT_LIMIT = 1e-3
+# Of the loss where PyTorch's own float32 gradients are further off than GRADIENT_LIMIT.
+CHAOTIC_LOSS_LIMIT = 1e-4
 # Ours in float64 against PyTorch's, relative.
 EXACT_LIMIT = 1e-8
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
@@ -125,8 +127,8 @@ def check(outcome, reference, loss_limit: float = LOSS_LIMIT, gradient_limit: fl
 def check_ours(common: dict) -> None:
     """Raises ContestantError where our first step is not PyTorch's in float64; `common`: the arguments of `Ours`.
 
-    In float64 to 1e-8. In float32, where a deep network with ReLU is chaotic, as `check` does, or where PyTorch's own float32
-    fails that, no further than twice as far as PyTorch's own.
+    In float64 to 1e-8. In float32 as `check` does; or where PyTorch's own gradients fail that, since a deep network with ReLU is
+    chaotic, with gradients no further than twice as far as PyTorch's own, and a loss within 1e-4.
     """
     from benchmarks.torch_peer import TorchPeer
 
@@ -143,7 +145,7 @@ def check_ours(common: dict) -> None:
             theirs = errors(peer.call("outcome"), exact)[1]
             if theirs <= GRADIENT_LIMIT:
                 raise
-            check(ours.call("outcome"), exact, gradient_limit=2 * theirs)
+            check(ours.call("outcome"), exact, CHAOTIC_LOSS_LIMIT, 2 * theirs)
 
 
 def contest(
