@@ -1,13 +1,13 @@
 """The picture of a run: loss, accuracy and learning rate over the epochs."""
 
-from pathlib import Path
+import io
 
 # Colours that people with any colour vision tell apart (Okabe and Ito).
 SPLITS = {"train": ("training", "#0072B2"), "validation": ("validation", "#E69F00"), "test": ("test", "#009E73")}
 
 
-def draw_curves(path: Path, history: list[dict], title: str) -> None:
-    """Writes the rows of `history.csv` as a PNG. Raises ImportError without Matplotlib, OSError where `path` can't be written."""
+def draw_curves(history: list[dict], title: str) -> bytes:
+    """The rows of `history.csv` as a PNG. Raises ImportError without Matplotlib."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -37,4 +37,6 @@ def draw_curves(path: Path, history: list[dict], title: str) -> None:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    figure.savefig(path)
+    image = io.BytesIO()
+    figure.savefig(image)
+    return image.getvalue()

@@ -1,31 +1,60 @@
-"""Ctrl-C and SIGTERM as a wish: the running batch is finished and saved first."""
+"""Ctrl-C, SIGTERM and a closed terminal as a wish: what is running comes to an orderly end, and is saved, first."""
 
 import os
 import signal
 import threading
 
+# A system without one of them (Windows has no SIGHUP) never sends it.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(BaseException):
+    """What is running was asked to end. wish: the signal, or the error of an output that nobody reads any more.
+
+    It is no Exception, so that nothing it passes on its way out takes it for a fault of its own.
+    """
+
+    def __init__(self, wish: signal.Signals | OSError) -> None:
+        super().__init__(wish)
+        self.wish = wish
+
 
 class StopRequest:
-    """While it is entered, the first SIGINT or SIGTERM is only noted in `signal`; a second one quits the process at once.
+    """While it is entered, the first of `SIGNALS` is only noted in `wish`; a second one quits the process at once.
 
+    at_once: the first one raises `Stopped`, wherever the program is: for what has nothing to save.
     Python delivers signals to the main thread alone: entered in another thread, this does nothing.
     """
 
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+    def __init__(self, at_once: bool = False) -> None:
+        self.wish: signal.Signals | OSError | None = None
+        self._at_once = at_once
         self._before: dict = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in SIGNALS:
+                before = signal.getsignal(number)
+                # nohup has the end of the terminal ignored: so it stays.
+                if before != signal.SIG_IGN or number in (signal.SIGINT, signal.SIGTERM):
+                    self._before[number] = before
+                    signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None: not Python's own, and not to be put back by it.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
+    def check(self) -> None:
+        """Raises `Stopped` if something asked for the end."""
+        if self.wish is not None:
+            raise Stopped(self.wish)
+
     def _note(self, number: int, frame) -> None:
-        if self.signal is not None:
+        if isinstance(self.wish, signal.Signals):
             os._exit(128 + number)
-        self.signal = signal.Signals(number)
+        self.wish = signal.Signals(number)
+        if self._at_once:
+            raise Stopped(self.wish)

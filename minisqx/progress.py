@@ -1,6 +1,7 @@
 """What a person sees of a run: a bar during an epoch, a line after it."""
 
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 
 
@@ -9,7 +10,7 @@ class EpochBar:
 
     def __init__(self, title: str, images: int, done: int) -> None:
         self._bar = None
-        if not sys.stderr.isatty():
+        if not _on_terminal():
             return
         try:
             from tqdm import tqdm
@@ -19,18 +20,29 @@ class EpochBar:
 
     def update(self, images: int, loss: float, accuracy: float) -> None:
         """Adds a batch of `images`; `loss` and `accuracy` are the averages of the epoch so far."""
-        if self._bar is not None:
+        if self._bar is None:
+            return
+        try:
             self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", refresh=False)
             self._bar.update(images)
+        except OSError:
+            # The terminal is gone: there is nobody to show a bar to.
+            self._bar = None
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
+
+
+def _on_terminal() -> bool:
+    """Whether stderr is one; a process may have no stderr at all (`2>&-`)."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def missing_packages() -> list[str]:
     """A line that says what the user will miss without packages of the extra, or no line."""
-    wanted = {"matplotlib": "curves.png"} | ({"tqdm": "progress bar"} if sys.stderr.isatty() else {})
+    wanted = {"matplotlib": "curves.png"} | ({"tqdm": "progress bar"} if _on_terminal() else {})
     missing = [f"no {what} without {package}" for package, what in wanted.items() if find_spec(package) is None]
     return [f"{', '.join(missing)}: pip install 'minisqx[train]'"] if missing else []
 

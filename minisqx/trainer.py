@@ -2,22 +2,25 @@
 
 import math
 import platform
+import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib import metadata
 
 import numpy as np
 
-from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from minisqx.checkpoint import Checkpoint
 from minisqx.data.loader import Batch, Loader
 from minisqx.errors import OptionError, TrainingError
-from minisqx.interrupt import StopRequest
+from minisqx.interrupt import Stopped, StopRequest
+from minisqx.kernels.jit import cpu_name
 from minisqx.network import Network
 from minisqx.optim import SGD, StepSchedule, cross_entropy
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar, epoch_line, missing_packages, three
-from minisqx.run_folder import RunFolder
+from minisqx.run_folder import RunFolder, reason
+from minisqx.run_state import RunState
 from minisqx.schedule import OneCycleSchedule
 from minisqx.training_data import Part, TrainingData
 from minisqx.warmup import compile_training
@@ -26,64 +29,13 @@ SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
 MEASURING_BATCH = 256  # images
 
 
-@dataclass
-class RunState:
-    """How far a run is, in plain numbers; kept in last.h5.
-
-    epoch: epochs that are complete. batch: batches of the next one that are; loss_sum, correct, samples, seconds: sums over them.
-    lr: the learning rate of the last batch. best_accuracy: on the validation images. history: the rows of history.csv.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    lr: float = 0.0
-    best_epoch: int = 0
-    best_accuracy: float = -1.0
-    history: list[dict] = field(default_factory=list)
-
-    def add_batch(self, loss: float, correct: int, samples: int, seconds: float) -> None:
-        self.batch += 1
-        self.loss_sum += loss * samples
-        self.correct += correct
-        self.samples += samples
-        self.seconds += seconds
-
-    def end_epoch(self, row: dict) -> None:
-        self.epoch += 1
-        self.batch, self.loss_sum, self.correct, self.samples, self.seconds = 0, 0.0, 0, 0, 0.0
-        self.history.append(row)
-
-
-def load_run(folder: RunFolder) -> tuple[Checkpoint, RunState]:
-    """last.h5 and the state in it. Raises CheckpointError if the file is damaged, TrainingError if another version wrote it."""
-    checkpoint = load_checkpoint(folder.last)
-    training = checkpoint.training or {}
-    known = set(training) == {"state", "dropout_step", "data_digest"} and set(training["state"]) == set(asdict(RunState()))
-    if not known or checkpoint.optimizer is None:
-        raise TrainingError(
-            f"{str(folder.last)!r} has no training state that this minisqx knows: resume with the version that wrote it"
-        )
-    return checkpoint, RunState(**training["state"])
-
-
-class Stopped(Exception):
-    """The run was asked to end, by `signal`; everything is saved."""
-
-    def __init__(self, signal) -> None:
-        self.signal = signal
-
-
 class Trainer:
     """One run in `folder`: new, until `restore` puts it where an earlier one stopped; `run` takes it to the planned end."""
 
     def __init__(
         self, options: TrainingOptions, data: TrainingData, folder: RunFolder, command: str, say: Callable[[str], object]
     ) -> None:
-        self.options, self.data, self.folder, self.command, self.say = options, data, folder, command, say
+        self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
         self.network = Network(self.spec, seed=options.seed)
@@ -121,16 +73,18 @@ class Trainer:
         )
 
     def restore(self, checkpoint: Checkpoint, state: RunState) -> None:
-        """Takes over what `load_run` read; raises TrainingError if it is of another network or other data."""
-        training, optimizer = checkpoint.training or {}, checkpoint.optimizer or {}
+        """Takes over what `load_run` read; raises TrainingError if it is of another network, other data or another plan."""
+        training, optimizer = checkpoint.training, checkpoint.optimizer
         if training["data_digest"] != self.data.digest:
             raise TrainingError(
                 f"{self.data.name} is not the data that {str(self.folder.path)!r} was trained on: name that with --data,"
                 " or start a new run"
             )
-        if checkpoint.spec != self.spec:
+        seen = min(state.batch * self.options.batch_size, len(self.data.train))
+        planned = state.batch <= len(self.loader) and state.samples == seen
+        if checkpoint.spec != self.spec or checkpoint.dtype != self.network.dtype or not planned:
             raise TrainingError(
-                f"{str(self.folder.config)!r} describes another network than last.h5: restore the file or start a new run"
+                f"{str(self.folder.config)!r} describes another run than last.h5: restore the file or start a new run"
             )
         self.network.load_state_dict(checkpoint.state)
         self.network.dropout_step = training["dropout_step"]
@@ -152,27 +106,42 @@ class Trainer:
             },
             "normalisation": {"mean": data.mean, "std": data.std, "measured": data.measured},
             "versions": versions(),
+            "cpu": cpu_name(),
         }
 
     def run(self) -> None:
-        """Trains to the planned end. Raises Stopped after SIGINT or SIGTERM, TrainingError if the loss is not finite."""
+        """Trains to the planned end, from what `save` saved.
+
+        Raises Stopped, with everything saved, after a signal or where nobody reads what it says; TrainingError if the loss is not
+        finite, or the run folder can't be written.
+        """
         for line in self._plan():
             self.say(line)
+        # So that no epoch's time has it in it. Nothing is lost if it is stopped.
+        compile_training(self.spec)
+        hurry = False
         with self._stop:
             try:
-                self._save_last()
-                # So that no epoch's time has it in it.
-                compile_training(self.spec)
                 self.folder.write_history(self.state.history)
                 while self.state.epoch < self.options.epochs:
+                    self._stop.check()
                     self._train_epoch()
                     self._finish_epoch()
-            except Stopped:
-                self._save_last()
+            except Stopped as stopped:
+                # A person looks at the picture; a system that shuts down waits for the end.
+                hurry = stopped.wish != signal.SIGINT
+                self.save()
                 raise
             finally:
-                if self.state.history:
+                if self.state.history and not hurry:
                     self._draw()
+
+    def say(self, line: str) -> None:
+        """Tells whoever started the run; if nobody reads it any more, that is a wish to stop."""
+        try:
+            self._print(line)
+        except OSError as error:
+            self._stop.wish = self._stop.wish or error
 
     def _plan(self) -> list[str]:
         """What is going to happen, a line for each thing."""
@@ -199,8 +168,8 @@ class Trainer:
                 began = now
                 bar.update(len(batch.labels), state.loss_sum / state.samples, state.correct / state.samples)
                 if time.monotonic() - self._saved_at > SAVE_EVERY:
-                    self._save_last()
-                self._stop_if_asked()
+                    self.save()
+                self._stop.check()
         finally:
             bar.close()
 
@@ -235,7 +204,7 @@ class Trainer:
             loss_sum += float(loss) * len(batch.labels)
             correct += right_answers(logits, batch.labels)
             # The state still says "all batches trained": a resumed run comes straight back here.
-            self._stop_if_asked()
+            self._stop.check()
         return round(loss_sum / len(part), 6), round(correct / len(part), 6)
 
     def _finish_epoch(self) -> None:
@@ -258,16 +227,12 @@ class Trainer:
         if validation_accuracy is None or validation_accuracy > state.best_accuracy:
             state.best_epoch = state.epoch
             state.best_accuracy = -1.0 if validation_accuracy is None else validation_accuracy
-            save_checkpoint(self.folder.best, self._checkpoint())
-        self._save_last()
+            self.folder.save_best(self._checkpoint())
+        self.save()
         self.folder.write_history(state.history)
         self.say(epoch_line(state.history, self.options.epochs))
         if time.monotonic() - self._drawn_at > SAVE_EVERY:
             self._draw()
-
-    def _stop_if_asked(self) -> None:
-        if self._stop.signal is not None:
-            raise Stopped(self._stop.signal)
 
     def _diverged(self, what: str) -> TrainingError:
         where = f"epoch {self.state.epoch + 1}, after batch {self.state.batch}"
@@ -301,13 +266,21 @@ class Trainer:
         last = self.state.history[-1] if self.state.history else {}
         return {name: value for name, value in last.items() if value is not None}
 
-    def _save_last(self) -> None:
+    def save(self) -> None:
+        """Writes last.h5, with all that a resumed run needs; before `run` it shows that the folder can be written."""
         training = {"state": asdict(self.state), "dropout_step": self.network.dropout_step, "data_digest": self.data.digest}
-        save_checkpoint(self.folder.last, self._checkpoint(optimizer={"velocity": self.optimizer.velocity}, training=training))
+        self.folder.save_last(self._checkpoint(optimizer={"velocity": self.optimizer.velocity}, training=training))
         self._saved_at = time.monotonic()
 
     def _draw(self) -> None:
-        self.folder.draw(self.state.history, f"{self.spec.name} on {self.data.name}, seed {self.options.seed}")
+        """Draws curves.png. Whatever goes wrong with a picture is no reason to end a run, and no signal waits for one."""
+        try:
+            with StopRequest(at_once=True):
+                self.folder.draw(self.state.history, f"{self.spec.name} on {self.data.name}, seed {self.options.seed}")
+        except Stopped as stopped:
+            self._stop.wish = stopped.wish
+        except Exception as error:
+            self.say(f"can't draw {str(self.folder.curves)!r} ({reason(error)}); the run goes on without")
         self._drawn_at = time.monotonic()
 
 

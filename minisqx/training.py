@@ -7,11 +7,13 @@ Nothing heavy is imported before the options are known to be good and the number
 import functools
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minisqx.errors import OptionError, TrainingError
+from minisqx.interrupt import Stopped, StopRequest
 from minisqx.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 from minisqx.threads import thread_count, use_threads
 
@@ -32,59 +34,94 @@ class TrainingResult:
 def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
     """Trains a new network to the planned end; `say` takes the lines that report the run.
 
-    Ctrl-C (SIGTERM) saves the run after the current batch, then raises KeyboardInterrupt (SystemExit).
+    Ctrl-C (SIGTERM, SIGHUP) saves the run after the current batch, then raises KeyboardInterrupt (SystemExit); before the first
+    batch it does so at once. The same becomes of a run whose `say` raises OSError.
     Raises DataError for bad data, OptionError for options that don't fit it, TrainingError if the loss is not finite or the
     run folder can't be written.
     """
-    _use_threads(options, say)
-    from minisqx.run_folder import RunFolder
-    from minisqx.trainer import Trainer
-    from minisqx.training_data import open_training_data
+    with _stoppable():
+        _use_threads(options, say)
+        from minisqx.run_folder import RunFolder
+        from minisqx.trainer import Trainer
+        from minisqx.training_data import open_training_data
 
-    command = options.command()
-    if options.data is not None and Path(options.data).exists():
-        # A run may be resumed from another working folder.
-        options = replace(options, data=str(Path(options.data).absolute()))
-    folder = RunFolder.create(options.out, options.network().name)
-    try:
-        trainer = Trainer(options, open_training_data(options, say), folder, command, say)
-        folder.write_config(trainer.config())
-    except BaseException:
-        folder.remove()
-        raise
-    return _go(trainer, say)
+        command = options.command()
+        if options.data is not None and Path(options.data).exists():
+            # A run may be resumed from another working folder.
+            options = replace(options, data=str(Path(options.data).absolute()))
+        with RunFolder.create(options.out, options.network().name) as folder:
+            try:
+                trainer = Trainer(options, open_training_data(options, say), folder, command, say)
+                folder.write_config(trainer.config())
+                trainer.save()
+            except BaseException:
+                folder.remove()
+                raise
+            return _go(trainer, say)
 
 
 def resume(run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None) -> TrainingResult:
     """Goes on with a stopped run to its planned end, as `train` would have.
 
     data: where its data lies now, if it was moved. threads: if it should run on another number of them.
-    Raises TrainingError if `run_folder` is no run folder or the data has changed, CheckpointError if last.h5 is damaged.
+    Raises TrainingError if `run_folder` is no run folder, another process trains in it, or the data has changed, CheckpointError
+    if both last.h5 and previous.h5 are damaged. Else as `train`.
     """
-    from minisqx.run_folder import RunFolder
+    with _stoppable():
+        from minisqx.run_folder import RunFolder
 
-    folder = RunFolder.open(run_folder)
-    config = folder.read_config()
+        with RunFolder.open(run_folder) as folder:
+            folder.sweep()
+            config = folder.read_config()
+            options = _options(folder, config)
+            options = replace(
+                options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
+            )
+            _use_threads(options, say)
+            from minisqx.run_state import load_run
+            from minisqx.trainer import Trainer
+            from minisqx.training_data import open_training_data
+
+            checkpoint, state = load_run(folder, say)
+            if state.epoch >= options.epochs:
+                epochs = f"{state.epoch} epochs of {options.epochs}"
+                say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
+                return TrainingResult(folder.path, state.history, state.best_epoch)
+            trainer = Trainer(options, open_training_data(options, say), folder, str(config.get("command", "")), say)
+            trainer.restore(checkpoint, state)
+            _warn_of_another_machine(config, trainer.config(), say)
+            trainer.save()
+            return _go(trainer, say)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Within it, a signal ends what is going on at once and in order; the process then ends as the signal would have ended it."""
     try:
-        options = TrainingOptions.from_dict(config["options"])
+        with StopRequest(at_once=True):
+            yield
+    except Stopped as stopped:
+        if isinstance(stopped.wish, OSError):
+            raise stopped.wish from None
+        if stopped.wish == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise SystemExit(128 + stopped.wish) from None
+
+
+def _options(folder, config: dict) -> TrainingOptions:
+    try:
+        return TrainingOptions.from_dict(config["options"])
     except OptionError as error:
         raise TrainingError(
             f"{str(folder.config)!r} is not as minisqx wrote it ({error}): restore the file or start a new run"
         ) from None
-    options = replace(
-        options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
-    )
-    _use_threads(options, say)
-    from minisqx.trainer import Trainer, load_run
-    from minisqx.training_data import open_training_data
 
-    checkpoint, state = load_run(folder)
-    if state.epoch >= options.epochs:
-        say(f"the run {str(folder.path)!r} is complete, {state.epoch} epochs of {options.epochs}: there is nothing to resume")
-        return TrainingResult(folder.path, state.history, state.best_epoch)
-    trainer = Trainer(options, open_training_data(options, say), folder, config.get("command", ""), say)
-    trainer.restore(checkpoint, state)
-    return _go(trainer, say)
+
+def _warn_of_another_machine(before: dict, now: dict, say: Say) -> None:
+    """Says in a line if what decides the bits of a result is not what the run began with."""
+    old, new = (f"{config.get('versions')}, code for {config.get('cpu')}" for config in (before, now))
+    if old != new:
+        say(f"begun with {old}; now {new}: the run goes on, but not to the same bits as one that was never stopped")
 
 
 def _use_threads(options: TrainingOptions, say: Say) -> None:
@@ -97,16 +134,14 @@ def _use_threads(options: TrainingOptions, say: Say) -> None:
 
 
 def _go(trainer, say: Say) -> TrainingResult:
-    from minisqx.trainer import Stopped
-
     folder = trainer.folder
     try:
         trainer.run()
-    except Stopped as stop:
-        say(f"stopped and saved; to go on: minisqx train --resume {shlex.quote(str(folder.path))}")
-        if stop.signal == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise SystemExit(128 + stop.signal) from None
+    except Stopped:
+        # Where nobody reads any more, it is saved all the same.
+        with suppress(OSError):
+            say(f"stopped and saved; to go on: minisqx train --resume {shlex.quote(str(folder.path))}")
+        raise
     result = TrainingResult(folder.path, trainer.state.history, trainer.state.best_epoch)
     say(_outcome(result))
     return result

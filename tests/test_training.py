@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
+from minisqx.curves import draw_curves
 from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
 from minisqx.network import Network
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar
 from minisqx.run_folder import COLUMNS, RunFolder
-from minisqx.trainer import RunState, Trainer
+from minisqx.run_state import RunState
+from minisqx.trainer import Trainer
 from minisqx.training import resume, train
 from minisqx.training_data import CIFAR10_CLASSES, measure, open_training_data
 
@@ -74,7 +76,11 @@ def test_a_named_network_learns_and_its_batches_lie_as_it_wants_them(model, tmp_
 @pytest.fixture(autouse=True)
 def no_pictures(finished, monkeypatch):
     """Drawing takes longer than training here; the finished run has its picture."""
-    monkeypatch.setattr("minisqx.run_folder.draw_curves", lambda *arguments: None)
+
+    def draw_nothing(*arguments):
+        raise ImportError
+
+    monkeypatch.setattr("minisqx.run_folder.draw_curves", draw_nothing)
 
 
 def rows(folder: RunFolder) -> list[dict]:
@@ -263,8 +269,8 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(finished, data, 
 def test_within_an_epoch_a_checkpoint_is_written_again_and_again(data, tmp_path, monkeypatch):
     monkeypatch.setattr("minisqx.trainer.SAVE_EVERY", 0.0)
     saved = []
-    plain = Trainer._save_last
-    monkeypatch.setattr(Trainer, "_save_last", lambda trainer: (saved.append(trainer.state.batch), plain(trainer)))
+    plain = Trainer.save
+    monkeypatch.setattr(Trainer, "save", lambda trainer: (saved.append(trainer.state.batch), plain(trainer)))
     train(TrainingOptions(**SMALL | {"epochs": 1}, data=data, out=tmp_path), say=lambda line: None)
     assert saved == [0, 1, 2, 3, 4, 5, 0]
 
@@ -373,6 +379,7 @@ def test_curves_are_a_picture_and_without_matplotlib_a_line(finished, data, tmp_
     pytest.importorskip("matplotlib")
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
     said = []
+    monkeypatch.setattr("minisqx.run_folder.draw_curves", draw_curves)
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     folder = RunFolder(train(TrainingOptions(**SMALL | {"epochs": 1}, data=data, out=tmp_path), said.append).folder)
@@ -417,7 +424,7 @@ def test_a_second_signal_ends_the_process_at_once():
         from minisqx.interrupt import StopRequest
         with StopRequest() as stop:
             signal.raise_signal(signal.SIGINT)
-            print(stop.signal.name, flush=True)
+            print(stop.wish.name, flush=True)
             signal.raise_signal(signal.SIGINT)
             print("still here")
     """
