@@ -5,32 +5,40 @@
     index          one string, compact JSON: what the payload holds, and everything else that a `Checkpoint` has
     index_sha256   attribute; the index in turn has the payload's SHA-256, so no bit of either can change unseen
 
-A dataset for every tensor would be three times as large. The file is of HDF5's version 1.10, whose own structures have checksums.
+A dataset for every tensor would be three times as large. Any HDF5 program can read it; `container` says how we do.
 """
 
 import hashlib
-import io
 import json
 import math
 import numbers
 import os
 import stat
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
+from typing import NoReturn
 
-import h5py
 import numpy as np
 
 from minisqx import zoo
+from minisqx.container import SIGNATURE, Contents, Damage, pack, unpack
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.folders import replace_file
-from minisqx.spec import NetworkSpec
+from minisqx.spec import NetworkSpec, is_number
 
 FORMAT = "minisqx checkpoint"
 VERSION = 1
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MOST_INDEX_BYTES = 64 << 20
+# The names of 100,000 classes, or the history of 10,000 epochs. As Python objects, JSON may take 30 times its bytes.
+MOST_INDEX_BYTES = 4 << 20
 DTYPES = {"float32": "<f4", "float64": "<f8"}
+MOST_REASON = 300  # letters of an error that quote what a file says
+# The index: each entry's type.
+ENTRIES = {
+    **{"format": str, "version": int, "network": dict, "dtype": str, "layers": dict, "payload_sha256": str},
+    **{"classes": list, "mean": list, "std": list, "metrics": dict, "provenance": dict, "optimizer": list, "training": dict},
+}
+MAY_BE_NONE = {"optimizer", "training"}
 
 # The usual mean and standard deviation of CIFAR-10's red, green and blue, for pixel values from 0 to 1.
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -70,7 +78,7 @@ class Checkpoint:
             if len(values) != 3 or not all(map(math.isfinite, values)) or (what != "mean" and min(values) <= 0):
                 raise CheckpointError(f"normalisation with the {what} {values}: expected three finite numbers, deviations over 0")
         for name, value in self.metrics.items():
-            if not isinstance(name, str) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            if not isinstance(name, str) or not _is_finite(value):
                 raise CheckpointError(f"the metric {name!r} is {value!r}: expected a finite number")
         for name, array in (self.optimizer or {}).items():
             if array.dtype.name != self.dtype or array.shape != (self.spec.parameters,):
@@ -90,11 +98,10 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
     """
     data = _file_image(checkpoint)
     try:
-        replace_file(Path(path), data)
-    except OSError as error:
-        raise CheckpointError(
-            f"can't write the checkpoint {str(path)!r}: {error.strerror or error}; name a file in a folder with room"
-        ) from error
+        replace_file(Path(os.fsdecode(path)), data)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"can't write the checkpoint {str(path)!r}: {why}; name a file in a folder with room") from error
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -102,6 +109,8 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
     Raises CheckpointError where there is none, or where it is damaged in any way.
     """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise CheckpointError(f"a checkpoint's path is expected, not a {type(path).__name__}")
     shown = repr(os.fspath(path))
     try:
         # Opening a pipe would wait for its other end, so this is asked first.
@@ -114,10 +123,22 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
             if start != SIGNATURE:
                 raise CheckpointError(f"{shown} is not an HDF5 file; expected a checkpoint that minisqx wrote")
             return _read(file, shown)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"there is no checkpoint {shown}; expected the path of a file that minisqx wrote") from None
-    except PermissionError as error:
-        raise CheckpointError(f"the checkpoint {shown} can't be read ({error.strerror}); check its permissions") from None
+    except OSError as error:
+        why = error.strerror or error
+    except CheckpointError:
+        raise
+    except ValueError as error:  # a NUL in the path, or a letter that the system's encoding doesn't have
+        why = error
+    raise CheckpointError(f"the checkpoint {shown} can't be read ({why}); check its path and permissions")
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, numbers.Real) and math.isfinite(value)
+    except OverflowError:
+        return False  # a whole number beyond every float
 
 
 def _check_state(spec: NetworkSpec, state: dict[str, np.ndarray]) -> None:
@@ -185,88 +206,77 @@ def _file_image(checkpoint: Checkpoint) -> bytes:
         ) from error
     if len(index) > MOST_INDEX_BYTES:
         raise CheckpointError(f"provenance and training state take {len(index)} bytes; expected at most {MOST_INDEX_BYTES}")
-    image = io.BytesIO()
-    with h5py.File(image, "w", libver=("v110", "v110")) as file:
-        file.create_dataset("payload", data=np.frombuffer(payload, np.uint8))
-        file.create_dataset("index", data=np.array(index, h5py.string_dtype("utf-8", len(index))))
-        file.attrs["index_sha256"] = np.bytes_(hashlib.sha256(index).hexdigest())
-    return image.getvalue()
+    return pack(payload, index)
 
 
-class _Damage(Exception):
-    """Something in the file is not as `save_checkpoint` writes it."""
-
-
-def _read(file: io.BufferedReader, shown: str) -> Checkpoint:
+def _read(file: BufferedReader, shown: str) -> Checkpoint:
     try:
-        with h5py.File(file, "r") as content:
-            entries = _read_index(content)
-            spec = zoo.from_dict(entries["network"])
-            shapes = _shapes(spec)
-            if entries["layers"] != _weight_shapes(spec):
-                raise _Damage("its tensors are not those of its network")
-            dtype = np.dtype(DTYPES[entries["dtype"]])
-            optimizer = entries["optimizer"] or []
-            sizes = [*map(math.prod, shapes.values()), *(spec.parameters for _ in optimizer)]
-            payload = _read_payload(content, sum(sizes) * dtype.itemsize)
-        if hashlib.sha256(payload).hexdigest() != entries["payload_sha256"]:
-            raise _Damage("its tensors don't have the checksum in its index")
-        # One copy of everything, in the byte order of this machine; the tensors are views of it.
-        flat = np.frombuffer(payload, dtype).astype(entries["dtype"])
-        parts = np.split(flat, np.cumsum(sizes)[:-1])
+        contents = unpack(file)
+        entries = _read_index(file, contents)
+        spec = zoo.from_dict(entries["network"])
+        shapes = _shapes(spec)
+        if entries["layers"] != _weight_shapes(spec):
+            raise Damage("its tensors are not those of its network")
+        dtype, optimizer = np.dtype(DTYPES[entries["dtype"]]), entries["optimizer"] or []
+        sizes = [*map(math.prod, shapes.values()), *(spec.parameters for _ in optimizer)]
+        if contents.payload.size != sum(sizes) * dtype.itemsize:
+            raise Damage(f"its payload has {contents.payload.size} bytes, its network needs {sum(sizes) * dtype.itemsize}")
+        flat = np.empty(sum(sizes), dtype)
+        file.seek(contents.payload.offset)
+        if file.readinto(flat.view(np.uint8)) != flat.nbytes or hashlib.sha256(flat).hexdigest() != entries["payload_sha256"]:
+            raise Damage("its tensors don't have the checksum in its index")
+        # In the byte order of this machine; the tensors are views of it.
+        parts = np.split(flat.astype(entries["dtype"], copy=False), np.cumsum(sizes)[:-1])
         return Checkpoint(
             spec=spec,
             state={name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts)},
-            classes=entries["classes"],
-            mean=entries["mean"],
-            std=entries["std"],
-            metrics=entries["metrics"],
-            provenance=entries["provenance"],
             optimizer=None if entries["optimizer"] is None else dict(zip(optimizer, parts[len(shapes) :])),
-            training=entries["training"],
+            **{name: entries[name] for name in ("classes", "mean", "std", "metrics", "provenance", "training")},
         )
-    except (_Damage, CheckpointError, OptionError) as error:
+    except (Damage, CheckpointError, OptionError) as error:
         why = str(error)
     except Exception as error:
-        # h5py answers damage with any of OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError and more.
+        # What JSON can hold and nobody thought of; and the disk may fail, or memory not suffice.
         why = " ".join(f"{type(error).__name__}: {error}".split())
+    why = why[:MOST_REASON]
     raise CheckpointError(
         f"the checkpoint {shown} is damaged or not from minisqx ({why}); copy it again from where it came, or train again"
     )
 
 
-def _read_index(content: h5py.File) -> dict:
-    if set(content) != {"payload", "index"} or set(content.attrs) != {"index_sha256"}:
-        raise _Damage("expected a payload, an index and its checksum, and nothing else")
-    for name in ("payload", "index"):
-        if not isinstance(content.get(name, getlink=True), h5py.HardLink) or content.get(name, getclass=True) is not h5py.Dataset:
-            raise _Damage(f"the {name} lies somewhere else")
-        # Nothing that is compressed, computed, or kept in another file.
-        plan = content[name].id.get_create_plist()
-        if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_nfilters() or plan.get_external_count():
-            raise _Damage(f"the {name} is not stored as it is")
-    index = content["index"]
-    kind = index.id.get_type()
-    if (
-        index.shape != ()
-        or not isinstance(kind, h5py.h5t.TypeStringID)
-        or kind.is_variable_str()
-        or kind.get_size() > MOST_INDEX_BYTES
-    ):
-        raise _Damage("the index is not one short string")
-    text = bytes(index[()])
-    if content.attrs["index_sha256"] != np.bytes_(hashlib.sha256(text).hexdigest()):
-        raise _Damage("its index doesn't have its checksum")
-    entries = json.loads(text)
+def _read_index(file: BufferedReader, contents: Contents) -> dict:
+    if contents.index.size > MOST_INDEX_BYTES:
+        raise Damage(f"its index has {contents.index.size} bytes, expected at most {MOST_INDEX_BYTES}")
+    file.seek(contents.index.offset)
+    text = file.read(contents.index.size)
+    if hashlib.sha256(text).hexdigest() != contents.index_sha256:
+        raise Damage("its index doesn't have its checksum")
+    entries = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
-        raise _Damage("its index is of another kind")
+        raise Damage("its index is of another kind")
     if entries.get("version") != VERSION:
-        raise _Damage(f"it has version {entries.get('version')!r} of the format, this minisqx reads version {VERSION}")
+        raise Damage(f"it has version {str(entries.get('version'))[:20]} of the format, this minisqx reads version {VERSION}")
+    if set(entries) != set(ENTRIES):
+        raise Damage(
+            f"its index has entries too many, or lacks them: {', '.join(map(repr, sorted(set(entries) ^ set(ENTRIES))))}"
+        )
+    for name, kind in ENTRIES.items():
+        if type(entries[name]) is not kind and not (entries[name] is None and name in MAY_BE_NONE):
+            raise Damage(f"its {name} is a {type(entries[name]).__name__}")
+    if not all(map(is_number, (*entries["mean"], *entries["std"]))):
+        raise Damage("its normalisation is not of numbers")
+    names = entries["optimizer"] or []
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise Damage("its optimizer's arrays have no names, or one twice")
     return entries
 
 
-def _read_payload(content: h5py.File, size: int) -> bytes:
-    payload = content["payload"]
-    if payload.shape != (size,) or payload.dtype != np.uint8:
-        raise _Damage(f"its payload is {payload.dtype} {payload.shape}, its network needs {size} bytes")
-    return payload[()].tobytes()
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise Damage("its index says something twice")
+    return entries
+
+
+def _no_number(text: str) -> NoReturn:
+    raise Damage(f"its index holds {text}; expected finite numbers")

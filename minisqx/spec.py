@@ -6,6 +6,7 @@ families are in `squeezenext` and `squeezenet`, the networks that have names in 
 """
 
 import math
+import sys
 from dataclasses import asdict, dataclass
 
 from minisqx.errors import OptionError
@@ -348,4 +349,5 @@ def is_whole(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Also false for NaN, and for a whole number beyond every float.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

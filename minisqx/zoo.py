@@ -108,12 +108,19 @@ def weights() -> dict[str, Path]:
 def from_dict(description: Mapping) -> NetworkSpec:
     """The inverse of `NetworkSpec.to_dict`; unknown or missing entries are refused."""
     options = _of_version_1(dict(description))
-    family = _FAMILIES.get(options.pop("family"))
+    given = options.pop("family")
+    family = _FAMILIES.get(given) if isinstance(given, str) else None
     if family is None:
-        raise OptionError(f"network family {description['family']!r}: expected one of {', '.join(_FAMILIES)}")
+        raise OptionError(f"network family {given!r}: expected one of {', '.join(_FAMILIES)}")
     expected = set(family.__dataclass_fields__)
     if set(options) != expected:
         raise OptionError(f"network description has the entries {sorted(options)}, expected {sorted(expected)}")
+    for name, value in options.items():
+        items = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, (str, int, float)) for item in items):
+            raise OptionError(
+                f"network description with a {type(value).__name__} for {name}: expected text, numbers, or a list of them"
+            )
     return family(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
 
 
