@@ -12,7 +12,7 @@ from PIL import Image
 from minisqx import zoo
 from minisqx.checkpoint import load_checkpoint
 from minisqx.errors import CheckpointError, ImageError, OptionError
-from minisqx.images import fit, load_image
+from minisqx.images import load_image
 from minisqx.plan import Plan
 from minisqx.spec import NetworkSpec
 
@@ -125,7 +125,7 @@ class Model:
 
     def _input(self, img: ImageSource) -> np.ndarray:
         """(3, H, W) for the network."""
-        pixels = fit(load_image(img), self.spec.input_size)
+        pixels = load_image(img, self.spec.input_size)
         return self._values[np.arange(3)[:, None, None], pixels.transpose(2, 0, 1)]
 
     def _predict(self, inputs: list[np.ndarray]) -> list[Prediction]:

@@ -3,14 +3,16 @@
 import io
 import os
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
+from minisqx import images
 from minisqx.errors import ImageError
 from minisqx.images import fit, load_image
 
@@ -77,27 +79,94 @@ def test_a_format_beyond_the_list_is_refused(tmp_path):
     assert_refused(tmp_path / "icon.png", "is not an image")
 
 
-def png_that_claims(width, height):
+def png_that_claims(width, height, more=0):
+    """`more`: bytes after the end, so that the file is large enough for its size."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(100)))
+        + chunk(b"IEND", b"")
+        + bytes(more)
+    )
 
 
-@pytest.mark.parametrize("size", [(10_001, 10_000), (12_000, 12_000), (60_000, 60_000)])
+@pytest.mark.parametrize("size", [(10_001, 7_000), (12_000, 12_000), (60_000, 60_000)])
 def test_a_far_too_large_image_is_refused_before_it_is_decoded_and_without_a_warning(tmp_path, size):
     (tmp_path / "bomb.png").write_bytes(png_that_claims(*size))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert_refused(tmp_path / "bomb.png", "bomb.png", "expected at most 100000000 pixels")
+        assert_refused(tmp_path / "bomb.png", "bomb.png", "at most 70000000 pixels")
 
 
 def test_a_large_image_within_the_limit_causes_no_warning(tmp_path):
-    (tmp_path / "large.png").write_bytes(png_that_claims(10_000, 9_900))
+    (tmp_path / "large.png").write_bytes(png_that_claims(9_900, 7_000, more=70_000))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_refused(tmp_path / "large.png", "incomplete")
+
+
+def test_a_small_file_may_not_claim_a_large_picture(tmp_path):
+    (tmp_path / "small.png").write_bytes(png_that_claims(4_000, 4_000))
+    assert_refused(tmp_path / "small.png", "claims 4000 x 4000 pixels in", "a byte for 1000 pixels")
+    (tmp_path / "small.png").write_bytes(png_that_claims(4_000, 2_000))
+    assert_refused(tmp_path / "small.png", "incomplete")
+
+
+def test_a_file_with_more_bytes_than_any_image_needs_is_refused(tmp_path):
+    with open(tmp_path / "vast.png", "wb") as file:
+        file.write(encoded(Image.fromarray(picture()), "PNG"))
+        file.truncate(560_000_001)
+    assert_refused(tmp_path / "vast.png", "has 560000001 bytes; expected at most 560000000 bytes")
+
+
+@pytest.mark.parametrize("lossless, animated", [(True, False), (False, False), (True, True)])
+def test_a_webp_that_claims_too_much_is_refused_before_pillow_sees_it(tmp_path, monkeypatch, lossless, animated):
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    options = {"save_all": True, "append_images": frames[1:]} if animated else {}
+    content = bytearray(encoded(frames[0], "WEBP", lossless=lossless, **options))
+    # Width and height less one in 24 bits each; 14 bits each, packed; or 14 of 16 bits each.
+    at, size = {b"VP8X": (24, b"\xff\x3f\0" * 2), b"VP8L": (21, b"\xff" * 4), b"VP8 ": (26, b"\xff" * 4)}[bytes(content[12:16])]
+    content[at : at + len(size)] = size
+    (tmp_path / "bomb.webp").write_bytes(content)
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("opened"))
+    assert_refused(tmp_path / "bomb.webp", "163", "at most 70000000 pixels")
+
+
+def test_the_programs_wish_to_load_truncated_images_is_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for kind in FORMATS:
+        whole = encoded(Image.fromarray(picture(64, 64)), kind)
+        (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
+        assert_refused(tmp_path / "cut", "cut")
+        assert_refused(Image.open(io.BytesIO(encoded(Image.fromarray(picture(64, 64)), "PNG")[:900])), "incomplete")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+    with Image.open(io.BytesIO(encoded(Image.fromarray(picture(64, 64)), "JPEG")[:-300])) as cut:
+        cut.load()
+
+
+def test_an_image_that_fits_into_no_memory_is_said_to_be_that(tmp_path, monkeypatch):
+    def no_memory(*arguments):
+        raise MemoryError
+
+    (tmp_path / "photo.png").write_bytes(encoded(Image.fromarray(picture()), "PNG"))
+    monkeypatch.setattr(Image.core, "new", no_memory)
+    assert_refused(tmp_path / "photo.png", "there is not enough memory for", "photo.png")
+
+
+def test_a_jpeg_of_many_scans_is_refused(tmp_path):
+    content = encoded(Image.fromarray(picture(64, 64)), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    scan = content[last:-2]
+    (tmp_path / "photo").write_bytes(content[:-2] + scan * 20 + content[-2:])
+    assert load_image(tmp_path / "photo").shape == (64, 64, 3)
+    comment = b"\xff\xfe\0\4\xff\xd9"  # which holds what would be the end elsewhere
+    (tmp_path / "photo").write_bytes(content[:-2] + comment + scan * 100 + content[-2:])
+    assert_refused(tmp_path / "photo", "more than 100 scans")
 
 
 def test_images_without_pixels_are_refused(tmp_path):
@@ -180,7 +249,13 @@ def test_a_palette_or_a_plain_colour_may_be_transparent(tmp_path):
     np.testing.assert_array_equal(load_image(tmp_path / "a")[0], [[1, 2, 3], [255] * 3])
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def exif_orientation(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photograph_is_turned_upright(tmp_path, orientation, kind):
     # How the camera would store `upright` for each value of the tag, by the tag's definition (where row 0 and column 0 are).
@@ -194,19 +269,51 @@ def test_a_photograph_is_turned_upright(tmp_path, orientation, kind):
         7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
         8: lambda a: a.transpose(1, 0, 2)[:, ::-1],
     }
-    upright = picture()
-    exif = Image.Exif()
-    exif[0x0112] = orientation
+    # Blocks of 16 pixels, which a JPEG keeps within a little.
+    upright = picture(2, 3).repeat(16, 0).repeat(16, 1)
     stored = Image.fromarray(np.ascontiguousarray(stored_as[orientation](upright)))
+    options = {"WEBP": {"lossless": True}, "JPEG": {"subsampling": 0}}.get(kind, {})
+    (tmp_path / "photo").write_bytes(encoded(stored, kind, exif=exif_orientation(orientation), **options))
+    np.testing.assert_allclose(load_image(tmp_path / "photo"), upright, atol=3 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_damaged_exif_data_does_not_hide_the_picture_and_nobody_is_warned(tmp_path, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
-    (tmp_path / "photo").write_bytes(encoded(stored, kind, exif=exif, **options))
-    np.testing.assert_array_equal(load_image(tmp_path / "photo"), upright)
+    content = encoded(Image.fromarray(picture()), kind, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff broken", **options)
+    # A JPEG without a density in its first segment is searched for one in the EXIF data.
+    (tmp_path / "photo").write_bytes(content.replace(b"JFIF", b"JFIX"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_image(tmp_path / "photo").shape == (6, 9, 3)
+        with pytest.raises(UserWarning):
+            warnings.warn("of others", stacklevel=1)
+    if kind != "JPEG":
+        np.testing.assert_array_equal(load_image(tmp_path / "photo"), picture())
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_data_does_not_hide_the_picture(tmp_path):
-    (tmp_path / "photo").write_bytes(encoded(Image.fromarray(picture()), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff broken"))
-    np.testing.assert_array_equal(load_image(tmp_path / "photo"), picture())
+def test_warnings_of_other_threads_are_left_alone_while_an_image_is_read():
+    seen = []
+
+    class Slow(Image.Image):
+        def load(self):
+            def other():
+                with pytest.raises(UserWarning):
+                    warnings.warn("of another thread", stacklevel=1)
+                seen.append(bool(images._reading))
+
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+            warnings.warn("of this thread", stacklevel=1)
+            return super().load()
+
+    source = Image.fromarray(picture())
+    source.__class__ = Slow
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load_image(source), picture())
+    assert set(seen) == {True}
 
 
 def test_of_an_animation_the_first_frame_counts(tmp_path):
@@ -229,8 +336,12 @@ def test_arrays_are_taken_as_they_are():
 @pytest.mark.parametrize(
     "source, words",
     [
-        (picture().astype(np.float32), "float32 (6, 9, 3): expected an image, uint8 (H, W, 3)"),
-        (picture().astype(bool), "bool (6, 9, 3)"),
+        (picture().astype(np.int64), "int64 (6, 9, 3): expected an image, uint8 (H, W, 3)"),
+        (picture().astype(complex), "complex128 (6, 9, 3)"),
+        (np.maximum(picture(), 1).astype(np.float32), "float32 with values from 1 to 249: expected 0 to 1"),
+        (np.linspace(-0.1, 0.9, 12).reshape(2, 6), "float64 with values from -0.1 to 0.9: expected 0 to 1"),
+        (np.full((2, 2), np.nan, np.float32), "float32 with NaN or infinite values: expected numbers from 0 to 1"),
+        (np.full((2, 2, 4), np.inf, np.float16), "float16 with NaN or infinite values"),
         (picture().transpose(2, 0, 1), "uint8 (3, 6, 9)"),
         (np.zeros((2, 32, 32, 3), np.uint8), "uint8 (2, 32, 32, 3)"),
         (np.zeros(5, np.uint8), "uint8 (5,)"),
@@ -243,11 +354,38 @@ def test_another_kind_of_input_is_refused_with_what_was_expected(source, words):
     assert_refused(source, words)
 
 
+def test_one_nan_among_many_pixels_is_found():
+    for bad in (np.nan, np.inf, -np.inf):
+        image = np.zeros((700, 800, 3), np.float32)
+        image[600, 700, 1] = bad
+        assert_refused(image, "NaN or infinite")
+
+
+def test_arrays_of_other_types_are_scaled_to_eight_bits():
+    def colour(values, dtype):
+        return load_image(np.array([[values]], dtype))[0, 0].tolist()
+
+    assert colour([0.0, 0.5, 1.0], np.float32) == colour([0.0, 0.5, 1.0], np.float64) == [0, 128, 255]
+    assert colour([0.0, 0.25, 1.0], np.float16) == [0, 64, 255]
+    assert colour([0, 129, 65535], np.uint16) == [0, 1, 255]
+    assert colour([0, 25700, 65535], ">u2") == [0, 100, 255]
+    assert colour([True, False, True], bool) == [255, 0, 255]
+    assert colour([0, 51400, 0, 0], np.uint16) == [255, 255, 255] and colour([0, 0.2, 1, 1], np.float32) == [0, 51, 255]
+
+
 def test_loading_does_not_change_the_callers_image():
     source = Image.fromarray(np.dstack([picture(), picture()[:, :, 0]]))
     before = source.copy()
     load_image(source)
     assert source == before
+
+
+@pytest.mark.parametrize("size", [(6, 9), (4, 4), (32, 32), (48, 32)])
+def test_loading_at_a_size_is_loading_and_fitting(tmp_path, size):
+    sources = [picture(), np.dstack([picture(), picture()[:, :, :1]]), picture(600, 701), Image.fromarray(picture(501, 700))]
+    (tmp_path / "photo").write_bytes(encoded(Image.fromarray(picture(60, 80)), "JPEG", exif=exif_orientation(6)))
+    for source in (*sources, tmp_path / "photo"):
+        np.testing.assert_array_equal(load_image(source, size), fit(load_image(source), size))
 
 
 def test_an_image_of_the_right_size_is_untouched():

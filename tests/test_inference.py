@@ -166,10 +166,10 @@ def test_an_unusable_image_is_refused_and_in_a_list_its_place_is_named(model, tm
     with pytest.raises(ImageError, match="there is no file"):
         model.infer(tmp_path / "missing.png")
     with pytest.raises(ImageError, match=r"^\[1\] of the list: "):
-        model.infer([image(0), np.zeros((3, 3))])
+        model.infer([image(0), np.full((3, 3), 7.0)])
     monkeypatch.setattr(inference, "IMAGES_AT_ONCE", 2)
     with pytest.raises(ImageError, match=r"^\[3\] of the list: "):
-        model.infer([image(0), image(1), image(2), np.zeros((3, 3))])
+        model.infer([image(0), image(1), image(2), np.full((3, 3), 7.0)])
 
 
 def test_a_model_that_is_not_finite_is_refused(tmp_path):
