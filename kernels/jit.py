@@ -1,17 +1,20 @@
-"""The one place that compiles kernels: the flags, and the folder that keeps compiled code.
+"""The one place that compiles kernels, keeps the machine code in a folder, and lets parallel kernels run one at a time.
 
-Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it
-raises where its folder is damaged, and writes next to the sources. Here compiled code lies in a folder of our own,
-named by a hash of every kernel's source, of Numba's version and of the CPU. A folder that can't be used costs compile
+Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it trusts
+every bit of its files, raises where they are damaged, and mixes signatures up where two processes fill them at once. Here an
+entry is a file of its own, named by the kernel and the types of its arguments, with a SHA-256 in front, written at once. The
+folder's name is a hash of every kernel's source, of Numba's version and of the CPU. Whatever is wrong with it costs compile
 time and one line, never an error.
 """
 
 import functools
 import hashlib
 import os
+import pickle
 import sys
-import warnings
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import llvmlite
@@ -20,13 +23,17 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import caching, cgutils, types
 from numba.core.ccallback import CFunc
+from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime import _nrt_python
+from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
-from minisqx.folders import cache_root
+from minisqx.errors import MinisqxError, TrainingError
+from minisqx.folders import cache_root, replace_file
+from minisqx.threads import threads
 
 # Sums may be reordered (so they can use vectors) and a*b+c fused. NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
@@ -35,6 +42,9 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 PRANGE = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
 )
+
+
+PROBE_BYTES = 1 << 20  # as much as the largest few kernels
 
 
 def cpu_name() -> str:
@@ -51,14 +61,15 @@ def cpu_features() -> str:
     return llvm.get_host_cpu_features().flatten()
 
 
-def threads() -> int:
-    """The threads on which a parallel kernel runs that this Python thread calls."""
-    return numba.get_num_threads()
-
-
 def most_threads() -> int:
     """The threads that parallel kernels can have at most: Numba fixes it when it is imported."""
     return numba.config.NUMBA_NUM_THREADS
+
+
+def threading_layer() -> str:
+    """What Numba's parallel kernels run on: tbb, omp or workqueue. It is started if it has not been."""
+    _tell_numba()
+    return numba.threading_layer()
 
 
 def _sources_digest() -> str:
@@ -68,63 +79,78 @@ def _sources_digest() -> str:
     return digest.hexdigest()[:20]
 
 
-class _Folder(caching._CacheLocator):
-    """Tells Numba where compiled kernels lie, and that the folder's name says all there is to know of their age."""
-
-    path = None  # set once, below
-
-    def __init__(self, py_func):
-        self._name = f"{py_func.__module__}.{py_func.__qualname__}"
-
-    def get_cache_path(self):
-        return str(self.path)
-
-    def get_source_stamp(self):
-        return self.path.name
-
-    def get_disambiguator(self):
-        return self._name
-
-    @classmethod
-    def from_function(cls, py_func, py_file):
-        return cls(py_func)
+def _open_folder() -> tuple[Path | None, Exception | None]:
+    """The folder, or why there is none. An entry is unpickled and run, so the folder must be out of other users' reach."""
+    try:
+        path = (cache_root() / "kernels" / _sources_digest()).absolute()
+        path.mkdir(0o700, parents=True, exist_ok=True)
+        status = path.stat()
+        if hasattr(os, "getuid") and (status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022):
+            raise PermissionError(f"{str(path)!r} belongs to another user, or others may write to it")
+        return path, None
+    except (OSError, RuntimeError, MinisqxError) as error:
+        return None, error
 
 
-class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = [_Folder]
+_folder, _refusal = _open_folder()
 
 
-class _KernelCache(caching.FunctionCache):
-    """Compiled kernels on disk, where any fault means "compile again"."""
+def folder() -> Path | None:
+    """Where compiled kernels lie; None if they can't be kept."""
+    return _folder
 
-    _impl_class = _Implementation
 
-    def _index_key(self, sig, codegen):
-        # The folder's name stands for all sources, and the file's for the function: Numba's own key would also hash what a
-        # kernel closes over, which differs in every process.
-        return sig, codegen.magic_tuple()
+class _KernelCache(caching.NullCache):
+    """A kernel's compiled code on disk, an entry for each signature, where any fault means "compile again"."""
+
+    DIGEST_BYTES = 32
+
+    def __init__(self, function):
+        self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
+
+    def _entry(self, sig, codegen) -> tuple[Path | None, bytes]:
+        """The entry's file, and what it begins with inside. The folder's name stands for all sources."""
+        key = f"{self._name} {sig} {codegen.magic_tuple()}".encode()
+        file = f"{self._name.replace('<locals>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc"
+        return _folder and _folder / file, key
 
     def load_overload(self, sig, target_context):
-        try:
-            # Numba's own would first import and register all that a compilation may need: a third of a second.
-            _memory_symbols()
-            loaded = self._load_overload(sig, target_context)
-        except Exception:
-            # Damaged: forget this function's files, so that the new code can be kept.
-            for stale in Path(self.cache_path).glob(f"{self._impl.filename_base}*"):
-                stale.unlink(missing_ok=True)
-            loaded = None
+        path, key = self._entry(sig, target_context.codegen())
+        loaded = None
+        if path is None:
+            _not_kept(_refusal)
+        else:
+            try:
+                loaded = self._load(path, key, target_context)
+            except FileNotFoundError:
+                pass
+            except Exception as error:
+                _fault(f"a compiled kernel can't be used and is compiled again: {path}: {error}")
         if loaded is None:
             _tell_before_compiling()
         return loaded
 
-    def save_overload(self, sig, data):
-        if _Kernel._depth > 1:
+    def _load(self, path: Path, key: bytes, target_context):
+        content = path.read_bytes()
+        digest, data = content[: self.DIGEST_BYTES], content[self.DIGEST_BYTES :]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError("it is damaged")
+        found, compiled = pickle.loads(data)
+        if found != key:
+            raise ValueError("it is another kernel's")
+        # Numba's own would first import and register all that a compilation may need: a third of a second.
+        _memory_symbols()
+        return CompileResult._rebuild(target_context, *compiled)
+
+    def save_overload(self, sig, compiled):
+        path, key = self._entry(sig, compiled.codegen)
+        if path is None or _Kernel._depth > 1 or compiled.lifted or compiled.library.has_dynamic_globals:
             return
         try:
-            super().save_overload(sig, data)
+            data = dumps((key, compiled._reduce()))
+            replace_file(path, hashlib.sha256(data).digest() + data)
         except Exception as error:
-            _without_cache(error)
+            _not_kept(error)
 
 
 @functools.cache
@@ -134,7 +160,15 @@ def _memory_symbols() -> None:
         llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
+def _on_stderr(line: str) -> None:
+    # None where it was closed before Python started: print would then take stdout.
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print("minisqx:", line, file=sys.stderr, flush=True)
+
+
 _tell: Callable[[], object] | None = None
+_say: Callable[[str], object] | None = _on_stderr
 
 
 def before_compiling(tell: Callable[[], object]) -> None:
@@ -143,38 +177,39 @@ def before_compiling(tell: Callable[[], object]) -> None:
     _tell = tell
 
 
+def on_fault(say: Callable[[str], object]) -> None:
+    """Has `say` take the line that tells the first fault of the folder; without this call it goes to stderr."""
+    global _say
+    _say = say
+
+
+def _fault(line: str) -> None:
+    """Says so, unless a fault has been told: one line a process is enough, also in the place of that before compiling."""
+    global _say, _tell
+    if _say is not None:
+        say, _say, _tell = _say, None, None
+        say(line)
+
+
+def _not_kept(error: Exception | None) -> None:
+    _fault(f"compiled kernels are not kept, so each start compiles them: {error}; set MINISQX_CACHE to a folder of your own")
+
+
 def _tell_before_compiling() -> None:
     global _tell
+    if _tell is None:
+        return
+    try:
+        # It says that this happens once: so there must be room for what is compiled.
+        if _folder is not None:
+            probe = _folder / f"probe-{os.getpid()}"
+            replace_file(probe, bytes(PROBE_BYTES))
+            probe.unlink()
+    except OSError as error:
+        _not_kept(error)
     if _tell is not None:
         told, _tell = _tell, None
         told()
-
-
-def _without_cache(reason) -> None:
-    warnings.warn(
-        f"compiled kernels are not kept ({reason}); set MINISQX_CACHE to a folder that can be written to start faster",
-        stacklevel=2,
-    )
-    _Folder.path = None
-
-
-def _open_folder() -> None:
-    try:
-        path = cache_root() / "kernels" / _sources_digest()
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(f"no permission to write {path}")
-        _Folder.path = path
-    except (OSError, RuntimeError) as error:
-        _without_cache(error)
-
-
-_open_folder()
-
-
-def folder() -> Path | None:
-    """Where compiled kernels lie; None if they can't be kept."""
-    return _Folder.path
 
 
 def _flags(fastmath: bool) -> dict:
@@ -183,6 +218,55 @@ def _flags(fastmath: bool) -> dict:
     It must say so: a kernel that says nothing inherits the flags of the kernel for which it is compiled.
     """
     return {"fastmath": FASTMATH if fastmath else False}
+
+
+# Numba's `workqueue` layer ends the process when two Python threads run parallel kernels at once, and GNU OpenMP ends a process
+# that was forked after it had been used. So there is a lock, and a child that is told apart. A fork waits for both locks, this
+# one and the compiler's: in the child nobody would be left to release them.
+_parallel = threading.RLock()
+_told = threading.local()
+_forked_after_openmp = False
+
+
+def _before_fork() -> None:
+    _parallel.acquire()
+    global_compiler_lock.acquire()
+
+
+def _after_fork() -> None:
+    global_compiler_lock.release()
+    _parallel.release()
+
+
+def _after_fork_in_child() -> None:
+    global _forked_after_openmp
+    _after_fork()
+    with suppress(ValueError):  # no layer has been started
+        _forked_after_openmp = _forked_after_openmp or (numba.threading_layer() == "omp" and sys.platform == "linux")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
+def _tell_numba() -> None:
+    """Numba asks each Python thread anew how many threads its kernels run on."""
+    count = threads()
+    if getattr(_told, "count", None) != count:
+        numba.set_num_threads(count)
+        _told.count = count
+
+
+def _run_alone(code, *arguments):
+    """Runs a parallel kernel while no other one runs. Raises TrainingError where the system would end the process."""
+    if _forked_after_openmp:
+        raise TrainingError(
+            "this process was forked from one that had trained, and GNU OpenMP can't go on in it: start it with"
+            " multiprocessing's method 'spawn', or set NUMBA_THREADING_LAYER=workqueue before Python starts"
+        )
+    with _parallel:
+        _tell_numba()
+        return code(*arguments)
 
 
 class _Inlined:
@@ -226,6 +310,13 @@ class _Kernel(CPUDispatcher):
         self.overloads[tuple(cres.signature.args)] = cres
 
 
+class _ParallelKernel(_Kernel):
+    """A kernel that spreads its `prange` over several threads."""
+
+    def __call__(self, *arguments):
+        return _run_alone(super().__call__, *arguments)
+
+
 def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
     """Compiles a kernel on its first call with given types, without the interpreter's lock, and keeps the machine code."""
     if function is None:
@@ -233,9 +324,9 @@ def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
     options = {"nogil": True, "boundscheck": False, "error_model": "numpy", "parallel": PRANGE if parallel else False}
     if numba.config.DISABLE_JIT:
         return function
-    dispatcher = _Kernel(py_func=function, targetoptions={"nopython": True, **options, **_flags(fastmath)})
-    if _Folder.path is not None:
-        dispatcher._cache = _KernelCache(function)
+    made = _ParallelKernel if parallel else _Kernel
+    dispatcher = made(py_func=function, targetoptions={"nopython": True, **options, **_flags(fastmath)})
+    dispatcher._cache = _KernelCache(function)
     return dispatcher
 
 
@@ -248,7 +339,8 @@ def bound(kernel, arguments: tuple):
         return kernel
     kinds = tuple(kernel.typeof_pyval(argument) for argument in arguments)
     kernel.compile(kinds)
-    return kernel.overloads[kinds].entry_point
+    code = kernel.overloads[kinds].entry_point
+    return functools.partial(_run_alone, code) if isinstance(kernel, _ParallelKernel) else code
 
 
 # Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large ones are compiled
@@ -260,14 +352,14 @@ def publish(name: str, signature, function, *, fastmath: bool) -> None:
     """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by
     `call_published`.
     """
-    if name in _published:
-        return
-    compiled = CFunc(function, (signature.args, signature.return_type), {}, {**_flags(fastmath), "error_model": "numpy"})
-    if _Folder.path is not None:
+    with global_compiler_lock:  # a second thread would replace code that the first one's kernels call
+        if name in _published:
+            return
+        compiled = CFunc(function, (signature.args, signature.return_type), {}, {**_flags(fastmath), "error_model": "numpy"})
         compiled._cache = _KernelCache(function)
-    compiled.compile()
-    llvm.add_symbol(name, compiled.address)
-    _published[name] = compiled
+        compiled.compile()
+        llvm.add_symbol(name, compiled.address)
+        _published[name] = compiled
 
 
 def call_published(context, builder, name: str, signature, arguments: list) -> None:

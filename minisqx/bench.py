@@ -16,9 +16,9 @@ from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.inference import Model
 from minisqx.kernels import inference
 from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH
-from minisqx.kernels.jit import threads
 from minisqx.plan import Plan
 from minisqx.spec import AveragePoolSpec, BottleneckSpec, LinearSpec, MaxPoolSpec, NetworkSpec
+from minisqx.threads import threads
 
 BATCH = 128
 WARM_UP_CALLS = 3

@@ -10,7 +10,6 @@ from minisqx.kernels.activation import KINDS
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.im2col import Geometry, Taps
-from minisqx.kernels.jit import threads
 from minisqx.kernels.layout import MOST_IMAGES_IN_CHUNK, Layout, aligned_empty
 from minisqx.spec import (
     AveragePoolSpec,
@@ -22,6 +21,7 @@ from minisqx.spec import (
     NetworkSpec,
     Size,
 )
+from minisqx.threads import threads
 
 
 class Plan:
@@ -51,7 +51,8 @@ class Plan:
     def run(self, data: np.ndarray, layout: Layout) -> np.ndarray:
         """Logits (N, classes) of a batch in the memory layout; chunks are shared among as many threads as are set.
 
-        Nothing but the logits is allocated once a batch of these sizes has been run.
+        Nothing but the logits is allocated once a batch of these sizes has been run. Raises what went wrong on any of the
+        threads, such as MemoryError; where the system has no more threads to give, it goes on with those that it has.
         """
         cut = self.layout(layout.images, layout.height, layout.width)
         if layout.images_per_chunk != cut.images_per_chunk:
@@ -61,29 +62,42 @@ class Plan:
             self._run_chunk(logits, data, cut, 0)
             return logits
         waiting = iter(range(cut.chunks))
+        failures: list[BaseException] = []
 
         def work() -> None:
-            for chunk in waiting:
-                self._run_chunk(logits, data, cut, chunk)
+            try:
+                while not failures and (chunk := next(waiting, None)) is not None:
+                    self._run_chunk(logits, data, cut, chunk)
+            except BaseException as error:  # a thread's end would take it along, and leave a part of `logits` unwritten
+                failures.append(error)
 
-        helpers = [Thread(target=work) for _ in range(min(threads(), cut.chunks) - 1)]
-        for helper in helpers:
-            helper.start()
+        helpers: list[Thread] = []
+        for _ in range(min(threads(), cut.chunks) - 1):
+            helper = Thread(target=work)
+            try:
+                helper.start()
+            except (RuntimeError, MemoryError):
+                break
+            helpers.append(helper)
         work()
         for helper in helpers:
             helper.join()
+        if failures:
+            raise failures[0]
         return logits
 
     def _run_chunk(self, logits: np.ndarray, data: np.ndarray, cut: Layout, chunk: int) -> None:
         images, first = cut.images_in(chunk), chunk * cut.images_per_chunk
         program = self._program(images, cut.height, cut.width)
         memory, x, features, scratch = buffers = program.take_buffers()
-        x[:, : program.columns] = data[chunk, :, : program.columns]
-        inference.run(
-            logits[first : first + images], features, images, program.steps, self._weights, program.inside, program.index,
-            memory, program.ones, program.zeros, scratch, *self._classifier,
-        )  # fmt: skip
-        program.give_back(buffers)
+        try:
+            x[:, : program.columns] = data[chunk, :, : program.columns]
+            inference.run(
+                logits[first : first + images], features, images, program.steps, self._weights, program.inside, program.index,
+                memory, program.ones, program.zeros, scratch, *self._classifier,
+            )  # fmt: skip
+        finally:
+            program.give_back(buffers)
 
     def _program(self, images: int, height: int, width: int) -> "_Program":
         key = (images, height, width)

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-import numba
-
 from minisqx import zoo
 from minisqx.errors import MinisqxError
 from minisqx.folders import cache_root
 from minisqx.inference import load
-from minisqx.kernels.jit import cpu_features, cpu_name
+from minisqx.kernels.jit import cpu_features, cpu_name, threading_layer
 from minisqx.kernels.simd import vector_registers
 from minisqx.report import WIDTH, table
 
@@ -33,7 +31,7 @@ def info(threads: int, source: str) -> Iterator[str]:
         ("CPU", f"{_cpu_model()}, {os.cpu_count()} logical CPUs"),
         ("code for", f"{cpu_name()}, vectors of {vector_registers()[0] * 8} bits"),
         ("threads", f"{threads} ({source})"),
-        ("thread layer", f"{numba.threading_layer()} (Numba's)"),
+        ("thread layer", f"{threading_layer()} (Numba's)"),
         ("cache", folder_size(cache_root())),
         ("weights", _weights()),
     ]

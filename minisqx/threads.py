@@ -1,4 +1,5 @@
-"""How many threads minisqx runs on: the one place that decides it, and the one that tells Numba.
+"""How many threads minisqx runs on: the one place that decides it. Numba is told when the first parallel kernel runs
+(`kernels/jit.py`): what only infers starts no threads of Numba's.
 
 Results never depend on the number, only the time does.
 """
@@ -39,7 +40,7 @@ _chosen: int | None = None
 
 
 def use_threads(count: int | None = None) -> int:
-    """Makes Numba run parallel kernels that this Python thread calls on `count` threads, also where there are fewer CPUs.
+    """From now on minisqx runs on `count` threads, whichever Python thread calls it, also where there are fewer CPUs.
 
     None takes what was chosen by an earlier call, else `thread_count()`. Returns the number.
     Raises OptionError where Numba was imported before with room for fewer: its limit is fixed by then.
@@ -56,9 +57,13 @@ def use_threads(count: int | None = None) -> int:
         raise OptionError(
             f"threads {count}: Numba has started with at most {most}; take fewer, or set {VARIABLE}={count} before Python starts"
         )
-    numba.set_num_threads(count)
     _chosen = count
     return count
+
+
+def threads() -> int:
+    """The number that `use_threads` chose last."""
+    return use_threads() if _chosen is None else _chosen
 
 
 def _checked(what: str, value: int | str) -> int:

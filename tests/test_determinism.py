@@ -14,9 +14,10 @@ import minisqx
 BATCHES = (1, 7, 37, 130)
 TRAIN = f"""
 import hashlib, json, numba, numpy as np, minisqx
+from minisqx.threads import use_threads
 found = {{}}
 for threads in (1, 2, 3, 4):
-    numba.set_num_threads(threads)
+    use_threads(threads)
     net = minisqx.ShallowSqueezeNext(width=0.2, blocks=(1, 2, 1, 1), seed=3, dtype=DTYPE)
     optimizer = minisqx.SGD(net, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
     for batch in {BATCHES}:
@@ -50,11 +51,12 @@ def test_training_steps_have_the_same_bits_on_one_to_four_threads(dtype):
 
 FIFTY_STEPS = """
 import hashlib, json, numba, numpy as np, minisqx
+from minisqx.threads import use_threads
 generator = np.random.default_rng(0)
 batches = [(generator.normal(size=(37, 3, 16, 16)), generator.integers(0, 10, 37)) for _ in range(5)]
 found = []
 for threads in (1, 2, 3, 4):
-    numba.set_num_threads(threads)
+    use_threads(threads)
     net = minisqx.ShallowSqueezeNext(width=0.2, seed=3)
     optimizer = minisqx.SGD(net, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
     for number in range(50):

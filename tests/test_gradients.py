@@ -8,7 +8,6 @@ norm would have next to nothing to normalise.
 
 import math
 
-import numba
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ import minisqx
 from minisqx.kernels import counters
 from minisqx.spec import NetworkSpec
 from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.threads import threads, use_threads
 from tests import naive
 from tests.gradient_check import central_differences, complex_step, relative_difference, sample
 from tests.naive_network import NaiveNetwork, random_state
@@ -45,10 +45,10 @@ OTHER_OPTIONS = [
 @pytest.fixture(autouse=True)
 def one_thread():
     """Some ten thousand tiny forward passes: threads would only wait for each other, and change no bit."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
+    before = threads()
+    use_threads(1)
     yield
-    numba.set_num_threads(before)
+    use_threads(before)
 
 
 class Case:

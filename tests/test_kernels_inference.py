@@ -10,6 +10,7 @@ import minisqx
 from minisqx import plan
 from minisqx.kernels.layout import Layout
 from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.threads import threads, use_threads
 from tests.gradient_check import relative_difference
 from tests.kernel_calls import poisoned
 from tests.naive_network import NaiveNetwork, random_state
@@ -74,11 +75,11 @@ def test_an_image_has_the_same_bits_alone_and_in_any_batch(width, size, dtype):
 
 def test_any_number_of_threads_gives_the_same_bits():
     net, _ = network("float32")
-    x, before, found = images(35, (32, 32), "float32"), numba.get_num_threads(), []
-    for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
-        numba.set_num_threads(threads)
+    x, before, found = images(35, (32, 32), "float32"), threads(), []
+    for count in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+        use_threads(count)
         found.append(net.forward(x).tobytes())
-    numba.set_num_threads(before)
+    use_threads(before)
     assert len(set(found)) == 1
 
 

@@ -7,7 +7,6 @@ gradient that comes in is random.
 import itertools
 from collections.abc import Callable
 
-import numba
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ from minisqx.kernels.activation import ELU, NO_ACTIVATION
 from minisqx.kernels.layout import Layout
 from minisqx.layers import AveragePool, Dropout, Gradient, Linear, ResidualSum, Workspace, form
 from minisqx.spec import AveragePoolSpec
+from minisqx.threads import threads, use_threads
 from tests import naive
 from tests.gradient_check import STEP, central_differences, complex_step, relative_difference, sample
 from tests.kernel_calls import packed
@@ -38,10 +38,10 @@ Arrays = dict[str, np.ndarray]
 @pytest.fixture(autouse=True)
 def one_thread():
     """Thousands of tiny forward passes: threads would only wait for each other, and change no bit."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
+    before = threads()
+    use_threads(1)
     yield
-    numba.set_num_threads(before)
+    use_threads(before)
 
 
 def check(ours: Callable[[], np.ndarray], twin: Callable[[Arrays], np.ndarray], dout, arrays: Arrays, gradients: Arrays) -> None:

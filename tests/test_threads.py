@@ -1,9 +1,12 @@
-"""The thread count: where it comes from, and that Numba is told."""
+"""The thread count: where it comes from, and who is told. A failure on any thread is the caller's."""
 
 import os
 import subprocess
 import sys
+import threading
+import time
 
+import numpy as np
 import pytest
 
 from minisqx import threads
@@ -95,7 +98,14 @@ def run(code, **variables):
     return (done.stdout or done.stderr).strip().splitlines()[-1]
 
 
-USE = "from minisqx.threads import use_threads; use_threads({}); import numba; print(numba.get_num_threads())"
+USE = """
+from minisqx.threads import use_threads
+use_threads({})
+import numba
+from minisqx.kernels import jit
+jit.threading_layer()  # what a parallel kernel does first
+print(numba.get_num_threads())
+"""
 
 
 @pytest.mark.parametrize("count", [7, 1])
@@ -113,8 +123,82 @@ def test_too_many_threads_after_numba_has_started_are_refused_with_the_way_out()
 
 
 def test_the_variable_sets_the_threads_of_a_script_too():
-    code = "import minisqx; minisqx.ShallowSqueezeNext(); import numba; print(numba.get_num_threads())"
-    environment = {**os.environ, "MINISQX_NUM_THREADS": "5"}
-    environment.pop("NUMBA_NUM_THREADS", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "5"
+    code = "import minisqx; minisqx.ShallowSqueezeNext(); from minisqx.threads import threads; print(threads())"
+    assert run(code, MINISQX_NUM_THREADS="5") == "5"
+
+
+@pytest.fixture
+def plan_on_two_threads():
+    """A plan, a batch of several chunks for it, and the right logits."""
+    from minisqx.network import ShallowSqueezeNext
+
+    before = threads.threads()
+    threads.use_threads(2)
+    network = ShallowSqueezeNext(width=0.125)
+    plan, x = network.plan(), np.random.default_rng(0).normal(size=(40, 3, 8, 8)).astype(np.float32)
+    layout = plan.layout(len(x), 8, 8)
+    data = layout.pack(x, layout.empty(3, np.float32))
+    yield plan, data, layout, plan.run(data, layout)
+    threads.use_threads(before)
+
+
+def test_what_fails_on_another_thread_is_raised_and_no_half_written_answer_returned(plan_on_two_threads, monkeypatch):
+    plan, data, layout, right = plan_on_two_threads
+    run_chunk, main = plan._run_chunk, threading.current_thread()
+
+    def fails_elsewhere(*arguments):
+        if threading.current_thread() is not main:
+            raise MemoryError("none left")
+        time.sleep(0.01)  # so that the other thread gets a chunk
+        run_chunk(*arguments)
+
+    monkeypatch.setattr(plan, "_run_chunk", fails_elsewhere)
+    with pytest.raises(MemoryError, match="none left"):
+        plan.run(data, layout)
+    monkeypatch.undo()
+    assert plan.run(data, layout).tobytes() == right.tobytes()
+
+
+def test_buffers_are_given_back_also_after_a_failure(plan_on_two_threads, monkeypatch):
+    plan, data, layout, _ = plan_on_two_threads
+    threads.use_threads(1)
+    program = plan._program(8, 8, 8)
+    free = len(program._free)
+
+    def fails(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("minisqx.kernels.inference.run", fails)
+    with pytest.raises(MemoryError):
+        plan.run(data, layout)
+    assert len(program._free) == free > 0
+
+
+def test_where_no_thread_can_be_started_the_answer_is_the_same(plan_on_two_threads, monkeypatch):
+    plan, data, layout, right = plan_on_two_threads
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert plan.run(data, layout).tobytes() == right.tobytes()
+
+
+def test_a_batch_runs_on_as_many_threads_as_were_chosen_whoever_calls_and_starts_none_of_numbas():
+    code = """
+from minisqx.threads import use_threads
+use_threads(3)
+import threading, numba, numpy as np, minisqx
+started = []
+start = threading.Thread.start
+threading.Thread.start = lambda self: (started.append(self), start(self))
+images = [np.zeros((32, 32, 3), np.uint8)] * 64
+caller = threading.Thread(target=minisqx.infer, args=(images,))
+caller.start()
+caller.join()
+try:
+    print(len(started) - 1, numba.threading_layer())
+except ValueError:
+    print(len(started) - 1, "none")
+"""
+    assert run(code) == "2 none"

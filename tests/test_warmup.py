@@ -56,7 +56,7 @@ def test_after_a_warmup_nothing_is_compiled_and_nothing_said_of_it(warm, tmp_pat
 @pytest.fixture
 def own_folder(monkeypatch, tmp_path):
     """A folder of compiled code for the kernels that a test makes: the usual one knows nothing of a test's sources."""
-    monkeypatch.setattr(jit._Folder, "path", tmp_path)
+    monkeypatch.setattr(jit, "_folder", tmp_path)
 
 
 def test_compiling_is_announced_once_and_only_if_there_is_some(own_folder):
