@@ -1,17 +1,20 @@
 """The command line: `minisqx COMMAND ...`, the same as `python -m minisqx COMMAND ...`.
 
-A fault ends with one line on stderr, without a traceback, and with the error's exit code.
+A fault ends with one line on stderr, without a traceback, and with the error's exit code; docs/reliability.md lists them.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from minisqx import options, training, zoo
 from minisqx.errors import MinisqxError, OptionError
 from minisqx.threads import thread_count, use_threads
 
+# The system had no memory, no room or no permission, at a place where nobody could say more of it.
+REFUSED_BY_SYSTEM = 8
 # What a shell reports of a program that was ended by the signals INT and PIPE.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -23,28 +26,58 @@ MOST_SECONDS = 3600
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. `arguments` are those of the process by default."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal can't show is shown with escapes.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = _parser().parse_args(arguments)
-        code = args.command(args)
-        sys.stdout.flush()
-        return code
+        try:
+            args = _parser().parse_args(arguments)
+            return args.command(args)
+        finally:
+            sys.stdout.flush()
     except MinisqxError as error:
-        return _complain(error)
+        return _complain(error, error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output (`head`, say) has enough; what is still in the buffer has no place to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output (`head`, say) has enough.
+        _abandon_output()
         return BROKEN_PIPE
+    except OSError as error:
+        _abandon_output()
+        return _complain(error, REFUSED_BY_SYSTEM)
+    except MemoryError as error:
+        return _complain(f"there is not enough memory: {error or 'take fewer or smaller images'}", REFUSED_BY_SYSTEM)
 
 
-def _complain(error: MinisqxError) -> int:
-    print("minisqx:", " ".join(str(error).split()), file=sys.stderr)
-    return error.exit_code
+def _open_closed_streams() -> None:
+    """Gives a stream that was closed before we started (`>&-`, a daemon) a place where nothing is kept.
+
+    Otherwise the next file to be opened gets its number, and whatever C code prints goes into that file.
+    """
+    with suppress(OSError):
+        while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(free)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _abandon_output() -> None:
+    """What is still in the buffer has no place to go, if its reader has gone or the disk is full: Python must not try again."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(what: object, exit_code: int) -> int:
+    with suppress(OSError):
+        print("minisqx:", " ".join(str(what).split()), file=sys.stderr)
+    return exit_code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -235,7 +268,7 @@ def _infer(args: argparse.Namespace) -> int:
         try:
             _print(report.prediction(name, model.infer(name), topk))
         except ImageError as error:
-            code = _complain(error)
+            code = _complain(error, error.exit_code)
     return code
 
 

@@ -1,13 +1,14 @@
 """The exceptions a user can meet. Each is one line: what was given, what was expected, what to do.
 
-The command line prints that line without a traceback and ends with the exception's `exit_code`.
+The command line prints that line without a traceback and ends with the exception's `exit_code`. All codes are listed in
+docs/reliability.md. 1 is none of them: with it Python ends after a traceback, which is a fault of minisqx itself.
 """
 
 
 class MinisqxError(Exception):
-    """The family's root: anything that `minisqx` refuses."""
+    """The family's root: anything that `minisqx` refuses. What is raised is always one of the classes below."""
 
-    exit_code = 1
+    exit_code = 9
 
 
 class OptionError(MinisqxError, ValueError):

@@ -44,7 +44,8 @@ class Evaluation:
 def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int = 256) -> Evaluation:
     """Runs the model on images uint8 (N, H, W, 3) of its input size, with labels int64 (N,) from 0 to its classes - 1.
 
-    The batch size changes the time alone. Raises OptionError if it is below 1.
+    The batch size changes the time alone. Raises OptionError if it is below 1, CheckpointError where the model gives
+    numbers that are not finite.
     """
     network = model.network
     loader = Loader(
@@ -62,6 +63,7 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     confusion, loss_sum = np.zeros((len(model.classes),) * 2, np.int64), 0.0
     for batch in loader.epoch(0):
         logits = network.forward(batch, training=False)
+        model.check_finite(logits)
         loss_sum += cross_entropy(logits, batch.labels)[0] * len(batch.labels)
         np.add.at(confusion, (batch.labels, logits.argmax(axis=1)), 1)
     return Evaluation(model.classes, confusion, loss_sum / len(labels))

@@ -3,8 +3,10 @@
 import functools
 import operator
 import os
+import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -61,6 +63,21 @@ class Prediction:
         return f"Prediction(label={self.label!r}, index={self.index}, probability={self.probability:.4f})"
 
 
+T = TypeVar("T")
+
+
+class _Once(Generic[T]):
+    """A property that is made at its first use. Unlike `cached_property` in Python 3.11 it has no lock, which a fork at the wrong
+    moment would leave locked in the child; threads that come at once may each make one, and all get the same.
+    """
+
+    def __init__(self, make: Callable[..., T]):
+        self._make, self.__doc__ = make, make.__doc__
+
+    def __get__(self, instance, owner=None) -> T:
+        return instance.__dict__.setdefault(self._make.__name__, self._make(instance))
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A network with all that is needed to use it.
@@ -78,7 +95,7 @@ class Model:
     metrics: dict[str, float]
     provenance: dict = field(repr=False)
 
-    @functools.cached_property
+    @_Once
     def network(self) -> "Network":
         """The network itself. It is made when it is asked for: to infer takes no gradients, and none of training's kernels."""
         from minisqx.network import Network
@@ -113,15 +130,20 @@ class Model:
             predictions += self._predict(inputs)
         return predictions
 
-    @functools.cached_property
+    @_Once
     def _plan(self) -> Plan:
         return self.network.plan() if "network" in self.__dict__ else Plan(self.spec, self.state)
 
-    @functools.cached_property
+    @_Once
     def _values(self) -> np.ndarray:
         """(3, 256): what the network gets for each value of each colour, rounded once, as in training."""
         mean, std = np.array([self.mean, self.std])[:, :, None]
         return ((np.arange(256) / 255 - mean) / std).astype(self._dtype)
+
+    def check_finite(self, logits: np.ndarray) -> None:
+        """Raises CheckpointError unless all of its logits are finite numbers."""
+        if not np.isfinite(logits).all():
+            raise CheckpointError(f"the model {self.name!r} gives no finite numbers: its training has failed; use another one")
 
     def _input(self, img: ImageSource) -> np.ndarray:
         """(3, H, W) for the network."""
@@ -131,8 +153,7 @@ class Model:
     def _predict(self, inputs: list[np.ndarray]) -> list[Prediction]:
         layout = self._plan.layout(len(inputs), *self.spec.input_size)
         logits = self._plan.run(layout.pack(np.stack(inputs), layout.empty(3, self._dtype)), layout)
-        if not np.isfinite(logits).all():
-            raise CheckpointError(f"the model {self.name!r} gives no finite numbers: its training has failed; use another one")
+        self.check_finite(logits)
         return [Prediction(row, self.classes) for row in softmax(logits)]
 
 
@@ -150,6 +171,8 @@ def load(name_or_path: str | os.PathLike) -> Model:
 
     Raises CheckpointError where there is none, or where it is damaged.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise OptionError(f"model {reprlib.repr(name_or_path)}: expected a checkpoint's path or the name of a model")
     shipped = zoo.weights()
     if name_or_path in shipped:
         name = str(name_or_path)
