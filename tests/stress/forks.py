@@ -1,0 +1,154 @@
+"""Processes forked while threads are inside `infer`, after a training, and spawned ones: each gives the right answers.
+
+python -m tests.stress.forks --forks 100 --spawns 20
+"""
+
+import argparse
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from tests.stress.threads import answer, jobs, models, train
+
+SECONDS = 120  # for one child; none takes a tenth of it
+RIGHT, WRONG = 0, 1
+
+
+def right(expected: list[bytes], nets=None) -> bool:
+    """Whether a few images and lists get the expected answers."""
+    (net, *_), work = nets or models(), jobs()
+    return [answer(net, job) for job in (*work[:5], *work[-2:])] == expected
+
+
+def ended_right(pid: int) -> bool:
+    """Whether a child ends with 0 in time."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status) == RIGHT
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    print(f"a child hung for {SECONDS} s")
+    return False
+
+
+def fork(child) -> bool:
+    pid = os.fork()
+    if pid:
+        return ended_right(pid)
+    code = WRONG
+    try:
+        code = RIGHT if child() else WRONG
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def trains_or_refuses(trained: str) -> bool:
+    """In a child: the same weights, or one line of an error where GNU OpenMP can't go on."""
+    from minisqx.errors import TrainingError
+    from minisqx.kernels.jit import threading_layer
+
+    try:
+        return train() == trained
+    except TrainingError as error:
+        return threading_layer() == "omp" and "spawn" in str(error)
+
+
+def spawned(expected: list[bytes], trained: str) -> None:
+    sys.exit(RIGHT if right(expected) and train() == trained else WRONG)
+
+
+def stress(forks: int, spawns: int) -> bool:
+    from minisqx.kernels.jit import threading_layer
+    from minisqx.threads import use_threads
+
+    use_threads(2)
+    nets, work = models(), jobs()
+    expected = [answer(nets[0], job) for job in (*work[:5], *work[-2:])]
+    trained, done = train(), threading.Event()
+
+    def keeps_inferring() -> None:
+        while not done.is_set():
+            for job in work:
+                answer(nets[0], job)
+
+    def keeps_training() -> None:
+        while not done.is_set():
+            train()
+
+    busy = [threading.Thread(target=target) for target in (keeps_inferring, keeps_inferring, keeps_training)]
+    for thread in busy:
+        thread.start()
+    found = 0
+    for _ in range(forks):
+        found += fork(lambda: right(expected, nets) and right(expected) and trains_or_refuses(trained))
+    done.set()
+    for thread in busy:
+        thread.join()
+    print(
+        f"{threading_layer()}: {found} of {forks} forks right, while 2 threads infer and one trains: each infers with"
+        " its parent's model and one of its own, and trains or says in one line that it can't",
+        flush=True,
+    )
+    context, started = multiprocessing.get_context("spawn"), 0
+    for _ in range(spawns):
+        process = context.Process(target=spawned, args=(expected, trained))
+        process.start()
+        process.join(SECONDS)
+        started += process.exitcode == RIGHT
+        process.kill()
+    if spawns:
+        print(f"{threading_layer()}: {started} of {spawns} spawned processes right", flush=True)
+    return found == forks and started == spawns
+
+
+def cold(delay: float) -> bool:
+    """A fork at some moment of the first inference: kernels are being loaded, plans made, locks held."""
+    nets, work = models(), jobs()
+    first = threading.Thread(target=lambda: [answer(net, work[-1]) for net in nets])
+    first.start()
+    time.sleep(delay)
+    expected: list[bytes] = []
+    reader, writer = os.pipe()
+
+    def child() -> bool:
+        os.write(writer, answer(nets[0], work[0]))
+        return True
+
+    ended = fork(child)
+    os.close(writer)
+    first.join()
+    expected = [answer(nets[0], work[0])]
+    with os.fdopen(reader, "rb") as pipe:
+        return ended and [pipe.read()] == expected
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--forks", type=int, default=100)
+    parser.add_argument("--spawns", type=int, default=20)
+    parser.add_argument("--cold", type=int, default=20, help="processes that fork during their first inference")
+    parser.add_argument("--layer", choices=("omp", "workqueue", "tbb"), help="default: Numba's choice")
+    parser.add_argument("--after", type=float, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.after is not None:
+        return 0 if cold(args.after) else 1
+    if args.layer:
+        os.environ["NUMBA_THREADING_LAYER"] = args.layer
+    # Before this process has threads of its own; the moments are spread over the time that the first inference takes.
+    command = [sys.executable, "-m", "tests.stress.forks", "--after"]
+    codes = [subprocess.run([*command, str(0.4 * n / args.cold)], timeout=2 * SECONDS).returncode for n in range(args.cold)]
+    if args.cold:
+        print(f"{codes.count(0)} of {args.cold} forks during a first inference right", flush=True)
+    return 0 if stress(args.forks, args.spawns) and not any(codes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
