@@ -12,6 +12,7 @@ import numpy as np
 
 from minisqx.checkpoint import Checkpoint
 from minisqx.data.loader import Batch, Loader
+from minisqx.diagnosis import all_finite, diverges, first_in, first_in_backward, first_in_forward
 from minisqx.errors import OptionError, TrainingError
 from minisqx.interrupt import Stopped, StopRequest
 from minisqx.kernels.jit import cpu_name
@@ -46,6 +47,7 @@ class Trainer:
         self.state = RunState()
         self._stop = StopRequest()
         self._saved_at = self._drawn_at = time.monotonic()
+        self._warned = False
 
     def _check_last_batch(self) -> None:
         """Refuses at once what batch norm would refuse at the epoch's end: one image whose last map has one pixel."""
@@ -176,12 +178,18 @@ class Trainer:
     def _train_batch(self, batch: Batch) -> tuple[float, int]:
         """One step; returns the batch's mean loss and its number of right answers."""
         self.optimizer.lr = self.state.lr = self._learning_rate()
-        logits = self.network.forward(batch, training=True)
+        network = self.network
+        logits = network.forward(batch, training=True)
         loss, dlogits = cross_entropy(logits, batch.labels)
         if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}")
-        self.network.backward(dlogits)
+            raise self._not_finite(f"the loss is {loss} (first not finite: {first_in_forward(network, batch, logits)})")
+        network.backward(dlogits)
+        # A loss can be finite and its gradients not, and those be finite and too large for a step.
+        if not all_finite(network.flat_gradients):
+            raise self._not_finite(f"{first_in_backward(network)} is not finite")
         self.optimizer.step()
+        if not (all_finite(network.flat_parameters) and all_finite(network.flat_buffers)):
+            raise self._not_finite(f"{first_in(network.parameters() | network.buffers())} is not finite after the step")
         return float(loss), right_answers(logits, batch.labels)
 
     def _learning_rate(self) -> float:
@@ -200,7 +208,7 @@ class Trainer:
             logits = plan.run(batch.data, batch.layout)
             loss, _ = cross_entropy(logits, batch.labels)
             if not math.isfinite(loss):
-                raise self._diverged(f"the loss in the test after the epoch is {loss}")
+                raise self._not_finite(f"the loss in the test after the epoch is {loss}")
             loss_sum += float(loss) * len(batch.labels)
             correct += right_answers(logits, batch.labels)
             # The state still says "all batches trained": a resumed run comes straight back here.
@@ -231,11 +239,24 @@ class Trainer:
         self.save()
         self.folder.write_history(state.history)
         self.say(epoch_line(state.history, self.options.epochs))
+        self._warn_of_divergence()
         if time.monotonic() - self._drawn_at > SAVE_EVERY:
             self._draw()
 
-    def _diverged(self, what: str) -> TrainingError:
-        where = f"epoch {self.state.epoch + 1}, after batch {self.state.batch}"
+    def _warn_of_divergence(self) -> None:
+        """One line, once, when the epoch that has ended says that the run gets worse."""
+        losses, classes = [row["train_loss"] for row in self.state.history], len(self.data.classes)
+        if not self._warned and diverges(losses, classes, self.state.epoch * len(self.loader)):
+            self._warned = True
+            self.say(
+                f"the run diverges: the training loss of epoch {self.state.epoch} is {losses[-1]:.3f}, the best was"
+                f" {min(losses):.3f}, and guessing has {math.log(classes):.3f}; if it stays so, start a new run with a lower --lr"
+                f" than {self.options.lr:g}"
+            )
+
+    def _not_finite(self, what: str) -> TrainingError:
+        """`what` was found in the batch that comes next by the state."""
+        where = f"epoch {self.state.epoch + 1}, batch {min(self.state.batch + 1, len(self.loader))}"
         return TrainingError(
             f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr;"
             f" {str(self.folder.last)!r} keeps the last good state"
@@ -243,8 +264,9 @@ class Trainer:
 
     def _checkpoint(self, **more) -> Checkpoint:
         state = self.network.state_dict()
-        if not all(np.isfinite(array).all() for array in state.values()):
-            raise self._diverged("a weight is no longer a finite number")
+        name = first_in(state)
+        if name is not None:
+            raise self._not_finite(f"{name} is not finite")
         return Checkpoint(
             spec=self.spec,
             state=state,
