@@ -1,26 +1,30 @@
-"""Decoded data sets, kept as HDF5 in the cache folder so that a second start is quick.
+"""Decoded data sets, kept in the cache folder so that a second start is quick.
 
-A source has one cache file, named by its path. Inside stands a fingerprint of the source (names, sizes, times of change) and a
-checksum of the arrays: where either differs, the source is decoded again. The cache is never needed: any
-fault of it costs one line.
+A source has one cache file, named by its path: a line with a checksum of all that follows (CRC-32), a line of JSON, and the
+arrays as they are. In the JSON stands a fingerprint of the source (names, sizes, times of change): where that or the checksum
+differs, the source is decoded again. The cache is never needed: any fault of it costs one line.
 """
 
 import hashlib
 import json
+import math
 import os
-import tempfile
+import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import h5py
+import numpy as np
 
 from minisqx.data.dataset import Dataset, Say
-from minisqx.data.hdf5 import read_hdf5, write_hdf5
 from minisqx.errors import DataError
-from minisqx.folders import cache_root
+from minisqx.folders import cache_root, replace_file
 
-_FORMAT = 1  # raised whenever the same source is to be decoded in another way
+_FORMAT = 2  # raised whenever the same source is to be decoded in another way, or kept in another
+_CHECKSUM_BYTES = 9  # eight hexadecimal digits and the end of the line
+_MOST_JSON_BYTES = 16 << 20
+_OLD = 3600  # seconds after which a file that is still not finished never will be
 
 
 def file_state(path: Path) -> tuple:
@@ -35,8 +39,12 @@ def cached(source: Path, state: list, decode: Callable[[], Dataset], say: Say) -
     state: anything that JSON can hold and that changes whenever the decoded data set would.
     """
     place = str(source.resolve())
-    file = cache_root() / "data" / f"{hashlib.sha256(place.encode(errors='surrogateescape')).hexdigest()[:24]}.h5"
     fingerprint = hashlib.sha256(json.dumps([_FORMAT, place, state]).encode()).hexdigest()
+    try:
+        file = cache_root() / "data" / f"{hashlib.sha256(place.encode(errors='surrogateescape')).hexdigest()[:24]}.images"
+    except OSError as error:
+        _not_kept(error, say)
+        return decode()
     dataset = _read(file, fingerprint, say)
     if dataset is None:
         say(f"decoding {str(source)!r}, once")
@@ -45,41 +53,64 @@ def cached(source: Path, state: list, decode: Callable[[], Dataset], say: Say) -
     return dataset
 
 
-def _checksum(dataset: Dataset) -> int:
-    checksum = 0
-    for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
-        checksum = zlib.crc32(array, checksum)
-    return checksum
+def _not_kept(reason: Exception, say: Say) -> None:
+    line = " ".join(str(reason).split())
+    say(f"decoded data is not kept ({line}); set MINISQX_CACHE to a folder that can be written to start faster")
 
 
 def _read(file: Path, fingerprint: str, say: Say) -> Dataset | None:
     try:
-        if not file.exists():
-            return None
-        with h5py.File(file, "r") as opened:
-            kept, name, checksum = (opened.attrs[key] for key in ("fingerprint", "name", "checksum"))
-        if kept != fingerprint:
-            return None
-        found = read_hdf5(file, say)
-        if _checksum(found) != checksum:
+        with open(file, "rb") as opened:
+            expected = int(opened.read(_CHECKSUM_BYTES), 16)
+            header = opened.readline(_MOST_JSON_BYTES)
+            entries = json.loads(header)
+            if entries["fingerprint"] != fingerprint:
+                return None
+            needed = sum(math.prod(shape) + 8 * shape[0] for shape in entries["shapes"])
+            if opened.tell() + needed != os.fstat(opened.fileno()).st_size:
+                raise DataError("its size is wrong")
+            arrays = []
+            for shape in entries["shapes"]:
+                arrays += [np.empty(shape, np.uint8), np.empty(shape[0], "<i8")]
+            for array in arrays:
+                opened.readinto(memoryview(array).cast("B"))
+        if _checksum(header, arrays) != expected:
             raise DataError("its checksum is wrong")
-        return Dataset(name, found.classes, found.train_images, found.train_labels, found.test_images, found.test_labels)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        say(f"the cache file {str(file)!r} can't be used ({' '.join(str(error).split())}): decoding again")
+        return Dataset(entries["name"], tuple(entries["classes"]), *arrays)
+    except FileNotFoundError:
+        return None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200]
+        say(f"the cache file {str(file)!r} can't be used ({reason}): decoding again")
         return None
 
 
 def _write(file: Path, fingerprint: str, dataset: Dataset, say: Say) -> None:
-    temporary = None
+    arrays = []
+    for images, labels in ((dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)):
+        arrays += [np.ascontiguousarray(images), np.ascontiguousarray(labels, "<i8")]
+    shapes = [dataset.train_images.shape, dataset.test_images.shape]
+    entries = {"fingerprint": fingerprint, "name": dataset.name, "classes": dataset.classes, "shapes": shapes}
+    header = json.dumps(entries).encode() + b"\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix="unfinished-", suffix=".h5")
-        os.close(handle)
-        attributes = {"fingerprint": fingerprint, "name": dataset.name, "checksum": _checksum(dataset)}
-        write_hdf5(dataset, Path(temporary), attributes)
-        os.replace(temporary, file)
-    except (OSError, RuntimeError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        reason = " ".join(str(error).split())
-        say(f"decoded data is not kept ({reason}); set MINISQX_CACHE to a folder that can be written to start faster")
+        _sweep(file.parent)
+        replace_file(file, b"%08x\n" % _checksum(header, arrays), header, *map(memoryview, arrays))
+    except OSError as error:
+        _not_kept(error, say)
+
+
+def _checksum(header: bytes, arrays: list[np.ndarray]) -> int:
+    checksum = zlib.crc32(header)
+    for array in arrays:
+        checksum = zlib.crc32(array, checksum)
+    return checksum
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what a process left behind that was ended while it wrote here, and what earlier versions kept."""
+    for pattern in (".minisqx-*.part", "unfinished-*.h5", "[0-9a-f]" * 24 + ".h5"):
+        for file in folder.glob(pattern):
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > _OLD:
+                    file.unlink()

@@ -1,5 +1,7 @@
 """A data set in memory, and `open_dataset`, which finds the reader for whatever a user names."""
 
+import os
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,6 +111,8 @@ def open_dataset(
     say: takes one line about what is read, cached, divided or downloaded.
     Raises DataError where there is no such data, or where it is damaged or of another kind.
     """
+    if path is not None and not isinstance(path, (str, os.PathLike)):
+        raise DataError(f"data {path!r}: expected a path or the name of a data set")
     if path is None:
         dataset = _default(say)
     elif str(path) in _NAMED and not Path(path).exists():
@@ -136,6 +140,9 @@ def _read(path: Path, image_size: tuple[int, int] | None, say: Say) -> Dataset:
             from minisqx.data.image_folder import open_image_folder
 
             return open_image_folder(path, image_size, say)
+        # Opening a pipe would wait for its other end, so this is asked first.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{str(path)!r} is neither a file nor a folder; {_EXPECTED}")
         with open(path, "rb") as file:
             start = file.read(8)
         if not start:
@@ -150,6 +157,10 @@ def _read(path: Path, image_size: tuple[int, int] | None, say: Say) -> Dataset:
         raise DataError(
             f"{str(error.filename or path)!r} can't be read ({error.strerror or error}); check the path and its permissions"
         ) from error
+    except DataError:
+        raise
+    except ValueError as error:  # a NUL in the path
+        raise DataError(f"{str(path)!r} can't be read ({error}); {_EXPECTED}") from error
     raise DataError(f"{str(path)!r} is neither a CIFAR-10 archive nor an HDF5 file; {_EXPECTED}")
 
 

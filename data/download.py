@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from minisqx.data.dataset import Say
@@ -36,6 +36,7 @@ MIRRORS = (
 )
 # Seconds: until a mirror must have accepted a connection, and the longest pause in its answer.
 CONNECT_TIMEOUT, READ_TIMEOUT = 4, 15
+MOST_BYTES = 256 << 20  # official archives have 170 MB
 
 
 class Unreachable(DataError):
@@ -57,9 +58,8 @@ def mirrors() -> list[Mirror]:
     addresses = [address.strip() for address in chosen.split(",") if address.strip()] if chosen else MIRRORS
     found = []
     for address in addresses:
-        url, fragment = urldefrag(address)
-        parts = urlsplit(url)
-        name = parts.path.rsplit("/", 1)[-1]
+        url, _, fragment = address.partition("#")
+        name = url.partition("?")[0].rsplit("/", 1)[-1]
         if not _safe(url):
             raise OptionError(
                 f"MINISQX_MIRRORS: {address!r} is not an https address; expected https://.../cifar-10-binary.tar.gz"
@@ -74,8 +74,8 @@ def mirrors() -> list[Mirror]:
 
 
 def _safe(url: str) -> bool:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         return False
@@ -88,7 +88,10 @@ def official_archive(say: Say) -> Path:
     Raises Unreachable where it can't be had, and DataError where the file that is there, or all that came, has another checksum.
     """
     places = mirrors()
-    folder = cache_root() / "data"
+    try:
+        folder = cache_root() / "data"
+    except OSError as error:
+        raise Unreachable(f"{error}; set MINISQX_CACHE") from error
     for name in dict.fromkeys(place.name for place in places):
         if (folder / name).is_file():
             _check_kept(folder / name, {place.sha256 for place in places if place.name == name} | {OFFICIAL[name]})
@@ -172,6 +175,9 @@ def _refuse_unsafe(response, **_) -> None:
     """Called by requests for every answer, also for those that send us elsewhere."""
     if not _safe(response.url):
         raise ConnectionError(f"it leads to {response.url}, which is not https")
+    size = response.headers.get("Content-Length", "0")
+    if not size.isdecimal() or int(size) > MOST_BYTES:
+        raise ConnectionError(f"it would send {size[:20]} bytes, more than any archive has")
 
 
 def _shows_progress() -> bool:

@@ -1,22 +1,27 @@
 """Data sets in HDF5: `images` uint8 (N, H, W, 3) and `labels` (N,), if wanted `classes`, `test_images` and `test_labels`.
 
 A file is data from a stranger. So only plain arrays that lie in the file itself are read: no links, no external
-or virtual storage, no objects, no filter but HDF5's own, and no more bytes than a data set may have.
+or virtual storage, no objects, no filter but HDF5's own, nothing that is declared and not there, and no more bytes than a data
+set may have. What stands around the arrays is parsed by HDF5's own library, whose checks are not ours: see docs/reliability.md.
 """
 
+import math
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from minisqx.container import SIGNATURE
 from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Dataset, Say, divided
 from minisqx.errors import DataError
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
+__all__ = ["SIGNATURE", "read_hdf5"]
 
 # HDF5's built-in filters: deflate, shuffle, fletcher32. Others are plug-ins, that is, code from elsewhere.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _MOST_NAME_BYTES = 1024
+_MOST_PACKED = 1032  # deflate makes no byte of more
+_SMALL_CHUNK_BYTES = 16 << 20
 
 
 def read_hdf5(path: Path, say: Say) -> Dataset:
@@ -27,31 +32,20 @@ def read_hdf5(path: Path, say: Say) -> Dataset:
     shown = str(path)
     try:
         with h5py.File(path, "r") as file:
-            images = _array(file, "images", shown, "u1", 4)
-            labels = _array(file, "labels", shown, "iu", 1).astype(np.int64)
+            images, labels = _part(file, "", shown)
             classes = _classes(file, shown, labels)
             name = f"HDF5 file {path.name!r}"
             if "test_images" not in file and "test_labels" not in file:
                 return divided(name, classes, images, labels, say)
-            test_images = _array(file, "test_images", shown, "u1", 4)
-            test_labels = _array(file, "test_labels", shown, "iu", 1).astype(np.int64)
-            return Dataset(name, classes, images, labels, test_images, test_labels)
+            return Dataset(name, classes, images, labels, *_part(file, "test_", shown))
     except DataError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:
+        # h5py answers damage with OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError and more.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise DataError(f"{shown!r} is damaged or cut off ({reason}): make or get the file again") from error
-
-
-def write_hdf5(dataset: Dataset, path: Path, attributes: dict) -> None:
-    """Writes what `read_hdf5` reads; `attributes` are put on the file itself. Raises OSError."""
-    with h5py.File(path, "w") as file:
-        file.attrs.update(attributes)
-        file["images"], file["labels"] = dataset.train_images, dataset.train_labels
-        file["test_images"], file["test_labels"] = dataset.test_images, dataset.test_labels
-        file["classes"] = np.array([label.encode() for label in dataset.classes])
 
 
 def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
@@ -70,16 +64,38 @@ def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
     return data
 
 
-def _array(file: h5py.File, name: str, shown: str, kinds: str, dimensions: int) -> np.ndarray:
-    """A numeric array; `kinds` is "u1" for uint8 or "iu" for any integers."""
+def _part(file: h5py.File, prefix: str, shown: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images and the labels of one part, once it is sure that they fit each other and that their bytes are there."""
+    images = _array(file, f"{prefix}images", shown, "u", 4, "uint8 (N, height, width, 3)")
+    labels = _array(file, f"{prefix}labels", shown, "iu", 1, "integers (N,)")
+    if images.dtype != np.uint8:
+        raise DataError(f"{shown!r}: {images.name!r} is {images.dtype}; expected uint8 (N, height, width, 3)")
+    if len(labels) != len(images):
+        raise DataError(f"{shown!r}: {len(labels)} labels for {len(images)} images; expected one an image")
+    if images.size + 16 * labels.size > MOST_BYTES:
+        raise DataError(f"{shown!r}: {images.name!r} has {images.size} elements; at most {MOST_BYTES >> 30} GiB are read")
+    return images[...], labels[...].astype(np.int64)
+
+
+def _array(file: h5py.File, name: str, shown: str, kinds: str, dimensions: int, expected: str) -> h5py.Dataset:
+    """A numeric array, still unread."""
     data = _plain(file, name, shown)
-    fits = data.dtype == np.uint8 if kinds == "u1" else data.dtype.kind in kinds
-    if not fits or data.shape is None or len(data.shape) != dimensions:
-        expected = "uint8 (N, height, width, 3)" if kinds == "u1" else "integers (N,)"
+    if data.dtype.kind not in kinds or data.shape is None or len(data.shape) != dimensions:
         raise DataError(f"{shown!r}: {name!r} is {data.dtype} {data.shape}; expected {expected}")
-    if data.size * data.dtype.itemsize > MOST_BYTES:
-        raise DataError(f"{shown!r}: {name!r} has {data.size} elements; at most {MOST_BYTES >> 30} GiB are read")
-    return data[...]
+    stored = data.id.get_storage_size()
+    needed = data.size * data.dtype.itemsize
+    if data.chunks is None:
+        complete = stored == needed
+    else:
+        # Chunks that were never written would be made up, and one chunk alone may claim gigabytes.
+        chunks = math.prod(-(-side // step) for side, step in zip(data.shape, data.chunks))
+        chunk_bytes = math.prod(data.chunks) * data.dtype.itemsize
+        complete = data.id.get_num_chunks() == chunks and chunk_bytes <= max(needed, _SMALL_CHUNK_BYTES)
+    if not complete or needed > stored * _MOST_PACKED:
+        raise DataError(
+            f"{shown!r}: {name!r} is to have {needed} bytes, but {stored} are in the file: make or get the file again"
+        )
+    return data
 
 
 def _classes(file: h5py.File, shown: str, labels: np.ndarray) -> tuple[str, ...]:
@@ -99,4 +115,12 @@ def _classes(file: h5py.File, shown: str, labels: np.ndarray) -> tuple[str, ...]
         or (text.length or 0) > _MOST_NAME_BYTES
     ):
         raise DataError(f"{shown!r}: 'classes' is {data.dtype} {data.shape}; expected a list of names")
-    return tuple(data.asstr("utf-8")[...])
+    if text.length is not None:
+        return tuple(data.asstr("utf-8")[...])
+    # Names of any length may all lie at the same place in the file, so none is read beyond the first that is too long.
+    names: list[str] = []
+    for number in range(data.size):
+        names.append(data.asstr("utf-8")[number])
+        if len(names[-1]) > _MOST_NAME_BYTES:
+            raise DataError(f"{shown!r}: a class name has {len(names[-1])} letters; expected at most {_MOST_NAME_BYTES}")
+    return tuple(names)

@@ -8,22 +8,29 @@ from pathlib import Path
 
 
 def cache_root() -> Path:
-    """The user's cache folder for minisqx: `MINISQX_CACHE`, else the system's usual place."""
+    """The user's cache folder for minisqx: `MINISQX_CACHE`, else the system's usual place.
+
+    Raises OSError where there is none, since the user has no home folder.
+    """
     chosen = os.environ.get("MINISQX_CACHE")
     if chosen:
         return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise OSError("there is no home folder for a cache") from error
     return base / "minisqx"
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Puts `data` in the place of `path` at once: whoever opens it finds the old file or the new one, also after a power cut.
+def replace_file(path: Path, *data: bytes | memoryview) -> None:
+    """Puts `data`, one piece after the other, in the place of `path` at once.
 
+    Whoever opens it finds the old file or the new one, also after a power cut.
     Raises OSError, and leaves no other file behind, where that can't be done.
     """
     target = Path(os.path.realpath(path))
@@ -32,7 +39,7 @@ def replace_file(path: Path, data: bytes) -> None:
     temporary = target.with_name(f".minisqx-{secrets.token_hex(8)}.part")
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

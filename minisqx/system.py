@@ -32,7 +32,7 @@ def info(threads: int, source: str) -> Iterator[str]:
         ("code for", f"{cpu_name()}, vectors of {vector_registers()[0] * 8} bits"),
         ("threads", f"{threads} ({source})"),
         ("thread layer", f"{threading_layer()} (Numba's)"),
-        ("cache", folder_size(cache_root())),
+        ("cache", _cache()),
         ("weights", _weights()),
     ]
     width = max(len(name) for name, _ in facts)
@@ -42,6 +42,13 @@ def info(threads: int, source: str) -> Iterator[str]:
     yield from textwrap.wrap(
         features or "unknown", WIDTH, initial_indent="CPU features".ljust(width + 2), subsequent_indent=indent
     )
+
+
+def _cache() -> str:
+    try:
+        return folder_size(cache_root())
+    except OSError as error:
+        return f"none: {error}"
 
 
 def _extra(name: str) -> str:

@@ -1,5 +1,6 @@
 """A `Dataset` is what it says or an error, and parts are divided by the seed alone."""
 
+import os
 import subprocess
 import sys
 
@@ -66,6 +67,22 @@ def test_path_that_is_no_data_is_refused_in_one_line(tmp_path, name, content, pa
     with pytest.raises(DataError, match=part) as caught:
         open_dataset(tmp_path / name)
     assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        open_dataset(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("path", [5, ["a"], b"a", "a\0b", "x" * 5000, "loop"])
+def test_a_path_that_can_be_none_is_refused_in_one_line(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError) as caught:
+        open_dataset(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_size_that_the_data_does_not_have_is_refused():

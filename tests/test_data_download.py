@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +164,7 @@ def test_without_a_folder_to_keep_it_nothing_is_downloaded(tmp_path, monkeypatch
         "ftp://127.0.0.1/cifar-10-binary.tar.gz",
         "file:///tmp/cifar-10-binary.tar.gz",
         "https://example.org:port/cifar-10-binary.tar.gz",
+        "https://[/cifar-10-binary.tar.gz",
         "https://example.org/cifar.zip",
         "https://example.org/cifar-10-binary.tar.gz#sha256=12",
     ],
@@ -181,6 +183,29 @@ def test_mirror_that_leads_to_an_unsafe_address_is_passed_over(monkeypatch, serv
     with pytest.raises(DataError, match="none of 1"):
         open_dataset("cifar10", say=lines.append)
     assert "not https" in lines[-1]
+
+
+def test_an_answer_larger_than_any_archive_is_refused_before_it_is_taken(monkeypatch, server, cache_folder):
+    monkeypatch.setattr(download, "MOST_BYTES", 1000)
+    server.files["/cifar-10-binary.tar.gz"] = bytes(1001)
+    use_mirrors(monkeypatch, f"{server.url}/cifar-10-binary.tar.gz")
+    lines = []
+    with pytest.raises(DataError, match="none of 1"):
+        open_dataset("cifar10", say=lines.append)
+    assert "1001 bytes" in lines[-1] and list(cache_folder.iterdir()) == []
+
+
+def test_without_a_home_folder_nothing_is_downloaded(monkeypatch, server):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MINISQX_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    use_mirrors(monkeypatch, f"{server.url}/cifar-10-binary.tar.gz")
+    with pytest.raises(DataError, match="no home folder.*MINISQX_CACHE"):
+        open_dataset("cifar10")
+    assert server.asked == []
 
 
 def test_official_mirrors_are_https_and_pinned(monkeypatch):

@@ -126,12 +126,35 @@ def test_objects_and_foreign_filters_are_refused(tmp_path):
     assert "filters" in error_line(path)
 
 
-def test_file_that_claims_more_bytes_than_allowed_is_refused_unread(tmp_path):
+def test_what_is_declared_and_not_in_the_file_is_refused_unread(tmp_path):
     path = tmp_path / "a.h5"
+    for shape, chunks in ((10**6, 1000, 1000, 3), None), ((12, 9, 8, 3), None), ((12, 9, 8, 3), (1, 9, 8, 3)):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("images", shape, np.uint8, chunks=chunks)  # takes no room in the file
+            file["labels"] = np.zeros(shape[0], np.uint8)
+        assert "0 are in the file" in error_line(path)
     with h5py.File(path, "w") as file:
-        file.create_dataset("images", (10**6, 1000, 1000, 3), np.uint8)  # takes no room in the file
+        file.create_dataset("images", (12, 9, 8, 3), np.uint8, chunks=(4, 9, 8, 3))[:8] = IMAGES[:8]  # two of three chunks
         file["labels"] = LABELS
-    assert f"at most {hdf5.MOST_BYTES >> 30} GiB" in error_line(path)
+    assert "to have 2592 bytes, but 1728 are" in error_line(path)
+
+
+def test_one_chunk_that_claims_more_than_all_is_refused_unread(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        options = {"chunks": (1, 4000, 4000, 3), "maxshape": (12, 4000, 4000, 3), "compression": "gzip"}
+        file.create_dataset("images", (1, 8, 8, 3), np.uint8, **options)[...] = 1
+        file["labels"] = LABELS[:1]
+    assert "'images' is to have" in error_line(tmp_path / "a.h5")
+
+
+def test_more_bytes_than_a_data_set_may_have_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "MOST_BYTES", 1000)
+    assert "at most" in error_line(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS))
+
+
+def test_an_endless_class_name_is_refused(tmp_path):
+    path = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS, classes=["ant", "b" * 2000, "fly"])
+    assert "2000 letters" in error_line(path)
 
 
 def test_file_cut_off_anywhere_is_refused(tmp_path):

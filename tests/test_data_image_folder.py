@@ -1,7 +1,9 @@
 """A folder of images becomes a data set in the order of its names, or an error that names the file at fault."""
 
+import errno
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,7 +117,7 @@ def test_second_start_decodes_nothing_until_a_file_changes(tmp_path, monkeypatch
     assert len(list(cache_folder.iterdir())) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "text"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "label", "name", "text", "size"])
 def test_damaged_cache_costs_a_line_and_is_made_again(tmp_path, cache_folder, damage):
     folder = make_folder(tmp_path / "photos")
     first = open_dataset(folder)
@@ -123,6 +125,12 @@ def test_damaged_cache_costs_a_line_and_is_made_again(tmp_path, cache_folder, da
     content = bytearray(kept.read_bytes())
     if damage == "cut":
         content = content[: len(content) // 2]
+    elif damage == "size":
+        content = content.replace(b"[8, 8, 8, 3]", b"[8, 8, 8, 9]").replace(b"8, 8, 3]", b"8, 8, 99999999999]")
+    elif damage == "label":
+        content[-8] ^= 1
+    elif damage == "name":
+        content = content.replace(b'"cat"', b'"rat"')
     elif damage == "flip":
         content[content.find(picture(0).tobytes()) + 9] ^= 1
     else:
@@ -142,6 +150,39 @@ def test_cache_folder_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch)
     lines = []
     assert open_dataset(make_folder(tmp_path / "photos"), say=lines.append).image_size == (8, 8)
     assert sum("set MINISQX_CACHE" in line and "\n" not in line for line in lines) == 1
+
+
+def test_without_a_home_folder_decoded_data_is_not_kept_and_a_line_says_so(tmp_path, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MINISQX_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    lines = []
+    assert open_dataset(make_folder(tmp_path / "photos"), say=lines.append).image_size == (8, 8)
+    assert sum("set MINISQX_CACHE" in line and "no home folder" in line for line in lines) == 1
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed_once_it_is_old(tmp_path, cache_folder):
+    cache_folder.mkdir(parents=True)
+    old, new, other = (cache_folder / name for name in (".minisqx-aa.part", ".minisqx-bb.part", "cifar-10-python.tar.gz"))
+    for file in (old, new, other):
+        file.write_bytes(b"half")
+    for file in (old, other):
+        os.utime(file, (0, 0))
+    open_dataset(make_folder(tmp_path / "photos"))
+    assert not old.exists() and new.exists() and other.exists()
+
+
+def test_a_full_disk_costs_a_line_and_leaves_no_file(tmp_path, monkeypatch, cache_folder):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    lines = []
+    assert open_dataset(make_folder(tmp_path / "photos"), say=lines.append).image_size == (8, 8)
+    assert sum("No space left" in line for line in lines) == 1 and not list(cache_folder.iterdir())
 
 
 def test_file_that_is_no_image_is_named(tmp_path):

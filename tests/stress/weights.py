@@ -166,7 +166,7 @@ def built(payload: bytes, index: bytes, draw: random.Random) -> bytes:
         for _ in range(draw.choice((0, 1, 1, 2))):
             at = draw.randrange(len(messages))
             kind, body = messages[at]
-            where = draw.randrange(len(body))
+            where = draw.randrange(len(body) + 1)
             number = draw.choice((*NUMBERS, draw.randrange(1 << 64))).to_bytes(8, "little")
             other = body[:where] + number[: draw.choice((1, 2, 4, 8))] + body[where + 1 :]
             message = draw.choice(((kind, other), (kind, body[:where]), (draw.randrange(30), body), (kind, body + other)))
@@ -184,7 +184,7 @@ def built(payload: bytes, index: bytes, draw: random.Random) -> bytes:
         offset, size = (
             draw.choice((value,) * 30 + (value + 1, value - 1, 2 * value, *NUMBERS)) for value in (part.offset, part.size)
         )
-        return Part(max(offset, 0), max(size, 0))
+        return Part(max(offset, 0) % 2**64, max(size, 0) % 2**64)
 
     pieces = [
         bytes(48),
