@@ -3,6 +3,7 @@
 docs/reliability.md says what is read as what, and what is refused. Pillow decodes; here stands what it is allowed to do.
 """
 
+import logging
 import os
 import re
 import stat
@@ -193,6 +194,7 @@ class _Reading(threading.local):
 _reading = _Reading()
 # What Pillow has to say of damaged notes and large sizes; what matters of it is refused below, in one line.
 _QUIET = ("ignore", None, Warning, _reading, 0)
+logging.getLogger("PIL.TiffImagePlugin").addFilter(lambda record: not _reading.here)
 
 
 @contextmanager

@@ -1,0 +1,188 @@
+"""Mutated images, by the hundred thousand: `python -m tests.stress.images --count 100000 --seed 1`. Linux only.
+
+Every image is made from the seed and its number, written to a file and read by a child process. Counted as a fault: a child that
+dies or that says nothing for 30 seconds, more than 2 seconds of the processor or more than 256 MB of memory for an image (all of
+the process counts), an error that is no ImageError or that is not one line, an array that is no image, anything that Python code
+writes to stderr, and any file, process or connection that is opened meanwhile. Ends with 1 if there was one; `--only NUMBER`
+keeps that image's file. What the C library libtiff writes to stderr by itself is counted, no more: nothing in Python can stop it.
+"""
+
+import argparse
+import collections
+import io
+import os
+import random
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from minisqx.errors import ImageError
+from minisqx.images import load_image
+from tests.stress.image_memory import peak_memory
+from tests.stress.image_mutations import mutate, samples
+
+MOST_SECONDS = 2.0
+MOST_MEMORY = 256_000_000
+PATIENCE = 30
+# What opens something by Python's own account; imports of Python's and Pillow's modules are let through.
+OPENING = ("open", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "ctypes.dlopen")
+
+
+def make(seed: int, number: int, found: list) -> tuple[str, bytes]:
+    rng = random.Random(f"{seed} {number}")
+    name, content = found[rng.randrange(len(found))]
+    return name, mutate(content, rng)
+
+
+class Watch:
+    """What is opened while `path` is read, other than itself."""
+
+    def __init__(self) -> None:
+        self.path: str | None = None
+        self.seen: list[str] = []
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, arguments: tuple) -> None:
+        if self.path is None or event not in OPENING:
+            return
+        what = str(arguments[0]) if arguments else ""
+        if event == "open" and (what == self.path or what.startswith((sys.base_prefix, sys.prefix))):
+            return
+        self.seen.append(f"{event} {what}")
+
+
+def read_one(path: str, watch: Watch) -> tuple[str, str]:
+    """(what became of it, the fault or nothing)."""
+    descriptors = len(os.listdir("/proc/self/fd"))
+    watch.path, watch.seen = path, []
+    fault = ""
+    sys.stderr = io.StringIO()
+    try:
+        image = load_image(path)
+        outcome = "read"
+        if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            fault = f"read as {image.dtype} {image.shape}"
+        del image
+    except ImageError as error:
+        text = str(error)
+        kinds = ("is not an image", "damaged or incomplete", "pixels", "an empty file", "scans", "memory")
+        outcome = "refused: " + next((kind for kind in kinds if kind in text.replace(path, "")), "else")
+        if "\n" in text:
+            fault = f"an error of several lines: {text!r}"
+    except BaseException as error:
+        outcome, fault = "another error", f"{type(error).__name__}: {error}"
+    watch.path = None
+    said, sys.stderr = sys.stderr.getvalue(), sys.__stderr__
+    if said:
+        fault = f"on stderr: {' '.join(said.split())}"
+    elif watch.seen:
+        fault = "; ".join(watch.seen)
+    elif len(os.listdir("/proc/self/fd")) != descriptors:
+        fault = "a file is left open"
+    return outcome, fault
+
+
+def work(first: int, last: int, seed: int, folder: str) -> None:
+    """The child: a line for every image."""
+    found, path, watch = samples(), str(Path(folder) / "image"), Watch()
+    for _, content in found:
+        Path(path).write_bytes(content)
+        load_image(path)
+    for number in range(first, last):
+        name, content = make(seed, number, found)
+        Path(path).write_bytes(content)
+        peak_memory(again=True)
+        start = time.process_time()
+        outcome, fault = read_one(path, watch)
+        seconds, memory = time.process_time() - start, peak_memory()
+        if seconds > MOST_SECONDS:
+            fault = fault or f"{seconds:.1f} seconds"
+        if memory > MOST_MEMORY:
+            fault = fault or f"{memory / 1e6:.0f} MB"
+        print(number, name.partition(",")[0].partition(" ")[0], outcome, f"{seconds:.4f}", memory, fault, sep="\t", flush=True)
+
+
+def run(count: int, seed: int, first: int = 0) -> int:
+    """Reads images number `first` to `first + count`; prints the counts; returns the number of faults."""
+    outcomes, faults = collections.Counter(), []
+    slowest, largest = (0.0, -1), (0, -1)
+    remarks = 0
+    started, number, last = time.monotonic(), first, first + count
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        while number < last:
+            command = [sys.executable, "-m", "tests.stress.images", "--worker", str(number), str(last), str(seed), folder]
+            errors = Path(folder) / "errors"
+            with open(errors, "wb") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as child:
+                for line in _lines(child):
+                    place, kind, outcome, seconds, memory, fault = line.rstrip("\n").split("\t")
+                    number = int(place) + 1
+                    outcomes[kind, outcome] += 1
+                    slowest, largest = max(slowest, (float(seconds), int(place))), max(largest, (int(memory), int(place)))
+                    if fault:
+                        faults.append(f"{place}: {fault}")
+            said = errors.read_text(errors="replace").splitlines()
+            if number < last:
+                outcomes["none", "crashed or hung"] += 1
+                faults.append(f"{number}: the child ended with {child.returncode}: {' '.join(said)[-500:]}")
+                number += 1
+            else:
+                remarks += len(said)
+    names = sorted({outcome for _, outcome in outcomes})
+    for kind in sorted({kind for kind, _ in outcomes}):
+        row = {name: outcomes[kind, name] for name in names if outcomes[kind, name]}
+        print(f"{kind:6}" + "".join(f"  {name}: {value}" for name, value in row.items()))
+    totals = collections.Counter()
+    for (_, outcome), value in outcomes.items():
+        totals[outcome] += value
+    print("all   " + "".join(f"  {name}: {value}" for name, value in sorted(totals.items())))
+    print(f"lines that libtiff wrote to stderr: {remarks}")
+    print(f"slowest: {slowest[0]:.2f} s of the processor (number {slowest[1]})")
+    print(f"largest: {largest[0] / 1e6:.0f} MB in the whole process (number {largest[1]})")
+    print(f"{sum(totals.values())} mutated images, seed {seed}, {time.monotonic() - started:.0f} s: {len(faults)} faults")
+    for fault in faults[:50]:
+        print("FAULT", fault)
+    return len(faults)
+
+
+def _lines(child: subprocess.Popen):
+    """The child's lines; it is killed when it says nothing for too long."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        rest = b""
+        while True:
+            if not selector.select(PATIENCE):
+                child.kill()
+                return
+            part = os.read(child.stdout.fileno(), 65536)
+            if not part:
+                return
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                yield line.decode()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.stress.images", description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first image")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="write this image to a file beside you")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        first, last, seed, folder = args.worker
+        work(int(first), int(last), int(seed), folder)
+        return 0
+    if args.only is not None:
+        name, content = make(args.seed, args.only, samples())
+        Path(f"mutated-{args.only}").write_bytes(content)
+        print(f"mutated-{args.only}: made from {name}")
+        return 0
+    return run(args.count, args.seed, args.first) > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
