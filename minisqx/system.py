@@ -58,13 +58,20 @@ def _extra(name: str) -> str:
         return "not installed; it comes with: pip install 'minisqx[train]'"
 
 
-def _cpu_model() -> str:
+def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Linux names x86-64's CPUs; of ARM's it gives the board ("Model") or numbers: implementer 0x41 is ARM Ltd."""
+    facts = {}
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        for line in cpuinfo.read_text().splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
     except OSError:
         pass
+    for key in ("model name", "Model"):
+        if facts.get(key):
+            return facts[key]
+    if "CPU part" in facts:
+        return f"ARM implementer {facts.get('CPU implementer', 'unknown')}, part {facts['CPU part']}"
     return platform.processor() or "unknown model"
 
 

@@ -1,7 +1,8 @@
 """Kernels for other CPUs than this one: without fused multiply-add (plain SSE2), and with AVX2 but not AVX-512.
 
-The numeric tests of tiles, ELU and im2col run again in a process whose code is made for that CPU. That compiles everything
-they call, some ten seconds each, once; `-m "not other_cpu"` leaves them out.
+The numeric tests of tiles, ELU and im2col, and a network's gradients, run again in a process whose code is made for that CPU.
+That compiles everything they call, some half a minute each, once; `-m "not other_cpu"` leaves them out. The whole numeric part
+ran on each, docs/reliability.md says with what result; `python -m tests.stress.cpus` says how far the CPUs' results differ.
 """
 
 import os
@@ -17,6 +18,12 @@ HERE = Path(__file__).parent
 TILES = ("test_kernels_product.py", "test_kernels_activation.py", "test_kernels_im2col.py")
 # ELU within a kernel that is compiled with other flags.
 INLINED = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
+# Training kernels, in float64: three steps held against PyTorch, and gradients against the complex step.
+NETWORK = (
+    "test_golden.py::test_float64_is_pytorchs[other_options-gradients]",
+    "test_golden.py::test_float64_is_pytorchs[other_options-after_three_steps]",
+    "test_gradients.py::test_gradients_are_the_complex_step_of_the_naive_network[3-options0]",
+)
 
 pytestmark = [
     pytest.mark.other_cpu,
@@ -49,6 +56,15 @@ def test_elu_within_other_kernels_is_right_without_fused_multiply_add():
     run(INLINED, "generic")
 
 
+def test_a_networks_gradients_are_right_without_fused_multiply_add():
+    run(NETWORK, "generic")
+
+
 @pytest.mark.skipif(not llvm.get_host_cpu_features().get("avx2"), reason="this CPU has no AVX2")
 def test_the_tiles_are_right_with_avx2_alone():
     run((*TILES, *INLINED), "haswell")
+
+
+@pytest.mark.skipif(not llvm.get_host_cpu_features().get("avx2"), reason="this CPU has no AVX2")
+def test_a_networks_gradients_are_right_with_avx2_alone():
+    run(NETWORK, "haswell")

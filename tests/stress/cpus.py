@@ -1,0 +1,155 @@
+"""How far results differ between CPUs: `python -m tests.stress.cpus`.
+
+The same work in a process for each CPU that code can be made for here: this one, x86-64 with AVX2 alone, and without either.
+Other machines join by a file: `--write arm.npz` there, `--with arm.npz` here (`python -m tests.stress.aarch64` makes one). Prints
+a table of the largest differences, and ends with 1 where they are more than rounding, or an image's class is another.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import minisqx
+from minisqx import zoo
+from minisqx.data.dataset import Dataset
+from minisqx.data.shapes import draw_shapes
+from minisqx.inference import load
+from minisqx.kernels.jit import cpu_name
+from minisqx.kernels.simd import vector_registers
+from minisqx.plan import Plan
+from minisqx.report import table
+
+# The host's CPU, and others by their NUMBA_CPU_NAME.
+CPUS = (None, "haswell", "generic") if platform.machine() in ("x86_64", "AMD64") else (None,)
+DTYPES = ("float32", "float64")
+CPU, EQUAL = "CPU", "equal bits"
+# Limits of the largest difference, in units of the largest value. Images and initial weights are integers, and single operations
+# that IEEE 754 fixes. The others are sums of up to a few thousand terms in another order, through some 30 layers and back; a step
+# of training starts from the differences of the one before.
+LIMITS = {
+    "images": {"": 0.0},
+    "initial weights": {"float32": 0.0, "float64": 0.0},
+    "logits": {"float32": 1e-5, "float64": 1e-13},
+    "first gradients": {"float32": 1e-5, "float64": 1e-13},
+    "weights at the end": {"float32": 1.0, "float64": 1e-7},
+    "loss at the end": {"float32": 1.0, "float64": 1e-7},
+}
+
+Results = dict[str, np.ndarray]
+
+
+def results(images: int, batch: int, steps: int) -> Results:
+    """What this process's CPU makes of the embedded images: "TYPE: WHAT" -> array.
+
+    Logits of the shipped weights for test images; of a small network in training the first gradients, and at the end weights with
+    running statistics and the loss.
+    """
+    data = draw_shapes()
+    found = {
+        CPU: np.array(f"{platform.machine()}, code for {cpu_name()}, vectors of {vector_registers()[0] * 8} bits"),
+        "images": np.concatenate([data.test_images[:images], data.train_images[: batch * steps]]),
+    }
+    for dtype in DTYPES:
+        parts = {"logits": _logits(data.test_images[:images], dtype)} | _training(data, batch, steps, dtype)
+        found |= {f"{dtype}: {what}": array for what, array in parts.items()}
+    return found
+
+
+def _logits(images: np.ndarray, dtype: str) -> np.ndarray:
+    model = load(zoo.DEFAULT)
+    plan = Plan(model.spec, {name: tensor.astype(dtype) for name, tensor in model.state.items()})
+    layout = plan.layout(len(images), *model.spec.input_size)
+    x = (images / 255 - model.mean) / model.std
+    return plan.run(layout.pack(x.transpose(0, 3, 1, 2).astype(dtype), layout.empty(3, dtype)), layout)
+
+
+def _training(data: Dataset, batch: int, steps: int, dtype: str) -> Results:
+    net = minisqx.ShallowSqueezeNext(width=0.2, seed=1, dtype=dtype)
+    optimizer = minisqx.SGD(net, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    found = {"initial weights": net.flat_parameters.copy()}
+    for step in range(steps):
+        part = slice(batch * step, batch * (step + 1))
+        x = data.train_images[part].transpose(0, 3, 1, 2) / 255 - 0.5
+        loss, dlogits = minisqx.cross_entropy(net.forward(x, training=True), data.train_labels[part])
+        net.backward(dlogits)
+        if step == 0:
+            found["first gradients"] = net.flat_gradients.copy()
+        optimizer.step()
+    found["weights at the end"] = np.concatenate([net.flat_parameters, net.flat_buffers])
+    found["loss at the end"] = np.array(loss)
+    return found
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference over the largest value of `one`; infinity where there is a NaN."""
+    largest = np.abs(one.astype(np.float64) - other).max() / np.abs(one).max()
+    return float(largest) if np.isfinite(largest) else np.inf
+
+
+def compare(reference: Results, others: dict[str, Results]) -> tuple[list[list[str]], list[str]]:
+    """(rows of the table: what, and how far each of the others is from the reference; what differs by too much, a line each)."""
+    rows, wrong = [], []
+    for what in (what for what in reference if what != CPU):
+        dtype, _, kind = what.rpartition(": ")
+        one, row = reference[what], [what]
+        for name, other in others.items():
+            far = difference(one, other[what])
+            row.append(EQUAL if one.tobytes() == other[what].tobytes() else f"{far:.1e}")
+            if far > LIMITS[kind][dtype]:
+                wrong.append(f"{name}, {what}: differs by {far:.1e}, expected at most {LIMITS[kind][dtype]:.0e}")
+        rows.append(row)
+        if kind == "logits":
+            counts = [int((one.argmax(axis=1) == other[what].argmax(axis=1)).sum()) for other in others.values()]
+            rows.append([f"{dtype}: same class", *(f"{count} of {len(one)}" for count in counts)])
+            fewer = [(name, count) for name, count in zip(others, counts) if count < len(one)]
+            wrong += [f"{name}, {what}: only {count} of {len(one)} images have the same class" for name, count in fewer]
+    return rows, wrong
+
+
+def run(cpu: str | None, file: Path) -> None:
+    """Has another process write its results, made for the CPU of that name; without one for this CPU."""
+    # An empty list of features: those that the name implies.
+    environment = os.environ | ({"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""} if cpu else {})
+    subprocess.run([sys.executable, "-m", "tests.stress.cpus", "--write", str(file)], env=environment, check=True)
+
+
+def read(file: Path) -> Results:
+    with np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.stress.cpus", description="How far results differ between CPUs.")
+    parser.add_argument("--images", type=int, default=256, help="that the shipped weights classify (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=50, help="of training, 32 images each (default: %(default)s)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="only write this CPU's results, for --with elsewhere")
+    parser.add_argument(
+        "--with", type=Path, action="append", default=[], dest="files", metavar="FILE", help="another CPU's results"
+    )
+    arguments = parser.parse_args()
+    if arguments.write:
+        np.savez(arguments.write, **results(arguments.images, 32, arguments.steps))
+        return 0
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="minisqx-cpus-") as name:
+        for cpu in CPUS:
+            file = Path(name, f"{cpu or 'this CPU'}.npz")
+            run(cpu, file)
+            found[file.stem] = read(file)
+    found |= {file.stem: read(file) for file in arguments.files}
+    (first, reference), *others = found.items()
+    rows, wrong = compare(reference, dict(others))
+    print(*table([[name, str(one[CPU])] for name, one in found.items()], left=2), "", sep="\n")
+    print(*table([[f"from {first}'s, of the largest value", *(name for name, _ in others)], *rows]), sep="\n")
+    print(*wrong, f"{len(found)} CPUs, {len(wrong)} differences beyond rounding", sep="\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
