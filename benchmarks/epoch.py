@@ -65,7 +65,7 @@ class Ours(Epochs):
         from minisqx.training_data import Part, TrainingData
 
         class Unsaved(Trainer):
-            def _save_last(self) -> None:
+            def save(self) -> None:
                 pass
 
         use_threads(threads)
@@ -254,10 +254,12 @@ def main() -> None:
         os.environ[variable] = str(options.threads)
     facts = describe(PACKAGES) | {"threads": options.threads, "repeats": options.repeats, "fraction": options.fraction}
     print(f"{facts['cpu']}, {options.threads} threads, {options.fraction:g} of an epoch, median of {options.repeats}")
-    found = [contest(model, options) for model in options.model]
     output = options.output or (RESULTS if options.model == [zoo.DEFAULT] else None)
-    if output:
-        output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
+    found = []
+    for model in options.model:
+        found.append(contest(model, options))
+        if output:
+            output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
