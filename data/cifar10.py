@@ -4,28 +4,32 @@ Both have five training batches and one test batch. A record of the binary versi
 pixels: the red plane, then green, then blue, each 32 rows of 32. The python version has the same pixels in a pickled array a
 batch. An official batch has 10,000 records; fewer are read as well.
 
+An archive is data from a stranger: it is read as a stream, its members must be the official ones and plain files, and nothing is
+written to the disk. The official archives are known by their SHA-256; of any other, a line says that it is none of them.
+
 Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 import gzip
-import tarfile
+import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minisqx.data.dataset import Dataset, Say, check_classes
-from minisqx.data.python_batch import read_pickle
+from minisqx.data.python_batch import MOST_PICKLE_BYTES, read_pickle
 from minisqx.errors import DataError
 
 SIDE = 32
 _PIXELS = 3 * SIDE * SIDE
 _MOST_RECORDS = 10_000
-_MOST_FILE_BYTES = 64 << 20
+_MOST_META_BYTES = 64 << 10
 _MOST_ARCHIVE_BYTES = 256 << 20  # unpacked; official archives have 185 MB
+_BLOCK = 512  # a tar archive consists of such
+_PIECE = 1 << 20
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -74,6 +78,7 @@ class _Version:
     folder: str
     meta: str
     suffix: str
+    most_batch_bytes: int
     read_classes: Callable[[bytes, str], tuple[str, ...]]
     read_batch: Callable[[bytes, str], Batch]
 
@@ -86,9 +91,15 @@ class _Version:
     def files(self) -> tuple[str, ...]:
         return (self.meta, *self.batches)
 
+    def most_bytes(self, name: str) -> int:
+        """The largest size of a file that is read."""
+        return self.most_batch_bytes if name in self.batches else _MOST_META_BYTES
 
-_BINARY = _Version("cifar-10-batches-bin", "batches.meta.txt", ".bin", _binary_classes, _binary_batch)
-_PYTHON = _Version("cifar-10-batches-py", "batches.meta", "", _python_classes, _python_batch)
+
+_BINARY = _Version(
+    "cifar-10-batches-bin", "batches.meta.txt", ".bin", _MOST_RECORDS * (1 + _PIXELS), _binary_classes, _binary_batch
+)
+_PYTHON = _Version("cifar-10-batches-py", "batches.meta", "", MOST_PICKLE_BYTES, _python_classes, _python_batch)
 _VERSIONS = (_BINARY, _PYTHON)
 
 
@@ -108,10 +119,7 @@ def read_folder(path: Path) -> Dataset:
         file = path / name
         if not file.is_file():
             raise DataError(f"{str(path)!r} has no file {name!r}; expected all of {', '.join(version.files)}")
-        if file.stat().st_size > _MOST_FILE_BYTES:
-            raise DataError(
-                f"{str(file)!r} has {file.stat().st_size} bytes, more than a file of CIFAR-10 ever has: get the official file"
-            )
+        _check_size(version, name, file.stat().st_size, repr(str(file)))
         contents[name] = file.read_bytes()
     return _decode(version, contents, str(path))
 
@@ -119,36 +127,31 @@ def read_folder(path: Path) -> Dataset:
 def open_archive(path: Path, say: Say) -> Dataset:
     """CIFAR-10 from an official archive, decoded once and then kept in the cache folder."""
     from minisqx.data.cache import cached, file_state
+    from minisqx.data.download import OFFICIAL
 
-    return cached(path, [file_state(path)], lambda: read_archive(path), say)
+    def decode() -> Dataset:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found not in OFFICIAL.values():
+            say(f"{str(path)!r} is not an official archive of CIFAR-10 (its SHA-256 is {found}): it is read as it is")
+        return read_archive(path)
+
+    return cached(path, [file_state(path)], decode, say)
 
 
 def read_archive(path: Path) -> Dataset:
     """CIFAR-10 from `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`, without unpacking anything to disk.
 
-    Members are taken by their exact name; all others are passed over. Raises DataError for another archive, or a damaged one.
+    Raises DataError for an archive with other members, or a damaged one.
     """
-    wanted = {f"{version.folder}/{name}": (version, name) for version in _VERSIONS for name in version.files}
     found: dict[_Version, dict[str, bytes]] = {version: {} for version in _VERSIONS}
     try:
         with gzip.open(path) as stream:
-            bounded: Any = _Bounded(stream, str(path))
-            with tarfile.open(fileobj=bounded, mode="r|") as archive:
-                for member in archive:
-                    if member.name not in wanted:
-                        continue
-                    version, name = wanted[member.name]
-                    if not member.isreg() or member.size > _MOST_FILE_BYTES or name in found[version]:
-                        raise DataError(
-                            f"{str(path)!r}: {member.name!r} is not one plain file of a usual size: get the official archive"
-                        )
-                    file: Any = archive.extractfile(member)
-                    found[version][name] = file.read()
-            while bounded.read(1 << 20):
-                pass  # the checksum of the whole stands at the very end
-    except DataError:
-        raise
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
+            for version, name, content in _members(_Bounded(stream, str(path)), str(path)):
+                if name in found[version]:
+                    raise DataError(f"{str(path)!r}: {name!r} is there twice: get the official archive")
+                found[version][name] = content
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{str(path)!r} is damaged or cut off ({error}): get the archive again") from error
     version = max(_VERSIONS, key=lambda version: len(found[version]))
     if not found[version]:
@@ -160,6 +163,50 @@ def read_archive(path: Path) -> Dataset:
         if name not in found[version]:
             raise DataError(f"{str(path)!r} has no {version.folder}/{name}: get the official archive")
     return _decode(version, found[version], str(path))
+
+
+def _members(stream: "_Bounded", source: str) -> Iterator[tuple[_Version, str, bytes]]:
+    """The files that are read, with their content, of a tar archive that holds them, their folder and a readme and nothing else.
+
+    Only the oldest kind of header is known: a name of 100 bytes, a size in octal digits, files and folders. What came later (long
+    names, links, devices, sparse files, headers before headers) is refused. Raises DataError.
+    """
+    wanted = {f"{version.folder}/{name}": (version, name) for version in _VERSIONS for name in version.files}
+    others = {f"{version.folder}/{name}" for version in _VERSIONS for name in ("", "readme.html")}
+    while any(header := stream.read_all(_BLOCK)):
+        name, size = header[:100].rstrip(b"\0").decode("latin-1"), _octal(header[124:136], source)
+        # The sum of the header's bytes, with blanks in the place of the sum itself.
+        if sum(header) - sum(header[148:156]) + 8 * ord(" ") != _octal(header[148:156], source):
+            raise DataError(
+                f"{source!r} is damaged: a header of the tar archive doesn't have its checksum: get the archive again"
+            )
+        kind = header[156:157]
+        if name not in wanted and name.rstrip("/") + "/" not in others and name not in others:
+            raise DataError(f"{source!r} holds {name!r}, which is not part of CIFAR-10: expected the official archive")
+        if kind not in (b"0", b"\0") and (kind, size) != (b"5", 0):
+            raise DataError(f"{source!r}: {name!r} is not one plain file: get the official archive")
+        if name in wanted:
+            version, file = wanted[name]
+            _check_size(version, file, size, f"{source!r}: {name!r}")
+            yield version, file, stream.read_all(size)
+        else:
+            stream.skip(size)
+        stream.skip(-size % _BLOCK)
+    stream.check_rest_is_zero()
+
+
+def _octal(field: bytes, source: str) -> int:
+    digits = field.strip(b"\0 ")
+    if not digits or digits.strip(b"01234567"):
+        raise DataError(
+            f"{source!r} is damaged or no plain tar archive (a number in a header is {field!r}): get the official one"
+        )
+    return int(digits, 8)
+
+
+def _check_size(version: _Version, name: str, size: int, shown: str) -> None:
+    if size > version.most_bytes(name):
+        raise DataError(f"{shown} has {size} bytes; expected at most {version.most_bytes(name)}: get the official file")
 
 
 class _Bounded:
@@ -176,6 +223,22 @@ class _Bounded:
         if self._left < 0:
             raise DataError(f"{self._name!r} unpacks to more than {_MOST_ARCHIVE_BYTES >> 20} MiB: get the official archive")
         return data
+
+    def read_all(self, size: int) -> bytes:
+        data = self.read(size)
+        if len(data) < size:
+            raise DataError(f"{self._name!r} is damaged or cut off (its tar archive has no end): get the archive again")
+        return data
+
+    def skip(self, size: int) -> None:
+        while size > 0:
+            size -= len(self.read_all(min(size, _PIECE)))
+
+    def check_rest_is_zero(self) -> None:
+        """To the end, where the checksum of the whole stands."""
+        while data := self.read(_PIECE):
+            if any(data):
+                raise DataError(f"{self._name!r} has something behind the end of its tar archive: get the official archive")
 
 
 def _decode(version: _Version, contents: dict[str, bytes], source: str) -> Dataset:

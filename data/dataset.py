@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,10 @@ def check_classes(name: str, classes: tuple[str, ...]) -> None:
         raise DataError(f"{name}: {len(classes)} classes, expected at most {MOST_CLASSES}")
     for label in classes:
         if not isinstance(label, str) or not label or not label.isprintable():
-            raise DataError(f"{name}: {label!r} can't be the name of a class; expected printable text on one line")
+            raise DataError(f"{name}: {str(label)[:100]!r} can't be the name of a class; expected printable text on one line")
     if len(set(classes)) < len(classes):
-        twice = next(label for label in classes if classes.count(label) > 1)
-        raise DataError(f"{name}: the class {twice!r} is listed twice; expected different names")
+        twice = Counter(classes).most_common(1)[0][0]
+        raise DataError(f"{name}: the class {twice[:100]!r} is listed twice; expected different names")
 
 
 def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:

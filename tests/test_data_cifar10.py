@@ -1,6 +1,7 @@
 """CIFAR-10 is read from its official archives and folders as it is, and nothing in them is ever run."""
 
 import gzip
+import hashlib
 import io
 import pickle
 import struct
@@ -9,7 +10,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from minisqx.data import cifar10, open_dataset
+from minisqx.data import cifar10, download, open_dataset
 from minisqx.data.python_batch import read_pickle
 from minisqx.errors import DataError
 from tests.cifar10_files import (
@@ -254,11 +255,23 @@ def test_only_plain_files_of_the_exact_name_are_taken(tmp_path):
     assert "not one plain file" in error_line(open_dataset, linked)
 
 
+def test_an_archive_that_is_not_official_is_said_to_be_none(tmp_path, monkeypatch):
+    archive, lines = binary_archive(tmp_path, random_batches()), []
+    open_dataset(archive, say=lines.append)
+    assert sum("not an official archive" in line and "\n" not in line for line in lines) == 1
+    lines.clear()
+    binary_archive(tmp_path, random_batches(seed=9))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setitem(download.OFFICIAL, "cifar-10-binary.tar.gz", digest)
+    open_dataset(archive, say=lines.append)
+    assert not any("official" in line for line in lines)
+
+
 def test_archive_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10, "_MOST_ARCHIVE_BYTES", 1 << 20)
     bomb = tmp_path / "bomb.tar.gz"
     with tarfile.open(bomb, "w:gz", compresslevel=1) as archive:
-        entry = tarfile.TarInfo("zeros")
+        entry = tarfile.TarInfo("cifar-10-batches-bin/readme.html")
         entry.size = 8 << 20
         archive.addfile(entry, io.BytesIO(bytes(8 << 20)))
     assert "unpacks to more than 1 MiB" in error_line(open_dataset, bomb)

@@ -85,6 +85,12 @@ def test_a_path_that_can_be_none_is_refused_in_one_line(tmp_path, monkeypatch, p
     assert "\n" not in str(caught.value)
 
 
+def test_one_name_twice_among_the_most_classes_is_found_in_linear_time():
+    names = tuple(map(str, range(99_999)))
+    with pytest.raises(DataError, match="'99998' is listed twice"):
+        Dataset(**{**GOOD, "classes": (*names, names[-1])})
+
+
 def test_size_that_the_data_does_not_have_is_refused():
     with pytest.raises(DataError, match="32 x 32 pixels, not 48 x 48"):
         open_dataset("shapes", image_size=(48, 48))
