@@ -90,6 +90,17 @@ class Checkpoint:
         """ "float32" or "float64": the type of every tensor."""
         return next(iter(self.state.values())).dtype.name
 
+    @property
+    def payload(self) -> bytes:
+        """Every tensor of the state, then the optimizer's arrays, as they lie in the file."""
+        arrays = [*(self.state[name] for name in _shapes(self.spec)), *(self.optimizer or {}).values()]
+        return b"".join(array.astype(DTYPES[self.dtype]).tobytes() for array in arrays)
+
+    @property
+    def sha256(self) -> str:
+        """Of `payload`: the same for two runs with the same bits, whose files differ by times and paths."""
+        return hashlib.sha256(self.payload).hexdigest()
+
 
 def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
     """Writes `checkpoint` to `path`; a file that is there already stays until the new one is whole and on the disk.
@@ -180,16 +191,14 @@ def _weight_shapes(spec: NetworkSpec) -> dict[str, list[int]]:
 
 def _file_image(checkpoint: Checkpoint) -> bytes:
     """The whole file as bytes."""
-    optimizer = checkpoint.optimizer or {}
-    arrays = [*(checkpoint.state[name] for name in _shapes(checkpoint.spec)), *optimizer.values()]
-    payload = b"".join(array.astype(DTYPES[checkpoint.dtype]).tobytes() for array in arrays)
+    payload = checkpoint.payload
     entries = {
         "format": FORMAT,
         "version": VERSION,
         "network": checkpoint.spec.to_dict(),
         "dtype": checkpoint.dtype,
         "layers": _weight_shapes(checkpoint.spec),
-        "optimizer": None if checkpoint.optimizer is None else list(optimizer),
+        "optimizer": None if checkpoint.optimizer is None else list(checkpoint.optimizer),
         "payload_sha256": hashlib.sha256(payload).hexdigest(),
         "classes": list(checkpoint.classes),
         "mean": list(checkpoint.mean),

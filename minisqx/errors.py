@@ -45,3 +45,9 @@ class MissingExtraError(MinisqxError, ImportError):
     """Something that needs an optional package which is not installed."""
 
     exit_code = 7
+
+
+class ReproducibilityError(MinisqxError, RuntimeError):
+    """Trainings that should have the same bits differ: `minisqx train --check-reproducible` found it."""
+
+    exit_code = 8

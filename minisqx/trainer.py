@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import metadata
+from itertools import islice
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from minisqx.optim import SGD, StepSchedule, cross_entropy
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar, epoch_line, missing_packages, three
 from minisqx.run_folder import RunFolder, reason
-from minisqx.run_state import RunState
+from minisqx.run_state import RunState, load_run
 from minisqx.schedule import OneCycleSchedule
 from minisqx.training_data import Part, TrainingData
 from minisqx.warmup import compile_training
@@ -174,6 +175,18 @@ class Trainer:
                 self._stop.check()
         finally:
             bar.close()
+
+    def train_batches(self, count: int) -> Checkpoint:
+        """Trains the next `count` batches, measures after each epoch that ends, and saves; returns what can be read back."""
+        state = self.state
+        while count:
+            for batch in islice(self.loader.epoch(state.epoch, start=state.batch), count):
+                state.add_batch(*self._train_batch(batch), len(batch.labels), seconds=1.0)
+                count -= 1
+            if state.batch == len(self.loader):
+                self._finish_epoch()
+        self.save()
+        return load_run(self.folder, self.say)[0]
 
     def _train_batch(self, batch: Batch) -> tuple[float, int]:
         """One step; returns the batch's mean loss and its number of right answers."""

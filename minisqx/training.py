@@ -124,6 +124,15 @@ def _warn_of_another_machine(before: dict, now: dict, say: Say) -> None:
         say(f"begun with {old}; now {new}: the run goes on, but not to the same bits as one that was never stopped")
 
 
+def check_reproducible(options: TrainingOptions, say: Say = print) -> None:
+    """Shows that the first batches of a run have the same bits however they are trained; see `reproducible`."""
+    with _stoppable():
+        _use_threads(options, say)
+        from minisqx.reproducible import check
+
+        check(options, say)
+
+
 def _use_threads(options: TrainingOptions, say: Say) -> None:
     count, source = thread_count(options.threads)
     use_threads(count)
@@ -160,7 +169,11 @@ def run(args) -> int:
     say = functools.partial(print, flush=True)
     given = given_options(args)
     try:
-        if args.resume is None:
+        if args.check_reproducible:
+            if args.resume is not None:
+                raise OptionError("--check-reproducible with --resume: expected the options of a new run, or only one of the two")
+            check_reproducible(TrainingOptions(**given), say)
+        elif args.resume is None:
             train(TrainingOptions(**given), say)
         else:
             fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]

@@ -1,0 +1,84 @@
+"""The weights after one epoch have the same bits on 1, 2, 3 and 4 threads and on every threading layer, recipe by recipe.
+
+python -m tests.stress.epoch_hashes --count 7
+
+--count: of the recipes, the first so many. Prints the table of docs/reliability.md: a hash of weights, running statistics and
+momentum after an epoch of the embedded shapes. Another kind of CPU, or another Numba, may have others.
+"""
+
+import argparse
+import platform
+import shlex
+import sys
+import tempfile
+from contextlib import suppress
+from importlib import import_module, metadata
+from pathlib import Path
+
+from minisqx.kernels.jit import cpu_name
+from minisqx.kernels.simd import vector_registers
+from minisqx.options import TrainingOptions, add_arguments, given_options
+from minisqx.reproducible import THREADS, trained
+
+# Numba's names, and the modules that have them.
+LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
+RECIPES = (
+    "",
+    "--width 0.2 --epochs 10 --schedule one-cycle --lr 0.3",
+    "--width 0.5 --blocks 1,1,4,1",
+    "--model shallow-14-0.5x --augment none",
+    "--block-order conv-bn-act --activation relu",
+    "--model squeezenet-v1.1 --lr 0.02",
+    "--model squeezenext-23-1x-v5",
+)
+
+
+def options_of(recipe: str, data: str = "shapes") -> TrainingOptions:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return TrainingOptions(**given_options(parser.parse_args([*shlex.split(recipe), "--data", data])))
+
+
+def present_layers() -> list[str]:
+    """Numba's threading layers that are installed here."""
+    found = []
+    for layer, module in LAYERS.items():
+        with suppress(ImportError):
+            import_module(f"numba.np.ufunc.{module}")
+            found.append(layer)
+    return found
+
+
+def hashes(options: TrainingOptions, layers: list[str], threads=THREADS, batches: int | None = None) -> set[str]:
+    """The different hashes of the same training on every number of threads and every threading layer."""
+    found = set()
+    for layer in layers:
+        for count in threads:
+            with tempfile.TemporaryDirectory() as folder:
+                environment = {"NUMBA_THREADING_LAYER": layer}
+                result = trained(options, count, batches, Path(folder) / "run", environment)
+            assert result.layer == layer and result.together == result.alone
+            found.add(result.weights)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=len(RECIPES))
+    recipes, layers, differ = RECIPES[: parser.parse_args().count], present_layers(), 0
+    print("| options beside `--data shapes` | network | SHA-256 after an epoch |\n|---|---|---|")
+    for recipe in recipes:
+        options = options_of(recipe)
+        found = hashes(options, layers)
+        differ += len(found) > 1
+        shown = ", ".join(f"`{digest[:16]}`" for digest in sorted(found))
+        print(f"| {f'`{recipe}`' if recipe else 'none'} | {options.network().name} | {shown} |", flush=True)
+    times = f"{len(THREADS) * len(layers)} times (threads {', '.join(map(str, THREADS))}; layers {', '.join(layers)})"
+    print(f"\n{len(recipes)} recipes, each trained {times}: {len(recipes) - differ} with one hash, {differ} with several")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "llvmlite"))
+    print(f"CPU {cpu_name()}, vectors of {vector_registers()[0] * 8} bits; Python {platform.python_version()}, {versions}")
+    return int(differ > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
