@@ -8,15 +8,20 @@ Cost: about 20 vector instructions a vector for ELU, see `Vectors.elu`.
 """
 
 from numba import types
-from numba.extending import intrinsic
 
+from minisqx.kernels import plain
 from minisqx.kernels.jit import njit
-from minisqx.kernels.simd import ELU, NO_ACTIVATION, RELU, Loop, Vectors, data_pointer, switch
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, intrinsic_of
+from minisqx.kernels.simd import Loop, Vectors, data_pointer, switch
 
 KINDS = {None: NO_ACTIVATION, "elu": ELU, "relu": RELU}
 
 
-@intrinsic
+def _activated(out, out_at, x, x_at, kind, columns):
+    out[out_at : out_at + columns] = plain.activate(x[x_at : x_at + columns], kind)
+
+
+@intrinsic_of(_activated)
 def _activate_vectors(typing_context, out, out_at, x, x_at, kind, columns):
     index = types.int64
     signature = types.void(out, index, x, index, index, index)

@@ -16,10 +16,10 @@ Source: Ioffe and Szegedy 2015; eps 1e-5 and momentum 0.1 as in the authors' PyT
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from minisqx.kernels.jit import njit
-from minisqx.kernels.simd import ELU, NO_ACTIVATION, RELU, Loop, Vectors, data_pointer, switch
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activation_backward, intrinsic_of
+from minisqx.kernels.simd import Loop, Vectors, data_pointer, switch
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -125,7 +125,12 @@ def backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, co
         dbeta[m] = total
 
 
-@intrinsic
+def _dz(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
+    gradient, output = g[g_at : g_at + columns], e[e_at : e_at + columns]
+    out[out_at : out_at + columns] = activation_backward(a * gradient + (b * output + c), output, kind)
+
+
+@intrinsic_of(_dz)
 def _dz_vectors(typing_context, out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
     index = types.int64
     signature = types.void(out, index, g, index, e, index, a, b, c, index, index)

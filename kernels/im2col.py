@@ -26,11 +26,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 from numba.core import typing
-from numba.extending import intrinsic
 
 from minisqx.kernels.jit import call_published, publish
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.simd import INDEX, Loop, Vectors, advance, lanes
+from minisqx.kernels.plain import addresses, intrinsic_of
+from minisqx.kernels.simd import INDEX, VECTOR_BYTES, Loop, Vectors, advance, lanes
 
 # Places in a geometry as kernels take it.
 KERNEL_HEIGHT, KERNEL_WIDTH = range(2)
@@ -114,7 +114,11 @@ def _tables(geometry: Geometry, images: int, columns: int, dtype) -> Taps:
     return Taps(np.array(g, np.int64), (index >= 0).astype(dtype), index)
 
 
-@intrinsic
+def _copied(out, out_width, x, x_width, rows, scale, shift):
+    out.block(rows, out_width, out_width)[...] = x.block(rows, out_width, x_width) * scale + shift
+
+
+@intrinsic_of(_copied)
 def _copy_rows(typing_context, out, out_width, x, x_width, rows, scale, shift):
     """out[r * out_width + p] = x[r * x_width + p] * scale + shift for 0 <= p < out_width and `rows` rows, at least one.
 
@@ -140,7 +144,13 @@ def _copy_rows(typing_context, out, out_width, x, x_width, rows, scale, shift):
     return signature, generate
 
 
-@intrinsic
+def _looked_up(out, x, index, columns, scale, shift):
+    at = index.row(columns)
+    values = np.array([x[p] for p in np.maximum(at, 0)])
+    out.row(columns)[...] = np.where(at >= 0, values * scale + shift, 0)
+
+
+@intrinsic_of(_looked_up)
 def _look_up(typing_context, out, x, index, columns, scale, shift):
     """out[p] = x[index[p]] * scale + shift, or 0 where index[p] is negative, for `columns` p, a multiple of a vector."""
     signature = types.void(out, x, index, types.int64, scale, shift)
@@ -260,7 +270,11 @@ def prepare(dtype) -> None:
     publish(_name(element), signature, _im2col, fastmath=True)
 
 
-@intrinsic
+def _called(out, *arguments):
+    _im2col(*addresses((out, *arguments)), VECTOR_BYTES // out.itemsize)
+
+
+@intrinsic_of(_called)
 def im2col(
     typing_context,
     out,

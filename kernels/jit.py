@@ -19,6 +19,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import caching, cgutils, types
@@ -323,7 +324,8 @@ def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
         return lambda f: njit(f, parallel=parallel, fastmath=fastmath)
     options = {"nogil": True, "boundscheck": False, "error_model": "numpy", "parallel": PRANGE if parallel else False}
     if numba.config.DISABLE_JIT:
-        return function
+        # As compiled code: a counter wraps, a division by zero is infinite, and nobody is warned.
+        return np.errstate(all="ignore")(function)
     made = _ParallelKernel if parallel else _Kernel
     dispatcher = made(py_func=function, targetoptions={"nopython": True, **options, **_flags(fastmath)})
     dispatcher._cache = _KernelCache(function)
@@ -353,7 +355,7 @@ def publish(name: str, signature, function, *, fastmath: bool) -> None:
     `call_published`.
     """
     with global_compiler_lock:  # a second thread would replace code that the first one's kernels call
-        if name in _published:
+        if name in _published or numba.config.DISABLE_JIT:
             return
         compiled = CFunc(function, (signature.args, signature.return_type), {}, {**_flags(fastmath), "error_model": "numpy"})
         compiled._cache = _KernelCache(function)

@@ -10,18 +10,29 @@ backward.
 
 import numpy as np
 from numba import prange, types
-from numba.extending import intrinsic
 
 from minisqx.kernels.blocks import clear_tail, images_of, whole_vectors
 from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH
 from minisqx.kernels.jit import njit
+from minisqx.kernels.plain import intrinsic_of
 from minisqx.kernels.simd import Loop, Vectors, data_pointer
 
 
 def _largest(with_place: bool):
     """The loop over a row's outputs, with or without remembering which pixel was the largest."""
 
-    @intrinsic
+    def meaning(out, out_at, place, place_at, x, x_at, index, table_stride, taps, columns):
+        row, table = x[x_at:], index[:taps, :columns]
+        largest, largest_at = row[table[0]], table[0]
+        for at in table:
+            value = row[at]
+            larger = ((value > largest) | np.isnan(value)) & (at >= 0)
+            largest, largest_at = np.where(larger, value, largest), np.where(larger, at, largest_at)
+        out[out_at : out_at + columns] = largest
+        if with_place:
+            place[place_at : place_at + columns] = largest_at
+
+    @intrinsic_of(meaning)
     def largest(typing_context, out, out_at, place, place_at, x, x_at, index, table_stride, taps, columns):
         number = types.int64
         signature = types.void(out, number, place, number, x, number, index, number, number, number)

@@ -24,91 +24,42 @@ alone and in a batch.
 
 from numba import types
 from numba.core import typing
-from numba.extending import intrinsic
 
+from minisqx.kernels.endings import Affine, Ending, Moments, ToDz
 from minisqx.kernels.jit import call_published, publish
-from minisqx.kernels.simd import ELU, INDEX, NO_ACTIVATION, RELU, Loop, Vectors, advance, lanes, switch, vector_registers
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, addresses, intrinsic_of
+from minisqx.kernels.simd import INDEX, VECTOR_BYTES, Loop, Vectors, advance, lanes, switch, vector_registers
 
 # Rows x vectors of the largest tile: as many accumulators as registers allow.
 ROWS = 6
 VECTORS = 4 if vector_registers()[1] == 32 else 2
 GRADIENT_ROWS = 4 if vector_registers()[1] == 32 else 3
 
-
-class _Ending:
-    """What a product's tile does with its sums: emits the code for one row of `vectors` sums at a time."""
-
-    def __init__(self, v: Vectors, arguments: dict):
-        self.v, self.builder, self.arguments = v, v.builder, arguments
-
-    def row_constant(self, name: str, m: int):
-        return self.v.broadcast(self.v.load_scalar(self.arguments[name], INDEX(m)))
-
-    def place(self, stride: str, m: int, n: int):
-        return self.builder.add(self.builder.mul(INDEX(m), self.arguments[stride]), INDEX(n * self.v.lanes))
-
-    def ahead(self, rows: int, vectors: int) -> None:
-        """Asks for what the next tile along a row will read, besides x."""
-
-
-class _Affine(_Ending):
-    """out = f(z) * scale + shift."""
-
-    def row(self, m: int, sums: list, kind: int) -> None:
-        scale, shift = self.row_constant("scale", m), self.row_constant("shift", m)
-        for n, z in enumerate(sums):
-            y = self.v.multiply_add(self.v.activate(z, kind), scale, shift)
-            self.v.store(y, self.arguments["out"], self.place("out_stride", m, n))
-
-
-class _Moments(_Ending):
-    """out = f(z); moments[m] = for each lane its first value K, and the sums of e - K and of (e - K)^2.
-
-    Since K is one of the values, what cancels in their variance is at most a part in their number, however large their mean is.
-    """
-
-    def row(self, m: int, sums: list, kind: int) -> None:
-        v, builder, moments = self.v, self.builder, self.arguments["moments"]
-        values = [self.v.activate(z, kind) for z in sums]
-        places = [INDEX((3 * m + part) * v.lanes) for part in range(3)]
-        first, plain, squares = (v.load(moments, place) for place in places)
-        is_first = builder.icmp_signed("==", self.arguments["before"], INDEX(0))
-        first = builder.select(is_first, values[0], first)
-        for n, e in enumerate(values):
-            v.store(e, self.arguments["out"], self.place("out_stride", m, n))
-            difference = builder.fsub(e, first)
-            plain = builder.fadd(plain, difference)
-            squares = v.multiply_add(difference, difference, squares)
-        for part, place in zip((first, plain, squares), places):
-            v.store(part, moments, place)
-
-
-class _ToDz(_Ending):
-    """out = (a z + b e + c) f'(e), with a, b, c in scale, slope and shift; e is loaded before out is stored."""
-
-    def ahead(self, rows: int, vectors: int) -> None:
-        for m in range(rows):
-            for n in range(vectors):
-                self.v.prefetch(self.arguments["e"], self.place("e_stride", m, vectors + n))
-
-    def row(self, m: int, sums: list, kind: int) -> None:
-        a, b, c = (self.row_constant(name, m) for name in ("scale", "slope", "shift"))
-        for n, g in enumerate(sums):
-            e = self.v.load(self.arguments["e"], self.place("e_stride", m, n))
-            dz = self.v.batch_norm_activation_backward(g, e, a, b, c, kind)
-            self.v.store(dz, self.arguments["out"], self.place("out_stride", m, n))
-
-
-_ENDINGS = {"product": _Affine, "product_with_moments": _Moments, "product_to_dz": _ToDz}
+_ENDINGS = {"product": Affine, "product_with_moments": Moments, "product_to_dz": ToDz}
 # All three have one C signature; what an ending doesn't use is 0, or any pointer.
 _COMMON = ("out", "out_stride", "weight", "weight_stride", "x", "x_stride", "depth", "columns", "rows", "activation", "bias")
+_NAMES = {
+    "product": (*_COMMON, "scale", "shift"),
+    "product_with_moments": (*_COMMON, "moments", "before"),
+    "product_to_dz": (*_COMMON, "scale", "slope", "shift", "e", "e_stride"),
+}
 _ALL = (*_COMMON, "scale", "shift", "slope", "e", "e_stride", "moments", "before")
+_OF_A_TILE = ("height", "wide", *(name for name in _ALL if name not in ("columns", "rows")))
 
 
-def _product_tiles(ending: type[_Ending]):
+def _product_tiles(ending: type[Ending]):
     """The tile of any height up to ROWS, VECTORS wide or one: a pixel is left over at the end of a row."""
 
-    @intrinsic
+    def meaning(*arguments):
+        given = dict(zip(_OF_A_TILE, arguments))
+        columns = (VECTORS if given["wide"] else 1) * VECTOR_BYTES // given["out"].array.itemsize
+        z = given["bias"].column(given["height"]).repeat(columns, axis=1)
+        weight = given["weight"].block(given["depth"], given["height"], given["weight_stride"])
+        for weights, pixels in zip(weight, given["x"].block(given["depth"], columns, given["x_stride"])):
+            z += weights[:, None] * pixels
+        ending.meaning(z, given)
+
+    @intrinsic_of(meaning)
     def tile(
         typing_context, height, wide, out, out_stride, weight, weight_stride, x, x_stride, depth, activation,
         bias, scale, shift, slope, e, e_stride, moments, before,
@@ -117,11 +68,10 @@ def _product_tiles(ending: type[_Ending]):
         signature = types.void(
             index, index, out, index, weight, index, x, index, index, index, bias, scale, shift, slope, e, index, moments, index
         )
-        names = ("height", "wide", *(name for name in _ALL if name not in ("columns", "rows")))
 
         def generate(context, builder, signature, arguments):
             v = Vectors(builder, signature.args[2].dtype)
-            given = dict(zip(names, arguments))
+            given = dict(zip(_OF_A_TILE, arguments))
             finish = ending(v, given)
 
             def emit(rows: int, vectors: int) -> None:
@@ -163,7 +113,12 @@ def _product_tiles(ending: type[_Ending]):
     return tile
 
 
-@intrinsic
+def _gradient(height, width, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
+    products = dz.block(height, columns, dz_stride) @ x.block(width, columns, x_stride).T
+    dweight.block(height, width, dweight_stride)[...] += products
+
+
+@intrinsic_of(_gradient)
 def _gradient_tile(typing_context, height, width, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
     """The tile of any shape up to GRADIENT_ROWS x GRADIENT_ROWS."""
     index = types.int64
@@ -268,9 +223,9 @@ def prepare(dtype, training: bool = True) -> None:
         publish(_published_name("weight_gradient", element), signature, _weight_gradient, fastmath=False)
 
 
-def _call_product(name: str, context, builder, array, given: dict) -> None:
-    """Calls a product's C function; `given`: Numba types and LLVM values by name."""
-    index, none = types.int64, INDEX(0)
+def _call_product(name: str, context, builder, array, given_kinds, given_values) -> None:
+    """Emits the call of a product's C function with these Numba types and LLVM values, in the order of its `_NAMES`."""
+    given, index, none = dict(zip(_NAMES[name], zip(given_kinds, given_values))), types.int64, INDEX(0)
     kinds, values = [], []
     for argument in _ALL:
         if argument in given:
@@ -285,7 +240,18 @@ def _call_product(name: str, context, builder, array, given: dict) -> None:
     call_published(context, builder, _published_name(name, array.dtype), signature, [*values, INDEX(lanes(array.dtype))])
 
 
-@intrinsic
+def _called(name: str):
+    """The call of a product's walk without the JIT."""
+
+    def call(*arguments):
+        given = dict(zip(_NAMES[name], arguments))
+        values = [given.get(argument, 0 if argument in ("e_stride", "before") else given["out"]) for argument in _ALL]
+        _WALKS[name](*addresses(values), VECTOR_BYTES // given["out"].itemsize)
+
+    return call
+
+
+@intrinsic_of(_called("product"))
 def product(
     typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift
 ):
@@ -295,16 +261,15 @@ def product(
     Arrays are flat and begin at their element [0, 0]; `columns` and `depth` are at least 1.
     """
     index = types.int64
-    names = (*_COMMON, "scale", "shift")
 
     def generate(context, builder, signature, values):
-        _call_product("product", context, builder, out, dict(zip(names, zip(signature.args, values))))
+        _call_product("product", context, builder, out, signature.args, values)
         return context.get_dummy_value()
 
     return types.void(out, index, weight, index, x, index, index, index, index, index, bias, scale, shift), generate
 
 
-@intrinsic
+@intrinsic_of(_called("product_with_moments"))
 def product_with_moments(
     typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, moments, before
 ):
@@ -313,33 +278,31 @@ def product_with_moments(
     The sums are 0 before the first.
     """
     index = types.int64
-    names = (*_COMMON, "moments", "before")
 
     def generate(context, builder, signature, values):
-        _call_product("product_with_moments", context, builder, out, dict(zip(names, zip(signature.args, values))))
+        _call_product("product_with_moments", context, builder, out, signature.args, values)
         return context.get_dummy_value()
 
     return types.void(out, index, weight, index, x, index, index, index, index, index, bias, moments, index), generate
 
 
-@intrinsic
+@intrinsic_of(_called("product_to_dz"))
 def product_to_dz(
     typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, slope,
     shift, e, e_stride,
 ):  # fmt: skip
     """out[m, p] = (scale z + slope e + shift) f'(e), as `product`; out may be e itself. bias: zeros."""
     index = types.int64
-    names = (*_COMMON, "scale", "slope", "shift", "e", "e_stride")
 
     def generate(context, builder, signature, values):
-        _call_product("product_to_dz", context, builder, out, dict(zip(names, zip(signature.args, values))))
+        _call_product("product_to_dz", context, builder, out, signature.args, values)
         return context.get_dummy_value()
 
     arguments = (out, index, weight, index, x, index, index, index, index, index, bias, scale, slope, shift, e, index)
     return types.void(*arguments), generate
 
 
-@intrinsic
+@intrinsic_of(lambda *arguments: _weight_gradient(*addresses(arguments)))
 def weight_gradient(typing_context, dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
     """dweight[m, k] += sum_p dz[m, p] x[k, p] for `rows` x `depth` elements and `columns` pixels, a multiple of a vector.
 

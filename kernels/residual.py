@@ -10,13 +10,13 @@ Where the layer that reads r has stride 2, only the pixels that it reads are sum
 
 import numpy as np
 from numba import get_thread_id, prange, types
-from numba.extending import intrinsic
 
 from minisqx.kernels.activation import activate_row
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, copy, fill_gradient, images_of, whole_vectors
 from minisqx.kernels.jit import njit
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activate, activation_backward, intrinsic_of
 from minisqx.kernels.sampling import sample
-from minisqx.kernels.simd import ELU, INDEX, NO_ACTIVATION, RELU, Loop, Vectors, data_pointer, switch
+from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer, switch
 
 
 @njit
@@ -29,7 +29,13 @@ def load_row(out, out_at, x, at, columns, scale, shift, activation):
         activate_row(out, out_at, out, out_at, activation, columns)
 
 
-@intrinsic
+def _added(out, out_at, u, u_at, u_scale, u_shift, u_active, v, v_at, v_scale, v_shift, v_active, kind, columns):
+    left = activate(u[u_at : u_at + columns] * u_scale + u_shift, u_active * kind)
+    right = activate(v[v_at : v_at + columns] * v_scale + v_shift, v_active * kind)
+    out[out_at : out_at + columns] = activate(left + right, kind)
+
+
+@intrinsic_of(_added)
 def _add_vectors(
     typing_context, out, out_at, u, u_at, u_scale, u_shift, u_active, v, v_at, v_scale, v_shift, v_active, kind, columns
 ):
@@ -138,7 +144,14 @@ def forward(
         )  # fmt: skip
 
 
-@intrinsic
+def _ds(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
+    gradient = activation_backward(g[g_at : g_at + columns], y[y_at : y_at + columns], kind)
+    ds[ds_at : ds_at + columns] = gradient
+    for number, factor in enumerate((np.ones_like(gradient), u[u_at : u_at + columns], v[v_at : v_at + columns])):
+        sums[number] += (gradient * factor).sum(dtype=np.float64)
+
+
+@intrinsic_of(_ds)
 def _ds_vectors(typing_context, ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
     index = types.int64
     signature = types.void(ds, index, g, index, y, index, u, index, v, index, index, index, sums)

@@ -11,13 +11,17 @@ Cost: a load and a store for each vector of the map.
 """
 
 from numba import types
-from numba.extending import intrinsic
 
 from minisqx.kernels.jit import njit
+from minisqx.kernels.plain import intrinsic_of
 from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer
 
 
-@intrinsic
+def _sampled(out, out_at, x, x_at, count):
+    out[out_at : out_at + count] = x[x_at : x_at + 2 * count - 1 : 2]
+
+
+@intrinsic_of(_sampled)
 def _sample_run(typing_context, out, out_at, x, x_at, count):
     """out[out_at + p] = x[x_at + 2 p] for 0 <= p < count, rounded up to whole vectors."""
     index = types.int64
@@ -36,7 +40,12 @@ def _sample_run(typing_context, out, out_at, x, x_at, count):
     return signature, generate
 
 
-@intrinsic
+def _spread(out, out_at, x, x_at, count):
+    out[out_at : out_at + 2 * count] = 0
+    out[out_at : out_at + 2 * count - 1 : 2] = x[x_at : x_at + count]
+
+
+@intrinsic_of(_spread)
 def _spread_run(typing_context, out, out_at, x, x_at, count):
     """out[out_at + 2 p] = x[x_at + p] and out[out_at + 2 p + 1] = 0 for 0 <= p < count, rounded up to half vectors."""
     index = types.int64

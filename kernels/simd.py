@@ -4,7 +4,8 @@ Numba compiles scalar loops and leaves vectors to LLVM's vectoriser, which reach
 products and calls libm for `expm1`, one element at a time. So the inner tiles are emitted as LLVM instructions on
 `<lanes x type>`. They are still portable: LLVM turns them into AVX-512, AVX2, SSE2 or NEON.
 
-A tile is an `intrinsic` whose code generator loops in Python; `Vectors` makes what it emits read like arithmetic.
+A tile is an intrinsic whose code generator loops in Python; `Vectors` makes what it emits read like arithmetic. What a tile
+means is said beside it, in NumPy (`plain.py`).
 """
 
 import math
@@ -13,13 +14,11 @@ from functools import cache
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from minisqx.kernels.jit import cpu_features, cpu_name
+from minisqx.kernels.plain import ELU, RELU, intrinsic_of
 
 INDEX = ir.IntType(64)
-# Kinds of activation, as kernels take them; see `kernels/activation.py`.
-NO_ACTIVATION, ELU, RELU = range(3)
 _LANE = ir.IntType(32)
 
 
@@ -262,7 +261,7 @@ def data_pointer(context, builder, array_type, array):
     return context.make_array(array_type)(context, builder, array).data
 
 
-@intrinsic
+@intrinsic_of(lambda pointer, offset: pointer + offset)
 def advance(typing_context, pointer, offset):
     """pointer + offset elements."""
     return pointer(pointer, types.int64), lambda context, builder, signature, arguments: builder.gep(arguments[0], [arguments[1]])
