@@ -21,7 +21,7 @@ from minisqx.data.dataset import Dataset, Say
 from minisqx.errors import DataError
 from minisqx.folders import cache_root, replace_file
 
-_FORMAT = 2  # raised whenever the same source is to be decoded in another way, or kept in another
+_FORMAT = 3  # raised whenever the same source is to be decoded in another way, or kept in another
 _CHECKSUM_BYTES = 9  # eight hexadecimal digits and the end of the line
 _MOST_JSON_BYTES = 16 << 20
 _OLD = 3600  # seconds after which a file that is still not finished never will be
@@ -76,7 +76,7 @@ def _read(file: Path, fingerprint: str, say: Say) -> Dataset | None:
                 opened.readinto(memoryview(array).cast("B"))
         if _checksum(header, arrays) != expected:
             raise DataError("its checksum is wrong")
-        return Dataset(entries["name"], tuple(entries["classes"]), *arrays)
+        return Dataset(entries["name"], tuple(entries["classes"]), *arrays, skipped=tuple(entries["skipped"]))
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
@@ -91,6 +91,7 @@ def _write(file: Path, fingerprint: str, dataset: Dataset, say: Say) -> None:
         arrays += [np.ascontiguousarray(images), np.ascontiguousarray(labels, "<i8")]
     shapes = [dataset.train_images.shape, dataset.test_images.shape]
     entries = {"fingerprint": fingerprint, "name": dataset.name, "classes": dataset.classes, "shapes": shapes}
+    entries["skipped"] = dataset.skipped
     header = json.dumps(entries).encode() + b"\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ class Dataset:
     name: for people ("CIFAR-10", "embedded shapes"); results are labelled with it.
     classes: names of the classes; a label is an index into them.
     train_images, test_images: uint8 (N, H, W, 3). train_labels, test_labels: int64 (N,).
+    skipped: a line for each file that was left out because it is no usable image.
     Raises DataError unless all of this holds, and both parts have images.
     """
 
@@ -40,6 +41,7 @@ class Dataset:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_classes(self.name, self.classes)
@@ -101,7 +103,11 @@ def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
 
 
 def open_dataset(
-    path: str | Path | None = None, *, image_size: tuple[int, int] | None = None, say: Say = say_on_stderr
+    path: str | Path | None = None,
+    *,
+    image_size: tuple[int, int] | None = None,
+    skip_bad_images: bool = False,
+    say: Say = say_on_stderr,
 ) -> Dataset:
     """The data set at `path`, or the default one.
 
@@ -109,6 +115,7 @@ def open_dataset(
         "cifar10": the official archive from the cache folder, else downloaded. "shapes": the embedded data set.
         None: like "cifar10", and where there is no network the embedded data set.
     image_size: (height, width) to which the images of an image folder are brought; other sources must have it already.
+    skip_bad_images: leave out files of an image folder that are no usable images, with a line for each, instead of refusing it.
     say: takes one line about what is read, cached, divided or downloaded.
     Raises DataError where there is no such data, or where it is damaged or of another kind.
     """
@@ -119,7 +126,7 @@ def open_dataset(
     elif str(path) in _NAMED and not Path(path).exists():
         dataset = _NAMED[str(path)](say)
     else:
-        dataset = _read(Path(path), image_size, say)
+        dataset = _read(Path(path), image_size, skip_bad_images, say)
     if image_size is not None and tuple(image_size) != dataset.image_size:
         raise DataError(
             f"{dataset.name}: images are {size_text(dataset.image_size)} pixels, not {size_text(image_size)};"
@@ -130,7 +137,7 @@ def open_dataset(
     return dataset
 
 
-def _read(path: Path, image_size: tuple[int, int] | None, say: Say) -> Dataset:
+def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Dataset:
     from minisqx.data import cifar10, hdf5
 
     try:
@@ -140,7 +147,7 @@ def _read(path: Path, image_size: tuple[int, int] | None, say: Say) -> Dataset:
                 return cifar10.read_folder(unpacked)
             from minisqx.data.image_folder import open_image_folder
 
-            return open_image_folder(path, image_size, say)
+            return open_image_folder(path, image_size, skip_bad_images, say)
         # Opening a pipe would wait for its other end, so this is asked first.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{str(path)!r} is neither a file nor a folder; {_EXPECTED}")

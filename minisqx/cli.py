@@ -140,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "MODEL")
     data = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
     added.add_argument("--data", metavar="PATH", help=data)
+    added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
     added.add_argument("--batch-size", type=int, metavar="N", default=256, help="images at a time (default: 256)")
     _add_threads(added)
 
@@ -241,7 +242,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     announce_compiling()
     model = load(args.MODEL)
-    dataset = open_dataset(args.data, image_size=model.network.spec.input_size)
+    dataset = open_dataset(args.data, image_size=model.network.spec.input_size, skip_bad_images=args.skip_bad_images)
     labels = model_labels(model, dataset.classes, dataset.test_labels)
     if set(dataset.classes) != set(model.classes):
         print("classes: matched by their numbers, since the data's names are not the model's", file=sys.stderr)

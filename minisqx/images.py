@@ -225,6 +225,8 @@ def _open(file: BinaryIO, bytes_of_file: int, shown: str) -> Image.Image:
             _check_size(*tile, f"a tile of {shown}", bytes_of_file)
         if picture.format in ("JPEG", "MPO"):
             _check_scans(file, shown)
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         raise ImageError(f"{shown} is not an image, or a damaged one; {EXPECTED}") from None
     except Exception as error:
@@ -279,6 +281,8 @@ def _upright(picture: Image.Image, shown: str) -> Image.Image:
         turn = TURNS.get(_orientation(picture))
         picture = _colours(picture)
         return picture if turn is None else picture.transpose(turn)
+    except ImageError:
+        raise
     except Exception as error:
         raise _failed(shown, error) from error
 
@@ -345,8 +349,6 @@ def _deep_grey(picture: Image.Image) -> Callable[[Image.Image], Image.Image]:
 
 
 def _failed(shown: str, error: Exception) -> ImageError:
-    if isinstance(error, ImageError):
-        return error
     if isinstance(error, MemoryError):
         return ImageError(f"there is not enough memory for {shown}: make it smaller first")
     if isinstance(error, Image.DecompressionBombError):

@@ -18,6 +18,7 @@ AUGMENTATIONS = ("crop-flip", "none")
 NETWORK_OPTIONS = (
     "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
 )  # fmt: skip
+SKIP_BAD_IMAGES = "leave out files of an image folder that are no usable images, and name them, instead of ending"
 # These say where a run happens, not what it computes: they may differ when it is resumed.
 PLACE_OPTIONS = ("data", "threads")
 
@@ -31,6 +32,7 @@ class TrainingOptions:
         `SqueezeNextSpec`; None takes the model's own.
     data: archive, folder or HDF5 file, or a name; None is CIFAR-10 or, without network, the embedded data (see `open_dataset`).
     image_size: side in pixels to which the images of an image folder are brought; None: the size they have.
+    skip_bad_images: leave out the files of an image folder that are no usable images, each with a line, instead of refusing it.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
         "one-cycle" climbs straight from 0 to `lr` in the first 20 % of all steps and then falls straight to 0.
     augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
@@ -50,6 +52,7 @@ class TrainingOptions:
     shortcut_activation: bool | None = None
     data: str | None = None
     image_size: int | None = None
+    skip_bad_images: bool = False
     epochs: int = 200
     batch_size: int = 128
     lr: float = 0.1
@@ -81,6 +84,9 @@ class TrainingOptions:
     def from_dict(cls, options: dict) -> "TrainingOptions":
         """The inverse of `to_dict`; unknown or missing names are refused."""
         names = {field.name for field in fields(cls)}
+        if isinstance(options, dict):
+            # Runs from before there was this option go on as they began.
+            options = {"skip_bad_images": False, **options}
         if not isinstance(options, dict) or set(options) != names:
             given = sorted(options) if isinstance(options, dict) else options
             raise OptionError(f"training options {given!r}: expected the entries {', '.join(sorted(names))}")
@@ -101,8 +107,8 @@ class TrainingOptions:
             option = name.replace("_", "-")
             if name in ("threads", "out") or value == getattr(TrainingOptions, name):
                 continue
-            if value is False:
-                words.append(f"--no-{option}")
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
             else:
                 words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
         return shlex.join(words)
@@ -131,6 +137,7 @@ def _check(options: TrainingOptions) -> None:
         o.image_size,
         "a side in pixels from 1 to 4096, such as 64",
     )
+    require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
     require(whole(o.epochs, 1, 1_000_000), "epochs", o.epochs, "a whole number from 1 to 1000000")
     require(whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
     require(number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
@@ -206,8 +213,9 @@ class _Group:
             option, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=f"{text} (default: {default})"
         )
 
-    def flag(self, option: str, name: str, text: str) -> None:
-        self._group.add_argument(option, dest=name, action="store_false", default=argparse.SUPPRESS, help=text)
+    def flag(self, option: str, name: str, text: str, value: bool = False) -> None:
+        """An option without a value, which sets `name` to `value`."""
+        self._group.add_argument(option, dest=name, action="store_const", const=value, default=argparse.SUPPRESS, help=text)
 
 
 def add_model_arguments(parser) -> None:
@@ -244,6 +252,7 @@ def add_arguments(parser) -> None:
     group.value(
         "--image-size", _whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
     )
+    group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
     group.value("--epochs", _whole, "N", "times that every training image is seen")
     group.value("--batch-size", _whole, "N", "images a step")
     group.value("--lr", _number, "X", "learning rate: at the start (step), at the peak (one-cycle)")

@@ -57,7 +57,8 @@ def open_training_data(options: TrainingOptions, say: Callable[[str], object]) -
     Raises DataError for bad data, OptionError if nothing would be left to train on.
     """
     side = options.image_size
-    dataset = open_dataset(options.data, image_size=None if side is None else (side, side), say=say)
+    size = None if side is None else (side, side)
+    dataset = open_dataset(options.data, image_size=size, skip_bad_images=options.skip_bad_images, say=say)
     images, labels = dataset.train_images, dataset.train_labels
     kept, aside = split_validation(labels, _count(options.validation, len(labels)), options.seed)
     train = Part(images[kept], labels[kept])

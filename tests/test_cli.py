@@ -1,6 +1,7 @@
 """The command line: what it prints, and that every fault is one line and an exit code."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -158,6 +159,15 @@ def test_evaluate_counts_what_infer_says(capsys, weights, images):
     for truth, name in enumerate(CLASSES):
         assert f"{name:<5}       4  {100 * expected[truth, truth] / 4:>6.2f} %" in out
         assert out[truth - 3].split() == [str(truth), name, *map(str, expected[truth])]
+
+
+def test_evaluate_skips_bad_images_if_asked(capsys, weights, images, tmp_path):
+    shutil.copytree(images, tmp_path / "photos")
+    (tmp_path / "photos" / "test" / "cat" / "2.png").write_text("no image")
+    code, _, err = run(capsys, "evaluate", weights, "--data", tmp_path / "photos")
+    assert code == DataError.exit_code and "2.png" in err[-1]
+    code, out, err = run(capsys, "evaluate", weights, "--data", tmp_path / "photos", "--skip-bad-images")
+    assert code == 0 and "of 11 images)" in out[1] and sum("skipped: " in line and "2.png" in line for line in err) == 1
 
 
 def test_the_batch_size_changes_no_result(weights):

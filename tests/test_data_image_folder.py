@@ -11,7 +11,7 @@ from PIL import Image
 
 import minisqx.kernels.counters  # noqa: F401  (compiled code is kept in the cache folder of the first import, not of a test)
 from minisqx.data import image_folder, open_dataset
-from minisqx.errors import DataError
+from minisqx.errors import DataError, ImageError
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def test_second_start_decodes_nothing_until_a_file_changes(tmp_path, monkeypatch
     folder = make_folder(tmp_path / "photos")
     first = open_dataset(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(image_folder, "load_image", lambda path: pytest.fail("decoded again"))
+        patch.setattr(image_folder, "load_image", lambda *given: pytest.fail("decoded again"))
         again = open_dataset(folder)
     assert again.name == first.name and again.classes == first.classes
     for part in ("train_images", "train_labels", "test_images", "test_labels"):
@@ -198,6 +198,69 @@ def test_empty_or_truncated_image_is_named(tmp_path):
     for content in (b"", whole[: len(whole) // 2]):
         victim.write_bytes(content)
         assert "001.png" in error_line(folder)
+
+
+def damaged_folder(root, **options):
+    """Photos of which two are no images: one of the training part, one of the test part."""
+    folder = make_folder(root, **options)
+    (folder / "train" / "cat" / "001.png").write_text("no image")
+    (folder / "test" / "dog" / "000.png").write_bytes((folder / "test" / "dog" / "000.png").read_bytes()[:60])
+    return folder
+
+
+def test_bad_images_are_skipped_only_if_asked_and_every_one_is_named_on_every_start(tmp_path):
+    folder = damaged_folder(tmp_path / "photos")
+    assert "001.png" in error_line(folder)
+    for _ in range(2):  # decoded, then from the cache
+        lines = []
+        dataset = open_dataset(folder, skip_bad_images=True, say=lines.append)
+        named = [line for line in lines if line.startswith("skipped: ")]
+        assert ["001.png" in named[0], "000.png" in named[1], len(named)] == [True, True, 2]
+        assert tuple(named) == dataset.skipped and not any("\n" in line for line in lines)
+        assert dataset.train_labels.tolist() == [0, 0, 1, 1, 1] and dataset.test_labels.tolist() == [0, 0, 1]
+        for image, seed in zip(dataset.train_images, (0, 2, 100, 101, 102), strict=True):
+            np.testing.assert_array_equal(image, picture(seed))
+        for image, seed in zip(dataset.test_images, (1000, 1001, 1101), strict=True):
+            np.testing.assert_array_equal(image, picture(seed))
+    # The cache that was made with the option is not taken without it.
+    assert "001.png" in error_line(folder)
+
+
+def test_without_bad_images_skipping_changes_nothing(tmp_path):
+    folder = make_folder(tmp_path / "photos")
+    plain, skipping = open_dataset(folder), open_dataset(folder, skip_bad_images=True)
+    np.testing.assert_array_equal(plain.train_images, skipping.train_images)
+    assert plain.skipped == skipping.skipped == ()
+
+
+def test_skipping_divides_what_is_left_and_takes_the_size_of_the_first_good_image(tmp_path):
+    folder = make_folder(tmp_path / "all", train=7, test=0, size=(9, 5)) / "train"
+    (folder / "cat" / "000.png").write_text("no image")
+    dataset = open_dataset(folder, skip_bad_images=True)
+    assert dataset.image_size == (9, 5) and len(dataset.train_labels) + len(dataset.test_labels) == 13
+    together = np.concatenate([dataset.train_images, dataset.test_images]).reshape(13, -1)
+    assert together.any(axis=1).all() and len(np.unique(together, axis=0)) == 13
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_class_that_would_lose_all_of_its_images_is_refused(tmp_path, part):
+    folder = make_folder(tmp_path / "photos")
+    for file in (folder / part / "dog").iterdir():
+        file.write_text("no image")
+    line = error_line(folder, skip_bad_images=True)
+    assert str(folder / part / "dog") in line and "no usable image" in line
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), PermissionError(13, "denied"), OSError(5, "input/output error")])
+def test_what_is_the_machines_fault_is_never_skipped(tmp_path, monkeypatch, fault):
+    def load(path, size=None):
+        try:
+            raise fault
+        except Exception as error:
+            raise ImageError(f"{path} can't be read") from error
+
+    monkeypatch.setattr(image_folder, "load_image", load)
+    assert "can't be read" in error_line(make_folder(tmp_path / "photos"), skip_bad_images=True)
 
 
 def test_empty_class_folder_is_named(tmp_path):

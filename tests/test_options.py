@@ -20,9 +20,9 @@ def parse(command: str) -> dict:
 def test_every_option_of_the_command_line_reaches_the_training_options():
     given = parse(
         "--width 0.5 --blocks 1,2,8,1 --dropout 0 --block-order conv-bn-act --stem-padding 1 --separable-order 3x1-1x3"
-        " --no-shortcut-activation --data there --image-size 48 --epochs 3 --batch-size 7 --lr 0.3 --momentum 0.8"
-        " --no-nesterov --weight-decay 5e-4 --schedule step --milestones 1,2 --gamma 0.5 --augment none --validation 500"
-        " --seed 9 --threads 2 --out here"
+        " --no-shortcut-activation --data there --image-size 48 --skip-bad-images --epochs 3 --batch-size 7 --lr 0.3"
+        " --momentum 0.8 --no-nesterov --weight-decay 5e-4 --schedule step --milestones 1,2 --gamma 0.5 --augment none"
+        " --validation 500 --seed 9 --threads 2 --out here"
     )
     assert TrainingOptions(**given) == TrainingOptions(
         width=0.5,
@@ -34,6 +34,7 @@ def test_every_option_of_the_command_line_reaches_the_training_options():
         shortcut_activation=False,
         data="there",
         image_size=48,
+        skip_bad_images=True,
         epochs=3,
         batch_size=7,
         lr=0.3,
@@ -70,6 +71,7 @@ def test_the_command_kept_with_weights_means_the_same_run():
     )
     assert options.command() == "minisqx train --width 0.5 --blocks 1,1,4,1 --data 'my data' --no-nesterov --milestones 2,5"
     assert TrainingOptions().command() == "minisqx train"
+    assert TrainingOptions(skip_bad_images=True).command() == "minisqx train --skip-bad-images"
 
 
 @pytest.mark.parametrize("damage", [lambda d: d.pop("lr"), lambda d: d.update(speed=3)])
@@ -78,6 +80,12 @@ def test_a_dictionary_with_missing_or_unknown_options_is_refused(damage):
     damage(options)
     with pytest.raises(OptionError, match="expected the entries"):
         TrainingOptions.from_dict(options)
+
+
+def test_a_run_from_before_bad_images_could_be_skipped_skips_none():
+    options = TrainingOptions().to_dict()
+    del options["skip_bad_images"]
+    assert TrainingOptions.from_dict(options) == TrainingOptions(skip_bad_images=False)
 
 
 def test_the_recipe_kept_with_weights_says_nothing_of_the_machine():
@@ -92,6 +100,7 @@ IMPOSSIBLE = [
     ({"dropout": 1.0}, "dropout 1.0"),
     ({"image_size": 2}, "input size 2 x 2"),
     ({"image_size": 0}, "image size 0"),
+    ({"skip_bad_images": 1}, "skip bad images 1"),
     ({"epochs": 0}, "epochs 0"),
     ({"epochs": -1}, "epochs -1"),
     ({"epochs": 2.5}, "epochs 2.5"),

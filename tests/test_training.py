@@ -2,17 +2,20 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
 from minisqx.curves import draw_curves
@@ -296,6 +299,29 @@ def test_a_run_is_resumed_with_moved_data_but_not_with_changed_data(finished, da
     assert (tmp_path / "run" / "last.h5").read_bytes() == before
     resume(tmp_path / "run", say=lambda line: None, data=data)
     assert bits(RunFolder(tmp_path / "run")) == bits(finished)
+
+
+def test_a_run_that_skips_bad_images_skips_the_same_ones_when_it_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINISQX_CACHE", str(tmp_path / "cache"))
+    folder, generator = tmp_path / "photos", np.random.default_rng(0)
+    for part, name, number in itertools.product(("train", "test"), ("cat", "dog"), range(13)):
+        (folder / part / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (12, 12, 3), np.uint8)).save(folder / part / name / f"{number:02d}.png")
+    whole = open_training_data(TrainingOptions(data=folder, validation=2), lambda line: None).digest
+    (folder / "train" / "cat" / "03.png").write_text("no image")
+    options = TrainingOptions(**SMALL | {"validation": 2}, data=folder, skip_bad_images=True, out=tmp_path / "run")
+    with pytest.raises(DataError, match="03.png"):
+        train(replace(options, skip_bad_images=False), say=lambda line: None)
+    stop_after(monkeypatch, 3, "_train_batch")
+    with pytest.raises(KeyboardInterrupt):
+        train(options, say=lambda line: None)
+    monkeypatch.undo()
+    said = []
+    resume(tmp_path / "run", said.append)
+    assert sum(line.startswith("skipped: ") and "03.png" in line for line in said) == 1
+    assert "--skip-bad-images" in RunFolder(tmp_path / "run").read_config()["command"]
+    data = open_training_data(options, lambda line: None)
+    assert len(data.train) + len(data.validation) == 25 and data.digest != whole
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_state(data, tmp_path):
