@@ -153,6 +153,8 @@ def read_archive(path: Path) -> Dataset:
                 found[version][name] = content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{str(path)!r} is damaged or cut off ({error}): get the archive again") from error
+    if all(found.values()):
+        raise DataError(f"{str(path)!r} holds both versions of CIFAR-10: expected one of the official archives")
     version = max(_VERSIONS, key=lambda version: len(found[version]))
     if not found[version]:
         raise DataError(

@@ -17,7 +17,6 @@ import stat
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
@@ -227,7 +226,7 @@ def _read(file: BufferedReader, shown: str) -> Checkpoint:
         if entries["layers"] != _weight_shapes(spec):
             raise Damage("its tensors are not those of its network")
         dtype, optimizer = np.dtype(DTYPES[entries["dtype"]]), entries["optimizer"] or []
-        sizes = [*map(math.prod, shapes.values()), *(spec.parameters for _ in optimizer)]
+        sizes = [*map(math.prod, shapes.values()), *[spec.parameters] * len(optimizer)]
         if contents.payload.size != sum(sizes) * dtype.itemsize:
             raise Damage(f"its payload has {contents.payload.size} bytes, its network needs {sum(sizes) * dtype.itemsize}")
         flat = np.empty(sum(sizes), dtype)
@@ -260,7 +259,7 @@ def _read_index(file: BufferedReader, contents: Contents) -> dict:
     text = file.read(contents.index.size)
     if hashlib.sha256(text).hexdigest() != contents.index_sha256:
         raise Damage("its index doesn't have its checksum")
-    entries = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
+    entries = json.loads(text, object_pairs_hook=_without_repeats, parse_float=_finite, parse_constant=_finite)
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
         raise Damage("its index is of another kind")
     if entries.get("version") != VERSION:
@@ -287,5 +286,8 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict:
     return entries
 
 
-def _no_number(text: str) -> NoReturn:
-    raise Damage(f"its index holds {text}; expected finite numbers")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise Damage(f"its index holds {text}; expected finite numbers")
+    return number
