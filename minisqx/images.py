@@ -9,7 +9,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -29,7 +29,7 @@ PIXELS_A_BYTE = 1000
 # Four colours of 16 bits each, not compressed. Some of a file is kept in memory while it is read.
 MOST_BYTES = 8 * MOST_PIXELS
 # Each scan of a progressive JPEG costs a pass over the picture and only a few bytes of the file.
-MOST_SCANS = 100
+MOST_SCANS = 50
 SCAN, END = 0xDA, 0xD9
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 # Pixels that are converted at a time, so that what is between two pictures takes no room.
@@ -47,7 +47,7 @@ TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 # Tags of a TIFF file.
-BITS, PHOTOMETRIC, TILE_WIDTH, TILE_LENGTH = 258, 262, 322, 323
+WIDTH, LENGTH, BITS, PHOTOMETRIC, TILE_WIDTH, TILE_LENGTH = 256, 257, 258, 262, 322, 323
 
 
 def load_image(source: str | os.PathLike | Image.Image | np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -220,9 +220,7 @@ def _open(file: BinaryIO, bytes_of_file: int, shown: str) -> Image.Image:
         picture = Image.open(file, formats=FORMATS)
         _check_size(*picture.size, shown, bytes_of_file)
         if picture.format == "TIFF":
-            # A tile is decoded as a whole, however small the picture is.
-            tile = picture.tag_v2.get(TILE_WIDTH, 1), picture.tag_v2.get(TILE_LENGTH, 1)
-            _check_size(*tile, f"a tile of {shown}", bytes_of_file)
+            _check_size(*_tiled_size(picture.tag_v2), f"{shown} in tiles", bytes_of_file)
         if picture.format in ("JPEG", "MPO"):
             _check_scans(file, shown)
     except ImageError:
@@ -245,6 +243,13 @@ def _webp_size(start: bytes) -> tuple[int, int]:
         sizes = number(start[21:25], "little")
         return (sizes & 0x3FFF) + 1, (sizes >> 14 & 0x3FFF) + 1
     return max(1, number(start[26:28], "little") & 0x3FFF), max(1, number(start[28:30], "little") & 0x3FFF)
+
+
+def _tiled_size(tags: Mapping) -> tuple[int, int]:
+    """(width, height) of all tiles of a TIFF file: each is decoded as a whole, however little of it is in the picture."""
+    sides = ((tags[WIDTH], tags.get(TILE_WIDTH, 1)), (tags[LENGTH], tags.get(TILE_LENGTH, 1)))
+    width, height = (-(-side // max(tile, 1)) * tile for side, tile in sides)
+    return width, height
 
 
 def _check_scans(file: BinaryIO, shown: str) -> None:

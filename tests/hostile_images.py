@@ -92,6 +92,11 @@ def _tiff(**tags) -> bytes:
     return tiff({tag: value for tag, value in found.items() if value is not None}, bytes(RED) * 64)
 
 
+def _wide_tiles() -> bytes:
+    """2000 tiles of half a million pixels, of which 8 each are in the picture."""
+    return _tiff(_257=("I", [2000]), _322=("I", [500_000]), _323=("I", [1]))
+
+
 def _tiff_loop() -> bytes:
     return tiff({256: ("I", [8]), 257: ("I", [8]), 258: ("H", [8] * 3), 259: ("H", [1]), 262: ("H", [2]), 273: ("I", ["data"]),
                  277: ("H", [3]), 278: ("I", [8]), 279: ("I", [192])}, bytes(RED) * 64, next_directory=8)  # fmt: skip
@@ -183,8 +188,9 @@ HOSTILE = [
     Hostile("PPM of 99999 x 99999", lambda: b"P6 99999 99999 255\n" + bytes(99), "at most 70000000 pixels"),
     Hostile("PPM of negative size", lambda: b"P6 -8 -8 255\n" + bytes(192), NOT),
     Hostile("TIFF of 2^32 - 1 rows", lambda: _tiff(_257=("I", [2**32 - 1])), "at most 70000000 pixels"),
-    Hostile("TIFF with a tile of 2^20 x 2^20", lambda: _tiff(_322=("I", [2**20]), _323=("I", [2**20])), "a tile of"),
-    Hostile("TIFF with a tile of no width", lambda: _tiff(_322=("I", [0]), _323=("I", [16])), "a tile of"),
+    Hostile("TIFF with a tile of 2^20 x 2^20", lambda: _tiff(_322=("I", [2**20]), _323=("I", [2**20])), "in tiles"),
+    Hostile("TIFF with tiles that reach far out of it", lambda: _wide_tiles(), "in tiles"),
+    Hostile("TIFF with a tile of no width", lambda: _tiff(_322=("I", [0]), _323=("I", [16])), "in tiles"),
     Hostile("WebP of 2^24 x 2^24", lambda: _webp_size(2**24, 2**24), "at most 70000000 pixels"),
     Hostile("WebP of 4000 x 4000 in 100 bytes", lambda: _webp_size(4000, 4000), "claims 4000 x 4000 pixels"),
     # What grows when it is unpacked, and what takes time.

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from minisqx.errors import ImageError
-from minisqx.images import load_image
+from minisqx.images import FORMATS, load_image
 from tests.stress.image_memory import peak_memory
 from tests.stress.image_mutations import mutate, samples
 
@@ -32,9 +32,17 @@ OPENING = ("open", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subproc
 
 
 def make(seed: int, number: int, found: list) -> tuple[str, bytes]:
+    """The name of the sample and the mutated content. Each format is as likely as the others."""
     rng = random.Random(f"{seed} {number}")
-    name, content = found[rng.randrange(len(found))]
+    kind = rng.choice(FORMATS)
+    name, content = rng.choice([sample for sample in found if kind_of(sample[0]) == kind])
     return name, mutate(content, rng)
+
+
+def kind_of(name: str) -> str:
+    """The format in the name of a sample."""
+    kind = name.replace(",", " ").split()[0].upper()
+    return kind if kind in FORMATS else "PPM"
 
 
 class Watch:
@@ -102,7 +110,7 @@ def work(first: int, last: int, seed: int, folder: str) -> None:
             fault = fault or f"{seconds:.1f} seconds"
         if memory > MOST_MEMORY:
             fault = fault or f"{memory / 1e6:.0f} MB"
-        print(number, name.partition(",")[0].partition(" ")[0], outcome, f"{seconds:.4f}", memory, fault, sep="\t", flush=True)
+        print(number, kind_of(name), outcome, f"{seconds:.4f}", memory, fault, sep="\t", flush=True)
 
 
 def run(count: int, seed: int, first: int = 0) -> int:
