@@ -1,9 +1,9 @@
 """The numeric tests on 64-bit ARM, emulated: `sudo python -m tests.stress.aarch64 --folder FOLDER`.
 
 Unpacks a Debian for arm64 into FOLDER (600 MB, once), and there this checkout and the wheels that the package index has for
-aarch64; both without emulation, since Python needs no set-up. Then it runs there, under qemu-user: `minisqx info`, the numeric
-tests a file at a time, one `minisqx infer`, and `tests.stress.cpus --write`. Prints what passed, and ends with 1 if anything
-failed or ran out of time. Kernels compile under emulation, too, but only once.
+aarch64; both without emulation, since Python needs no set-up. Then it runs there, under qemu-user: `minisqx info`, one
+`minisqx infer`, `tests.stress.cpus --write`, and the numeric tests a file at a time. Prints what passed, and ends with 1 if
+anything failed or ran out of time. Kernels compile under emulation, too, but only once.
 
 It needs Linux, root, pip, and Debian's packages debootstrap and qemu-user-static. Mounts are private to each emulated command
 and end with it; what stays is qemu's registration in binfmt_misc, as the package itself makes it where systemd runs.
@@ -26,27 +26,27 @@ from PIL import Image
 from minisqx.data.shapes import draw_shapes
 
 TOP = Path(__file__).parents[2]
-# In the order in which they are worth most, should the time run out.
+# Files of tests.
 TESTS = (
+    "inference",
     "kernels_product",
     "kernels_activation",
     "kernels_im2col",
     "kernels_max_pool",
-    "kernels_convolution",
     "golden",
-    "inference",
-    "kernels_batch_norm",
+    "gradients",
+    "naive",
+    "initial_weights",
+    "kernels_convolution",
     "kernels_classifier",
+    "kernels_batch_norm",
     "kernels_dropout",
     "kernels_inference",
     "kernels_layout",
     "kernels_residual",
     "kernels_sampling",
-    "layer_gradients",
-    "naive",
     "squeezenet",
-    "initial_weights",
-    "gradients",
+    "layer_gradients",
     "determinism",
 )
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -188,7 +188,7 @@ def infer(machine: Machine) -> bool:
     there = machine.run("python3", "-m", "minisqx", "infer", "shape.png", check=False, capture_output=True)
     answers = [done.stdout.replace(str(picture), picture.name).strip() for done in (here, there)]
     print("infer here: ", answers[0], here.stderr, sep="\n")
-    print("infer there:", answers[1], there.stderr, sep="\n")
+    print("infer there:", answers[1], there.stderr, sep="\n", flush=True)
     return answers[0] == answers[1] != ""
 
 
@@ -211,19 +211,18 @@ def main() -> int:
     machine.build(suite, mirror)
     machine.install()
     machine.run("python3", "-m", "minisqx", "info")
+    same = infer(machine)
+    machine.run("python3", "-m", "tests.stress.cpus", "--write", "aarch64.npz")
+    shutil.copy(machine.root / "checks/aarch64.npz", arguments.folder)
     total = Counter()
     for name in arguments.tests:
         started = time.monotonic()
         outcomes = machine.test(name, arguments.minutes)
         total += outcomes
         print(f"test_{name}: {in_words(outcomes)}, {time.monotonic() - started:.0f} s", flush=True)
-    same = infer(machine)
-    machine.run("python3", "-m", "tests.stress.cpus", "--write", "aarch64.npz")
-    shutil.copy(machine.root / "checks/aarch64.npz", arguments.folder)
-    print(
-        f"aarch64: {in_words(total)} in {len(arguments.tests)} files; infer {'answers as here' if same else 'DIFFERS'}; ", end=""
-    )
-    print(f"{(time.monotonic() - began) / 60:.0f} minutes. Logs and aarch64.npz are in {arguments.folder}")
+    answer = "the same answer as here" if same else "ANOTHER ANSWER than here"
+    print(f"aarch64: {in_words(total)} in {len(arguments.tests)} files of tests; infer gives {answer}")
+    print(f"{(time.monotonic() - began) / 60:.0f} minutes; logs and aarch64.npz are in {arguments.folder}")
     return 0 if same and total and not total.keys() - {"passed", "skipped"} else 1
 
 
