@@ -40,6 +40,9 @@ DROPOUT = ("test_kernels_dropout.py",)
 CLASSIFIER = ("test_kernels_classifier.py",)
 INFERENCE = ("test_kernels_inference.py",)
 LOADER = ("test_data_loader.py",)
+IMAGES = ("test_images.py",)
+GOLDEN_PIXELS = ("test_golden_pixels.py::test_a_pixel_is_read_as_the_table_says",)
+HOSTILE_IMAGES = ("test_hostile_images.py",)
 IDENTITY = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",)
 NORM_FIRST = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{'block_order': 'conv-bn-act'}-shortcut]",)
 
@@ -444,5 +447,62 @@ FAULTS = (
         ' or hashlib.sha256(flat).hexdigest() != entries["payload_sha256"]:',
         ":",
         ("test_checkpoint.py",),
+    ),
+    # Images.
+    Fault("an image laid on black", "minisqx/images.py", 'picture.size, "white")', 'picture.size, "black")', GOLDEN_PIXELS),
+    Fault("an image's 16 bits rounded down", "minisqx/images.py", "np.rint(np.clip(", "np.floor(np.clip(", GOLDEN_PIXELS),
+    Fault("12 bits of an image read as 16", "minisqx/images.py", "white = 4095 if", "white = 65535 if", GOLDEN_PIXELS),
+    Fault("an image's 0 is black where it is white", "minisqx/images.py", "grey = 255 - grey", "pass", GOLDEN_PIXELS),
+    Fault("an image's transparent grey kept", "minisqx/images.py", "grey[values == clear] = 255", "pass", GOLDEN_PIXELS),
+    Fault(
+        "an image turned the other way",
+        "minisqx/images.py",
+        "6: Image.Transpose.ROTATE_270",
+        "6: Image.Transpose.ROTATE_90",
+        IMAGES,
+    ),
+    Fault("truncated images loaded", "minisqx/images.py", "return not self.here", "return True", IMAGES),
+    Fault("images warn", "minisqx/images.py", "return self.here", "return False", IMAGES),
+    Fault("images silence other threads", "minisqx/images.py", "return self.here", "return True", IMAGES),
+    Fault("small files of large images read", "minisqx/images.py", "FREE_PIXELS = 8_", "FREE_PIXELS = 80_", HOSTILE_IMAGES),
+    Fault("images of any size read", "minisqx/images.py", "MOST_PIXELS = 70_", "MOST_PIXELS = 70_000_", IMAGES),
+    Fault("a WebP's size not asked", "minisqx/images.py", '!= b"WEBP" or', '== b"WEBP" or', IMAGES),
+    Fault("an image's tiles not counted", "minisqx/images.py", "max(tile, 1)) * tile", "max(tile, 1))", HOSTILE_IMAGES),
+    Fault("an image's scans not counted", "minisqx/images.py", "if scans > MOST_SCANS:", "if False:", IMAGES),
+    Fault(
+        "segments of an image not passed over",
+        "minisqx/images.py",
+        "marker.end() + int.from_bytes",
+        "marker.end() + 0 * int.from_bytes",
+        IMAGES,
+    ),
+    Fault(
+        "NaN in an image's first row alone",
+        "minisqx/images.py",
+        "values.min(), values.max()",
+        "values[0].min(), values[0].max()",
+        IMAGES,
+    ),
+    Fault("no memory said to be damage", "minisqx/images.py", "if isinstance(error, MemoryError):", "if False:", IMAGES),
+    Fault(
+        "a strip of an image missing",
+        "minisqx/images.py",
+        "range(0, height, rows))",
+        "range(0, max(1, height - rows), rows))",
+        IMAGES,
+    ),
+    Fault(
+        "what the machine can't read skipped",
+        "data/image_folder.py",
+        "if not skip_bad_images or not _is_content(error):",
+        "if not skip_bad_images:",
+        ("test_data_image_folder.py",),
+    ),
+    Fault(
+        "skipped images forgotten by the cache",
+        "data/cache.py",
+        'skipped=tuple(entries["skipped"])',
+        "skipped=()",
+        ("test_data_image_folder.py",),
     ),
 )
