@@ -343,6 +343,26 @@ def test_warnings_of_other_threads_are_left_alone_while_an_image_is_read():
     assert set(seen) == {True}
 
 
+def test_an_image_of_several_strips_is_read_in_full(tmp_path):
+    """Pixels are converted in strips: nothing is missing between them, nor at the end."""
+    whole = picture(700, 801)
+    opaque = np.dstack([whole, np.full((700, 801, 1), 255, np.uint8)])
+    (tmp_path / "whole.png").write_bytes(encoded(Image.fromarray(whole), "PNG", compress_level=0))
+    (tmp_path / "opaque.png").write_bytes(encoded(Image.fromarray(opaque), "PNG", compress_level=0))
+    sources = (tmp_path / "whole.png", tmp_path / "opaque.png", opaque, whole.astype(np.uint16) * 257, whole / np.float32(255))
+    for source in sources:
+        np.testing.assert_array_equal(load_image(source), whole)
+    grey = whole[:, :, 0]
+    for source in (Image.fromarray(grey.astype(np.uint16) * 257), Image.fromarray(grey.astype(np.float32)), grey):
+        np.testing.assert_array_equal(load_image(source), np.repeat(grey[:, :, None], 3, 2))
+    # Whether fractions count to 1 or to 255 is a question to the whole picture.
+    dark = np.zeros((700, 801), np.float32)
+    dark[-1, -1] = 200
+    assert load_image(Image.fromarray(dark))[-1, -1].tolist() == [200] * 3
+    dark[0, 0] = 1
+    assert load_image(Image.fromarray(dark))[0, 0].tolist() == [1] * 3
+
+
 def test_of_an_animation_the_first_frame_counts(tmp_path):
     frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
     for kind in ("GIF", "PNG", "WEBP", "TIFF"):
