@@ -45,6 +45,7 @@ PRANGE = {"prange": True} | dict.fromkeys(
 )
 
 
+DIGEST_BYTES = 32
 PROBE_BYTES = 1 << 20  # as much as the largest few kernels
 
 
@@ -101,10 +102,16 @@ def folder() -> Path | None:
     return _folder
 
 
+def checked_content(entry: bytes) -> bytes:
+    """What an entry holds behind its SHA-256; raises ValueError where the two don't fit: machine code with a flipped bit runs."""
+    data = entry[DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != entry[:DIGEST_BYTES]:
+        raise ValueError("it is damaged")
+    return data
+
+
 class _KernelCache(caching.NullCache):
     """A kernel's compiled code on disk, an entry for each signature, where any fault means "compile again"."""
-
-    DIGEST_BYTES = 32
 
     def __init__(self, function):
         self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
@@ -112,7 +119,7 @@ class _KernelCache(caching.NullCache):
     def _entry(self, sig, codegen) -> tuple[Path | None, bytes]:
         """The entry's file, and what it begins with inside. The folder's name stands for all sources."""
         key = f"{self._name} {sig} {codegen.magic_tuple()}".encode()
-        file = f"{self._name.replace('<locals>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc"
+        file = f"{self._name.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc"
         return _folder and _folder / file, key
 
     def load_overload(self, sig, target_context):
@@ -132,11 +139,7 @@ class _KernelCache(caching.NullCache):
         return loaded
 
     def _load(self, path: Path, key: bytes, target_context):
-        content = path.read_bytes()
-        digest, data = content[: self.DIGEST_BYTES], content[self.DIGEST_BYTES :]
-        if hashlib.sha256(data).digest() != digest:
-            raise ValueError("it is damaged")
-        found, compiled = pickle.loads(data)
+        found, compiled = pickle.loads(checked_content(path.read_bytes()))
         if found != key:
             raise ValueError("it is another kernel's")
         # Numba's own would first import and register all that a compilation may need: a third of a second.

@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import minisqx
-from minisqx import cli, report, zoo
+from minisqx import cli, errors, report, zoo
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, DataError, ImageError, OptionError
 from minisqx.evaluation import Evaluation, evaluate, model_labels
@@ -324,3 +325,81 @@ def test_a_reader_that_has_enough_causes_no_complaint():
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait(60) == 141
+
+
+def shell(command, **variables):
+    done = subprocess.run(
+        command.replace("minisqx", f'"{sys.executable}" -m minisqx', 1),
+        shell=True,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells close streams differently there")
+class TestStreams:
+    def test_a_closed_stdout_is_no_fault(self, tmp_path):
+        assert shell("minisqx summary >&-") == (0, "", [])
+        assert shell(f"minisqx draw --out {tmp_path}/net.svg <&- >&- 2>&-")[0] == 0
+        # It got none of the streams' numbers: what C code prints would be in it.
+        assert (tmp_path / "net.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+
+    def test_a_closed_stderr_takes_the_line_and_leaves_the_exit_code(self):
+        assert shell("minisqx summary --width 0 2>&-") == (2, "", [])
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+    def test_a_full_disk_behind_a_stream_is_one_line(self):
+        for arguments in ("summary", "summary --blocks 100,100,100,100", "models"):
+            code, _, err = shell(f"minisqx {arguments} >/dev/full")
+            assert code == cli.REFUSED_BY_SYSTEM == 8 and err == ["minisqx: [Errno 28] No space left on device"]
+        assert shell("minisqx summary --width 0 2>/dev/full") == (2, "", [])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("for 9 TB"), PermissionError(13, "Permission denied", "/there")])
+def test_what_the_system_refuses_is_one_line(capsys, monkeypatch, error):
+    def refuse(spec):
+        raise error
+
+    monkeypatch.setattr(report, "summary", refuse)
+    code, out, err = run(capsys, "summary")
+    assert code == 8 and out == [] and len(err) == 1 and str(error) in err[0]
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(capsys, monkeypatch):
+    def broken(spec):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(report, "summary", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["summary"])
+
+
+def test_every_exit_code_is_documented():
+    text = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    section = text.split("## Errors and exit codes")[1].split("\n## ")[0]
+    documented = {int(row.split("|")[1]): row for row in section.splitlines() if row.startswith("| ") and row[2].isdigit()}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MinisqxError)]
+    for kind in kinds:
+        if kind is not errors.MinisqxError:
+            assert f"`{kind.__name__}`" in documented[kind.exit_code]
+    assert len({kind.exit_code for kind in kinds}) == len(kinds) and 1 not in {kind.exit_code for kind in kinds}
+    assert {0, 1, cli.REFUSED_BY_SYSTEM, cli.INTERRUPTED, cli.BROKEN_PIPE, 143} <= set(documented)
+
+
+def test_evaluate_refuses_a_model_without_finite_numbers(capsys, images, tmp_path):
+    net = minisqx.ShallowSqueezeNext(width=0.125, num_classes=len(CLASSES))
+    net.parameters()["classifier.weight"][:] = 3e38
+    path = tmp_path / "failed.h5"
+    save_checkpoint(path, Checkpoint(net.spec, net.state_dict(), CLASSES, mean=(0.5,) * 3, std=(1e-3,) * 3))
+    for command in (("evaluate", path, "--data", images), ("infer", images / "test" / "cat" / "0.png", "--model", path)):
+        code, _, err = run(capsys, *command)
+        assert code == CheckpointError.exit_code and "no finite numbers" in err[-1]
+
+
+@pytest.mark.parametrize("wrong", [5, ["a.h5"], None, b"a.h5"])
+def test_what_is_no_models_name_is_refused(wrong):
+    with pytest.raises(OptionError, match="^model .*: expected a checkpoint's path or the name of a model$"):
+        minisqx.load(wrong)
