@@ -32,7 +32,7 @@ from numba.core.runtime import _nrt_python
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
-from minisqx.errors import MinisqxError, TrainingError
+from minisqx.errors import TrainingError
 from minisqx.folders import cache_root, replace_file
 from minisqx.threads import threads
 
@@ -90,7 +90,7 @@ def _open_folder() -> tuple[Path | None, Exception | None]:
         if hasattr(os, "getuid") and (status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022):
             raise PermissionError(f"{str(path)!r} belongs to another user, or others may write to it")
         return path, None
-    except (OSError, RuntimeError, MinisqxError) as error:
+    except OSError as error:
         return None, error
 
 

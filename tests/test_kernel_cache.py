@@ -157,7 +157,7 @@ def test_a_file_in_the_folders_place_is_left_alone(monkeypatch, tmp_path):
 
 def test_without_a_home_there_is_no_folder_and_no_error(monkeypatch):
     def homeless():
-        raise RuntimeError("Could not determine home directory.")
+        raise OSError("there is no home folder for a cache")
 
     monkeypatch.setattr(jit, "cache_root", homeless)
     path, error = jit._open_folder()
