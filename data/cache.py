@@ -76,7 +76,11 @@ def _read(file: Path, fingerprint: str, say: Say) -> Dataset | None:
                 opened.readinto(memoryview(array).cast("B"))
         if _checksum(header, arrays) != expected:
             raise DataError("its checksum is wrong")
-        return Dataset(entries["name"], tuple(entries["classes"]), *arrays, skipped=tuple(entries["skipped"]))
+        train_images, train_labels, test_images, test_labels = arrays
+        return Dataset(
+            entries["name"], tuple(entries["classes"]), train_images, train_labels, test_images, test_labels,
+            skipped=tuple(entries["skipped"]),
+        )  # fmt: skip
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
@@ -96,7 +100,7 @@ def _write(file: Path, fingerprint: str, dataset: Dataset, say: Say) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         _sweep(file.parent)
-        replace_file(file, b"%08x\n" % _checksum(header, arrays), header, *map(memoryview, arrays))
+        replace_file(file, b"%08x\n" % _checksum(header, arrays), header, *(memoryview(array) for array in arrays))
     except OSError as error:
         _not_kept(error, say)
 

@@ -136,11 +136,11 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(f"there is no checkpoint {shown}; expected the path of a file that minisqx wrote") from None
     except OSError as error:
-        why = error.strerror or error
+        why = error.strerror or str(error)
     except CheckpointError:
         raise
     except ValueError as error:  # a NUL in the path, or a letter that the system's encoding doesn't have
-        why = error
+        why = str(error)
     raise CheckpointError(f"the checkpoint {shown} can't be read ({why}); check its path and permissions")
 
 

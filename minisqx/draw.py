@@ -115,7 +115,7 @@ def _nameless(block: BottleneckSpec) -> list[ConvolutionSpec]:
 
 def _header(root: Element, spec: NetworkSpec, width: float) -> float:
     """The name, the totals and the legend; returns where they end."""
-    x, y, room = MARGIN, MARGIN, width - 2 * MARGIN
+    x, y, room = float(MARGIN), MARGIN, width - 2 * MARGIN
     channels = spec.convolutions[0].in_channels
     shapes.text(root, x, y + 20, spec.name, 22, bold=True, room=room)
     shapes.text(root, x, y + 44, words.totals(spec), 13, room=room)

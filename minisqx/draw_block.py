@@ -29,8 +29,10 @@ def block_svg(spec: NetworkSpec, name: str | None = None) -> str:
     shapes.text(root, MARGIN, MARGIN + 40, f"{words.what(block)}: {sizes}; {figures}", 12)
     note = "shapes are channels x height x width; kernels and padding height x width"
     shapes.text(root, MARGIN, MARGIN + 58, note, 11, fill=SOFT)
-    draw = _fire_in_detail if isinstance(block, FireSpec) else _bottleneck_in_detail
-    width, height = draw(root, MARGIN + 84, block)
+    if isinstance(block, FireSpec):
+        width, height = _fire_in_detail(root, MARGIN + 84, block)
+    else:
+        width, height = _bottleneck_in_detail(root, MARGIN + 84, block)
     return shapes.document(root, width, height, f"{title}: {words.what(block)}, {sizes}, {figures}")
 
 
@@ -81,7 +83,7 @@ def _fire_in_detail(root: Element, y: float, block: FireSpec) -> Point:
     _tensor(root, MARGIN, middle, "input", (block.squeeze.in_channels, *block.squeeze.input_size))
     shapes.arrow(root, [(x - 24, middle), (x, middle)])
     _detail(root, x, middle - high / 2, high, block.squeeze)
-    end, expand = x + DETAIL_WIDTH, x + DETAIL_WIDTH + 56
+    end, expand = float(x + DETAIL_WIDTH), x + DETAIL_WIDTH + 56
     concat = expand + DETAIL_WIDTH + 56
     for layer, top in ((block.expand1, y), (block.expand3, y + high + 24)):
         at = top + high / 2

@@ -102,7 +102,9 @@ def explanation(unit: Unit) -> str:
             return f"the largest of each {unit.kernel}x{unit.kernel} window, a window every {unit.stride} pixels"
         case AveragePoolSpec():
             return f"the mean of each channel over {shape(unit.input_size)} pixels"
-    return f"in training, zeroes each element with probability {unit.probability:g}"
+        case DropoutSpec():
+            return f"in training, zeroes each element with probability {unit.probability:g}"
+    raise AssertionError(f"{unit.name} has parameters")
 
 
 def after(layer: ConvolutionSpec) -> list[str]:

@@ -203,7 +203,7 @@ def _strictly() -> Iterator[None]:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         ImageFile.LOAD_TRUNCATED_IMAGES = _reading  # type: ignore[assignment]
     # A filter is lost whenever somebody leaves `warnings.catch_warnings`.
-    if _QUIET not in warnings.filters:
+    if _QUIET not in warnings.filters:  # type: ignore[comparison-overlap]
         warnings.filters.insert(0, _QUIET)  # type: ignore[attr-defined]
     _reading.here = True
     try:
@@ -220,7 +220,8 @@ def _open(file: BinaryIO, bytes_of_file: int, shown: str) -> Image.Image:
         picture = Image.open(file, formats=FORMATS)
         _check_size(*picture.size, shown, bytes_of_file)
         if picture.format == "TIFF":
-            _check_size(*_tiled_size(picture.tag_v2), f"{shown} in tiles", bytes_of_file)
+            tiled = _tiled_size(picture.tag_v2)  # type: ignore[attr-defined]
+            _check_size(*tiled, f"{shown} in tiles", bytes_of_file)
         if picture.format in ("JPEG", "MPO"):
             _check_scans(file, shown)
     except ImageError:

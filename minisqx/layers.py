@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import accumulate
 from operator import is_
+from typing import Any
 
 import numpy as np
 
@@ -179,7 +180,8 @@ class Call:
     """A kernel with its arguments, which are made of `inputs`: made again only when those are other objects than last time."""
 
     def __init__(self, kernel):
-        self.kernel, self.inputs, self._code, self.run = kernel, (), None, None
+        self.kernel, self.inputs, self._code = kernel, (), None
+        self.run: Any = None
 
     def is_for(self, *inputs) -> bool:
         return len(inputs) == len(self.inputs) and all(map(is_, inputs, self.inputs))
@@ -460,7 +462,8 @@ class Bottleneck:
     def __init__(self, spec: BottleneckSpec, blocks: list[BasicBlock], workspace: Workspace):
         self.spec, self.blocks, self.has_shortcut = spec, blocks, spec.shortcut is not None
         self.sum = ResidualSum(blocks[-1].channels, workspace, KINDS[spec.activation], spec.sampled)
-        self._of, self._both = None, None
+        self._of: tuple[Gradient, Gradient] | None = None
+        self._both: Gradient
 
     def forward(self, x: Activation) -> Activation:
         self.blocks[0].forward(x)
@@ -482,7 +485,8 @@ class Bottleneck:
         """Both in one: what comes from the sum stands beside the product (`stored`) or is added to it (`addend`)."""
         if self._of is None or self._of[0] is not product or self._of[1] is not of_sum:
             self._of = (product, of_sum)
-            self._both = replace(product, sampled_size=of_sum.sampled_size, **{place: of_sum.stored})
+            parts: dict[str, Any] = {place: of_sum.stored}
+            self._both = replace(product, sampled_size=of_sum.sampled_size, **parts)
         return self._both
 
     def values(self) -> dict[str, np.ndarray]:
@@ -556,8 +560,8 @@ class MaxPool:
 
     def _buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient, Taps]:
         spec = replace(self.spec, input_size=(inputs.height, inputs.width))
-        sides = ((side, side) for side in (spec.kernel, spec.stride, 0))
-        geometry = Geometry.of(*sides, spec.input_size, spec.output_size)
+        kernel, stride = (spec.kernel, spec.kernel), (spec.stride, spec.stride)
+        geometry = Geometry.of(kernel, stride, (0, 0), spec.input_size, spec.output_size)
         layout, empty = inputs.resized(*spec.output_size), self.workspace.empty
         out, g, dx = empty(layout, spec.channels), empty(layout, spec.channels), empty(inputs, spec.channels)
         place, taps = np.empty(out.shape, np.int32), geometry.taps(layout, self.workspace.dtype)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -62,8 +63,9 @@ class Network:
         are one matrix, too.
         """
         sections = []
-        linear = [(layer,) for layer in self.spec.layers if isinstance(layer, LinearSpec)]
-        for group in [*self.spec.groups, *linear]:
+        groups: list[tuple[ConvolutionSpec | LinearSpec, ...]] = [*self.spec.groups]
+        groups += [(layer,) for layer in self.spec.layers if isinstance(layer, LinearSpec)]
+        for group in groups:
             sections += [
                 [(f"{layer.name}.{kind}", layer.parameter_shapes[kind]) for layer in group] for kind in group[0].parameter_shapes
             ]
@@ -108,8 +110,8 @@ class Network:
             return BlockParameters(weight.reshape(-1, math.prod(first.weight_shape[1:])), *others)
 
         mean, variance = (self._buffer_sections.get(f"{first.name}.{kind}", empty) for kind in ("running_mean", "running_var"))
-        sections = (parameters(sections) for sections in (self._parameter_sections, self._gradient_sections))
-        return BasicBlock(group, *sections, mean, variance, self._workspace, concatenation, row)
+        both = parameters(self._parameter_sections), parameters(self._gradient_sections)
+        return BasicBlock(group, *both, mean, variance, self._workspace, concatenation, row)
 
     def _initialise(self) -> None:
         generator = np.random.default_rng(self.seed)
@@ -138,7 +140,7 @@ class Network:
         self.dropout_step += 1
         self._ready = True
         self._layout = layout
-        y = self._workspace.plain(data, layout)
+        y: Any = self._workspace.plain(data, layout)  # an Activation, and after the last layer the logits
         for layer in self.layers.values():
             if isinstance(layer, Dropout):
                 layer.step = self.dropout_step
@@ -182,7 +184,7 @@ class Network:
             raise OptionError(f"input of shape {x.shape} and dtype {x.dtype}: expected (N, 3, H, W) of numbers, N at least 1")
         if x.shape[2:] != self.spec.input_size:
             replace(self.spec, input_size=x.shape[2:])  # refuses what is too small for the strides
-        layout = Layout.of_batch(x.shape[0], *x.shape[2:], self.dtype, self.spec.larger_chunks)
+        layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
         return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
 
     def activations(self) -> dict[str, np.ndarray]:

@@ -295,7 +295,7 @@ def add_arguments(parser) -> None:
 def given_network(args: argparse.Namespace, model: str | None = None) -> NetworkSpec:
     """The network that the options on the command line describe; `model` goes before --model."""
     chosen = {name: getattr(args, name) for name in (*NETWORK_OPTIONS, "num_classes", "input_size") if hasattr(args, name)}
-    return zoo.network(model or getattr(args, "model", zoo.SHALLOW), **chosen)
+    return zoo.network(str(model or getattr(args, "model", zoo.SHALLOW)), **chosen)
 
 
 def given_options(args: argparse.Namespace) -> dict:

@@ -165,7 +165,7 @@ def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[str, ...], 
 
 
 def _option(spec: NetworkSpec | None) -> str:
-    return NONE if spec is None else f"{spec.width:g}x {''.join(map(str, spec.blocks))}"
+    return f"{spec.width:g}x {''.join(map(str, spec.blocks))}" if isinstance(spec, SqueezeNextSpec) else NONE
 
 
 def _named(row: paper_printed.Row) -> str:
@@ -173,7 +173,8 @@ def _named(row: paper_printed.Row) -> str:
     if not row.named:
         return ""
     width, blocks = row.named.split("x ")
-    spec = SqueezeNextSpec(width=float(width), blocks=tuple(map(int, blocks.split(","))))
+    first, second, third, fourth = map(int, blocks.split(","))
+    spec = SqueezeNextSpec(width=float(width), blocks=(first, second, third, fourth))
     return f"{width}x [{blocks}], as the name says, would take {paper_bytes(spec) / 1e6:#.3g} MB."
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from minisqx import paper_printed, zoo
-from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, DropoutSpec, LinearSpec, NetworkSpec, Unit
+from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, DropoutSpec, LinearSpec, MaxPoolSpec, NetworkSpec, Unit
 from minisqx.tables import NONE, Table
 
 LEFT_OUT = "left out"
@@ -66,6 +66,7 @@ def _layer_cells(layer: Unit, times: int) -> tuple[str, ...]:
         data_in, data_out = _map((1, 1), layer.in_features), _map((1, 1), layer.out_features)
         return data_in, "0x0", "1", "1x1", data_out, str(times), f"{_weights_and_biases(layer):,}"
     channels, *size = layer.output_shape
+    assert isinstance(layer, MaxPoolSpec | DropoutSpec | AveragePoolSpec)  # others are made of these
     return _map(layer.input_size, layer.channels), NONE, NONE, NONE, _map(size or (1, 1), channels), str(times), NONE
 
 

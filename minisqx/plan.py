@@ -196,8 +196,7 @@ class _Program:
         size = replace(unit, input_size=in_size).output_size
         out = self._memory.take(unit.channels * self._stride(size))
         step = self._step(inference.MAX_POOL, out, size, unit.channels, x, in_size, unit.channels)
-        sides = ((side, side) for side in (unit.kernel, unit.stride, 0))
-        geometry = Geometry.of(*sides, in_size, size)
+        geometry = Geometry.of((unit.kernel, unit.kernel), (unit.stride, unit.stride), (0, 0), in_size, size)
         step[inference.GEOMETRY :] = geometry
         step[inference.TABLE_AT] = self._table(geometry, size)
         self._memory.release(x)
@@ -249,7 +248,7 @@ def _arranged(unit: BottleneckSpec, after_sampled: bool):
     first, shortcut = (c and replace(c, stride=(1, 1)) if after_sampled else c for c in (unit.main[0], unit.shortcut))
     rest = unit.main[1:]
     if unit.sampled:
-        rest = tuple(replace(c, stride=tuple(2 if k > 1 else 1 for k in c.kernel)) for c in rest)
+        rest = tuple(replace(c, stride=(1 + (c.kernel[0] > 1), 1 + (c.kernel[1] > 1))) for c in rest)
     if shortcut is None:
         return (first,), rest, None
     if unit.sampled:

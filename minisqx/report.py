@@ -121,7 +121,7 @@ def _layer_times(layers: "list[LayerTime]") -> Iterator[str]:
 
     total = sum(layer.seconds for layer in layers)
     yield "layers: one image on 1 thread, each with its data in the cache; what a stride would skip is not computed"
-    rows = [("layer", "output", "multiply-adds", "microseconds", "GFLOP/s", "share")]
+    rows: list[tuple[str, ...]] = [("layer", "output", "multiply-adds", "microseconds", "GFLOP/s", "share")]
     rows += [row(layer.name, " x ".join(map(str, layer.shape)), layer.macs, layer.seconds) for layer in layers]
     rows.append(row("total", "", sum(layer.macs for layer in layers), total))
     yield from table(rows)

@@ -30,7 +30,7 @@ from minisqx.folders import replace_file
 try:
     import fcntl
 except ImportError:
-    fcntl = None  # Windows
+    fcntl = None  # type: ignore[assignment]  # Windows
 
 # Loss: mean cross-entropy of an image. Accuracy: share of the images, 0 to 1. Training's two are averages over the epoch while
 # the weights change, with dropout and augmentation. seconds: the whole epoch with its tests. images_per_second: training alone.

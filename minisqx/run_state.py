@@ -5,6 +5,7 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class RunState:
     history: list[dict] = field(default_factory=list)
 
     @classmethod
-    def from_dict(cls, state: object) -> "RunState":
+    def from_dict(cls, state: Any) -> "RunState":
         """The inverse of `asdict`; raises ValueError, with what is wrong, for anything that is no state of a run."""
         _check_state(state)
         return cls(**state)
@@ -51,7 +52,7 @@ class RunState:
         self.history.append(row)
 
 
-def _check_state(state: object) -> None:
+def _check_state(state: Any) -> None:
     def whole(value: object) -> bool:
         return type(value) is int and 0 <= value < 2**63
 
@@ -111,8 +112,9 @@ def _load_state(path: Path) -> tuple[Checkpoint, RunState]:
             raise ValueError("expected a state, a dropout step and a digest of the data")
         if type(training["dropout_step"]) is not int or not 0 <= training["dropout_step"] < 2**63:
             raise ValueError(f"its dropout step is {reprlib.repr(training['dropout_step'])}")
-        velocity = (checkpoint.optimizer or {}).get("velocity")
-        if velocity is None or len(checkpoint.optimizer) > 1 or not np.isfinite(velocity).all():
+        optimizer = checkpoint.optimizer or {}
+        velocity = optimizer.get("velocity")
+        if velocity is None or len(optimizer) > 1 or not np.isfinite(velocity).all():
             raise ValueError("expected the optimizer's velocity, all of it finite, and nothing else")
         return checkpoint, RunState.from_dict(training["state"])
     except ValueError as error:

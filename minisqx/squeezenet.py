@@ -20,15 +20,15 @@ from minisqx.spec import (
     require,
 )
 
-# (channels, kernel) of the first convolution, then fire modules as (squeeze, expand1 = expand3), and "pool".
-VERSIONS = {
+# (channels, kernel) of the first convolution, then fire modules as (squeeze, expand1 = expand3), and None for a pool.
+VERSIONS: dict[str, tuple[tuple[int, int], tuple[tuple[int, int] | None, ...]]] = {
     "1.0": (
         (96, 7),
-        ("pool", (16, 64), (16, 64), (32, 128), "pool", (32, 128), (48, 192), (48, 192), (64, 256), "pool", (64, 256)),
+        (None, (16, 64), (16, 64), (32, 128), None, (32, 128), (48, 192), (48, 192), (64, 256), None, (64, 256)),
     ),
     "1.1": (
         (64, 3),
-        ("pool", (16, 64), (16, 64), "pool", (32, 128), (32, 128), "pool", (48, 192), (48, 192), (64, 256), (64, 256)),
+        (None, (16, 64), (16, 64), None, (32, 128), (32, 128), None, (48, 192), (48, 192), (64, 256), (64, 256)),
     ),
 }
 
@@ -58,13 +58,15 @@ class SqueezeNetSpec(NetworkSpec):
     @cached_property
     def units(self) -> tuple[Unit, ...]:
         (channels, kernel), rest = VERSIONS[self.version]
-        units: list[Unit] = [_convolution("stem", 3, channels, kernel, self.input_size, stride=2)]
-        size, fires, pools = units[-1].output_size, 0, 0
+        stem = _convolution("stem", 3, channels, kernel, self.input_size, stride=2)
+        units: list[Unit] = [stem]
+        size, fires, pools = stem.output_size, 0, 0
         for entry in rest:
-            if entry == "pool":
+            if entry is None:
                 pools += 1
-                units.append(MaxPoolSpec(f"pool{pools}", channels, size))
-                size = units[-1].output_size
+                pool = MaxPoolSpec(f"pool{pools}", channels, size)
+                units.append(pool)
+                size = pool.output_size
             else:
                 fires += 1
                 squeezed, expanded = entry
@@ -84,5 +86,5 @@ class SqueezeNetSpec(NetworkSpec):
 
 
 def _convolution(name: str, inputs: int, outputs: int, kernel: int, size: Size, stride=1, padding=0) -> ConvolutionSpec:
-    pairs = ((side, side) for side in (kernel, stride, padding))
-    return ConvolutionSpec(name, inputs, outputs, *pairs, size, "relu", WITHOUT_NORM)
+    sides = {"kernel": (kernel, kernel), "stride": (stride, stride), "padding": (padding, padding)}
+    return ConvolutionSpec(name, inputs, outputs, input_size=size, activation="relu", order=WITHOUT_NORM, **sides)

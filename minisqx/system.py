@@ -60,7 +60,7 @@ def _extra(name: str) -> str:
 
 def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Linux names x86-64's CPUs; of ARM's it gives the board ("Model") or numbers: implementer 0x41 is ARM Ltd."""
-    facts = {}
+    facts: dict[str, str] = {}
     try:
         for line in cpuinfo.read_text().splitlines():
             key, _, value = line.partition(":")

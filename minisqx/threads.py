@@ -52,7 +52,7 @@ def use_threads(count: int | None = None) -> int:
         os.environ["NUMBA_NUM_THREADS"] = str(max(count, _usable_cpus()))
     import numba
 
-    most = numba.config.NUMBA_NUM_THREADS
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if count > most:
         raise OptionError(
             f"threads {count}: Numba has started with at most {most}; take fewer, or set {VARIABLE}={count} before Python starts"

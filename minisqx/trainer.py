@@ -78,6 +78,7 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint, state: RunState) -> None:
         """Takes over what `load_run` read; raises TrainingError if it is of another network, other data or another plan."""
         training, optimizer = checkpoint.training, checkpoint.optimizer
+        assert training is not None and optimizer is not None  # `load_run` has seen to it
         if training["data_digest"] != self.data.digest:
             raise TrainingError(
                 f"{self.data.name} is not the data that {str(self.folder.path)!r} was trained on: name that with --data,"

@@ -27,10 +27,10 @@ def warm_up() -> Iterator[str]:
         count, seconds = _compiled() - before, time.perf_counter() - began
         done = f"{count} kernels compiled" if count else "nothing was left to compile"
         yield f"{what} (float32): {seconds:.1f} s, {done if jit.folder() else 'compiled, but not kept'}"
-    if jit.folder():
+    if folder := jit.folder():
         from minisqx.system import folder_size
 
-        yield f"compiled code: {folder_size(jit.folder())}"
+        yield f"compiled code: {folder_size(folder)}"
 
 
 def _compiled() -> int:

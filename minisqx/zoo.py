@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import minisqx.data
 from minisqx.errors import OptionError
@@ -121,7 +122,8 @@ def from_dict(description: Mapping) -> NetworkSpec:
             raise OptionError(
                 f"network description with a {type(value).__name__} for {name}: expected text, numbers, or a list of them"
             )
-    return family(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+    entries: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return family(**entries)
 
 
 def _of_version_1(options: dict) -> dict:

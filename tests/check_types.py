@@ -1,0 +1,27 @@
+"""The type checker over the public package: `python -m tests.check_types`; what it is told is in pyproject.toml.
+
+mypy looks for a package's parts in its folder, and `kernels/` and `data/` lie beside it: it is shown a folder with all of them.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "minisqx"
+        package.mkdir()
+        for source in (ROOT / "minisqx").glob("*.py"):
+            (package / source.name).symlink_to(source)
+        for part in ("kernels", "data"):
+            (package / part).symlink_to(ROOT / part)
+        command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
+        return subprocess.run(command, cwd=folder).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
