@@ -6,7 +6,9 @@ set may have. What stands around the arrays is parsed by HDF5's own library, who
 """
 
 import math
+import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = ["SIGNATURE", "read_hdf5"]
 # HDF5's built-in filters: deflate, shuffle, fletcher32. Others are plug-ins, that is, code from elsewhere.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _MOST_NAME_BYTES = 1024
+_MOST_OBJECTS = 2 * MOST_CLASSES  # in heaps of names
 _MOST_PACKED = 1032  # deflate makes no byte of more
 _SMALL_CHUNK_BYTES = 16 << 20
 
@@ -33,7 +36,7 @@ def read_hdf5(path: Path, say: Say) -> Dataset:
     try:
         with h5py.File(path, "r") as file:
             images, labels = _part(file, "", shown)
-            classes = _classes(file, shown, labels)
+            classes = _classes(file, path, labels)
             name = f"HDF5 file {path.name!r}"
             if "test_images" not in file and "test_labels" not in file:
                 return divided(name, classes, images, labels, say)
@@ -98,8 +101,9 @@ def _array(file: h5py.File, name: str, shown: str, kinds: str, dimensions: int, 
     return data
 
 
-def _classes(file: h5py.File, shown: str, labels: np.ndarray) -> tuple[str, ...]:
+def _classes(file: h5py.File, path: Path, labels: np.ndarray) -> tuple[str, ...]:
     """The names of the classes; where the file has none, the labels' numbers."""
+    shown = str(path)
     if "classes" not in file:
         most = max(labels.max(initial=0), 0)
         if most >= MOST_CLASSES:
@@ -117,10 +121,51 @@ def _classes(file: h5py.File, shown: str, labels: np.ndarray) -> tuple[str, ...]
         raise DataError(f"{shown!r}: 'classes' is {data.dtype} {data.shape}; expected a list of names")
     if text.length is not None:
         return tuple(data.asstr("utf-8")[...])
-    # Names of any length may all lie at the same place in the file, so none is read beyond the first that is too long.
-    names: list[str] = []
-    for number in range(data.size):
-        names.append(data.asstr("utf-8")[number])
-        if len(names[-1]) > _MOST_NAME_BYTES:
-            raise DataError(f"{shown!r}: a class name has {len(names[-1])} letters; expected at most {_MOST_NAME_BYTES}")
+    return _names_of_any_length(path, data)
+
+
+def _names_of_any_length(path: Path, data: h5py.Dataset) -> tuple[str, ...]:
+    """The names of a list of strings of any length, read without HDF5's library, which never returns from some damaged heaps.
+
+    In the data set stands for every name its length, and the address of a heap and a number in it where the name is.
+    """
+    offset, count, shown = data.id.get_offset(), data.size, str(path)
+    if offset is None or data.id.get_storage_size() != 16 * count:
+        raise DataError(f"{shown!r}: 'classes' is stored in pieces; expected one contiguous list of names")
+    heaps: dict[int, dict[int, tuple[int, int]]] = {}
+    names = []
+    with open(path, "rb") as file:
+        file.seek(offset)
+        for length, address, number in struct.iter_unpack("<IQI", file.read(16 * count)):
+            if address not in heaps:
+                heaps[address] = _heap(file, address, _MOST_OBJECTS - sum(map(len, heaps.values())))
+            at, size = heaps[address].get(number, (0, 0))
+            if length > _MOST_NAME_BYTES:
+                raise DataError(f"{shown!r}: a class name has {length} letters; expected at most {_MOST_NAME_BYTES}")
+            if length > size:
+                raise ValueError("the name of a class is not where it should be")
+            file.seek(at)
+            names.append(file.read(length).decode())
+    if len(names) < count:
+        raise ValueError("the names of the classes are cut off")
     return tuple(names)
+
+
+def _heap(file: BinaryIO, address: int, most: int) -> dict[int, tuple[int, int]]:
+    """Where each object of a "global heap collection" lies: number -> (offset, bytes). Raises ValueError for a damaged one."""
+    file.seek(address if address < 2**63 else 0)
+    signature, size = struct.unpack("<8sQ", file.read(16).ljust(16, b"\0"))
+    if signature != b"GCOL\1\0\0\0":
+        raise ValueError("the names of the classes are not where they should be")
+    found: dict[int, tuple[int, int]] = {}
+    at, end = address + 16, address + size
+    while at + 16 <= end:
+        file.seek(at)
+        number, length = struct.unpack("<H6xQ", file.read(16).ljust(16, b"\0"))
+        if number == 0:
+            break  # from here on the heap is free
+        if at + 16 + length > end or len(found) >= most:
+            raise ValueError("the heap with the names of the classes is damaged")
+        found[number] = (at + 16, length)
+        at += 16 + -(-length // 8) * 8
+    return found

@@ -152,6 +152,23 @@ def test_more_bytes_than_a_data_set_may_have_are_refused(tmp_path, monkeypatch):
     assert "at most" in error_line(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS))
 
 
+def test_names_of_any_length_are_read_wherever_their_heaps_are(tmp_path):
+    names = [f"{number} " + "ä" * (number % 300) for number in range(700)]
+    path = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS, classes=names)
+    assert open_dataset(path, say=lambda line: None).classes == tuple(names)
+
+
+def test_a_heap_of_names_in_which_hdf5s_library_would_never_end_is_refused(tmp_path):
+    path = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS, classes=["ant", "bee", "fly"])
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL") + 16
+    for damage in (b"\x09", b"\x00\x00\x00\x00\x00\x00\x00\x00" + b"\xff" * 8):  # another object's number; a size
+        damaged = bytearray(content)
+        damaged[at : at + len(damage)] = damage
+        path.write_bytes(damaged)
+        assert "damaged" in error_line(path)
+
+
 def test_an_endless_class_name_is_refused(tmp_path):
     path = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS, classes=["ant", "b" * 2000, "fly"])
     assert "2000 letters" in error_line(path)

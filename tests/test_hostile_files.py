@@ -1,7 +1,11 @@
 """Every crafted weights file, data set and archive of `hostile_files.py` is refused with one line, or read, as it says."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import minisqx
 from minisqx.checkpoint import load_checkpoint
 from minisqx.data import open_dataset
 from minisqx.errors import CheckpointError, DataError
@@ -32,3 +36,26 @@ def _open(path):
 
 def test_there_are_as_many_as_promised_and_their_names_differ():
     assert len({(hostile.kind, hostile.name) for hostile in HOSTILE}) == len(HOSTILE) >= 100
+
+
+RUNS_WHAT_IT_READS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "runpy", "code"}
+
+
+def test_nothing_that_is_read_is_ever_unpickled_or_run():
+    """Compiled kernels in the cache folder are the one exception: they are code, and Numba keeps them so."""
+    root = Path(minisqx.__file__).parent
+    files = [file for folder in (root, root / "data", root / "kernels") for file in folder.glob("*.py")]
+    assert len(files) > 50
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name.split(".")[0] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [(node.module or "").split(".")[0]]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                names = [node.func.id] if node.func.id in ("eval", "exec", "compile", "__import__") else []
+            elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                names = ["pickle"]
+            wrong = RUNS_WHAT_IT_READS.union(("eval", "exec", "compile", "__import__")).intersection(names)
+            assert not wrong or (file.parent.name, file.name) == ("kernels", "jit.py"), f"{file.name}: {wrong}"

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from minisqx.checkpoint import load_checkpoint
+from tests.stress import data_files
 from tests.stress.flips import flip
 from tests.stress.watched import read_all
 from tests.stress.weights import make, seeds
@@ -20,6 +21,13 @@ def test_every_flipped_bit_of_a_checkpoint_is_noticed():
 @fork
 def test_mutated_weights_files_are_read_right_or_refused(capsys):
     assert read_all(120, functools.partial(make, 1), load_checkpoint, ".h5") == 0
+    assert "promise broken 0 times" in capsys.readouterr().out
+
+
+@fork
+def test_mutated_data_sets_are_read_or_refused(capsys):
+    data_files.warm_up()
+    assert read_all(120, functools.partial(data_files.make, 1), data_files.read, "") == 0
     assert "promise broken 0 times" in capsys.readouterr().out
 
 

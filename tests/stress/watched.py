@@ -50,6 +50,8 @@ def _read_all(count: int, make: Callable, read: Callable, path: Path) -> int:
                 slowest, most_bytes = max(slowest, seconds), max(most_bytes, memory)
                 broken += [f"{following} ({kind}): {line}" for line in wrong]
                 following += 1
+                if following % 10_000 == 0:
+                    print(f"{following} files, {len(broken)} broken promises", file=sys.stderr)
         except EOFError:
             child.join()
             broken.append(f"{following}: the process ended with {child.exitcode}")
@@ -57,11 +59,11 @@ def _read_all(count: int, make: Callable, read: Callable, path: Path) -> int:
             following += 1
         child.kill()
         child.join()
-    print(f"{'kind':<44} {'refused':>8} {'read':>8}")
+    print(f"{'kind':<44} {'refused':>8} {'read':>8} {'failed':>8}")
     for kind, counts in sorted(outcomes.items()):
-        print(f"{kind:<44} {counts['refused']:>8} {counts['read']:>8}")
+        print(f"{kind:<44} {counts['refused']:>8} {counts['read']:>8} {counts['failed']:>8}")
     total: Counter = sum(outcomes.values(), Counter())
-    print(f"{'all':<44} {total['refused']:>8} {total['read']:>8}")
+    print(f"{'all':<44} {total['refused']:>8} {total['read']:>8} {total['failed']:>8}")
     print(f"slowest {slowest:.2f} s, memory of the process {most_bytes / 2**20:.0f} MiB, promise broken {len(broken)} times")
     for line in broken[:20]:
         print("BROKEN", line)

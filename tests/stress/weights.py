@@ -19,6 +19,7 @@ import numpy as np
 from minisqx import container, zoo
 from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.container import Part, pack
+from minisqx.spec import NetworkSpec
 from minisqx.squeezenet import SqueezeNetSpec
 from minisqx.squeezenext import SqueezeNextSpec
 from tests.stress.watched import read_all
@@ -249,20 +250,24 @@ def other_payload(payload: bytes, index: bytes, draw: random.Random) -> bytes:
     return pack(payload, json.dumps(entries).encode())
 
 
-def other_network(payload: bytes, index: bytes, draw: random.Random) -> bytes:
-    """The description of some network, however large, over these tensors."""
-    if draw.random() < 0.2:
-        spec = SqueezeNetSpec(num_classes=draw.choice((1, 10, 100_000)))
+@functools.cache
+def network(kind: int) -> dict:
+    """The entries of an index for some network, however large."""
+    draw = random.Random(kind)
+    if kind < 3:
+        spec: NetworkSpec = SqueezeNetSpec(num_classes=(1, 10, 100_000)[kind])
     else:
         blocks = tuple(draw.choice((1, 2, 100)) for _ in range(4))
-        spec = SqueezeNextSpec(width=draw.choice((0.125, 0.2, 1, 16)), blocks=blocks, num_classes=draw.choice((1, 10, 100_000)))
+        spec = SqueezeNextSpec(
+            width=draw.choice((0.125, 0.2, 1, 16)), blocks=blocks, num_classes=draw.choice((1, 10, 10, 100_000))
+        )
     layers = {layer.name: list(layer.parameter_shapes["weight"]) for layer in spec.layers}
-    entries = json.loads(index) | {
-        "network": spec.to_dict(),
-        "layers": layers,
-        "classes": [str(n) for n in range(spec.num_classes)],
-    }
-    return pack(payload, json.dumps(entries).encode())
+    return {"network": spec.to_dict(), "layers": layers, "classes": [str(number) for number in range(spec.num_classes)]}
+
+
+def other_network(payload: bytes, index: bytes, draw: random.Random) -> bytes:
+    """The description of some other network over these tensors."""
+    return pack(payload, json.dumps(json.loads(index) | network(draw.randrange(40))).encode())
 
 
 BLIND = (some_bits, some_bytes, cut, longer, spliced)
