@@ -46,6 +46,9 @@ HOSTILE_IMAGES = ("test_hostile_images.py",)
 IDENTITY = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",)
 NORM_FIRST = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{'block_order': 'conv-bn-act'}-shortcut]",)
 
+FILES = ("test_hostile_files.py",)
+CACHED = ("test_data_image_folder.py",)
+
 FAULTS = (
     # Batch norm.
     Fault("a smaller epsilon", "kernels/batch_norm.py", "EPSILON = 1e-5", "EPSILON = 1e-6", BATCH_NORM),
@@ -505,4 +508,50 @@ FAULTS = (
         "skipped=()",
         ("test_data_image_folder.py",),
     ),
+    Fault(
+        "something between a file's parts",
+        "minisqx/container.py",
+        "parts.sort()",
+        "return Contents(payload, index, checksum.decode())",
+        FILES,
+    ),
+    Fault("a file longer than it says", "minisqx/container.py", "if end != size:", "if end > size:", FILES),
+    Fault(
+        "a header's checksum not looked at",
+        "minisqx/container.py",
+        "if _summed(data[:-4]) != data:",
+        "if False:",
+        ("test_checkpoint.py",),
+    ),
+    Fault(
+        "a data set of another type",
+        "minisqx/container.py",
+        "if sorted(messages) != sorted(_dataset(",
+        "if not (_dataset(",
+        FILES,
+    ),
+    Fault("a link to elsewhere", "minisqx/container.py", "if sorted(messages) != sorted(_root(", "if not (_root(", FILES),
+    Fault("a header without an end", "minisqx/container.py", " and len(blocks) == 1", "", FILES),
+    Fault("an index of any size", "minisqx/checkpoint.py", "if contents.index.size > MOST_INDEX_BYTES:", "if False:", FILES),
+    Fault("an index that says something twice", "minisqx/checkpoint.py", "if len(entries) < len(pairs):", "if False:", FILES),
+    Fault("any type in the index", "minisqx/checkpoint.py", "if type(entries[name]) is not kind and", "if False and", FILES),
+    Fault("images that are nowhere", "data/hdf5.py", "complete = stored == needed", "complete = True", FILES),
+    Fault(
+        "one chunk of gigabytes",
+        "data/hdf5.py",
+        " and chunk_bytes <= max(needed, _SMALL_CHUNK_BYTES)",
+        "",
+        ("test_data_hdf5.py",),
+    ),
+    Fault("links in HDF5", "data/hdf5.py", "not isinstance(file.get(name, getlink=True), h5py.HardLink) or ", "", FILES),
+    Fault("other members in an archive", "data/cifar10.py", "if name not in wanted and name", "if False and name", FILES),
+    Fault("links in an archive", "data/cifar10.py", 'if kind not in (b"0", b"\\0") and', "if False and", FILES),
+    Fault("a batch of any size", "data/cifar10.py", "if size > version.most_bytes(name):", "if False:", FILES),
+    Fault("something behind an archive", "data/cifar10.py", "            if any(data):", "            if False:", FILES),
+    Fault("an archive of any size", "data/cifar10.py", "if self._left < 0:", "if False:", ("test_data_cifar10.py",)),
+    Fault("a pickle's other names", "data/python_batch.py", "not in _NAMES:", "is None:", FILES),
+    Fault(
+        "the cache's checksum not looked at", "data/cache.py", "if _checksum(header, arrays) != expected:", "if False:", CACHED
+    ),
+    Fault("litter in the cache", "data/cache.py", "> _OLD:", "> 1e99:", CACHED),
 )

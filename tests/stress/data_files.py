@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 import h5py
 import numpy as np
 
-import minisqx.kernels.counters  # noqa: F401  (else the first file without a test part would import it)
 from minisqx.data.cifar10 import read_archive
 from minisqx.data.dataset import open_dataset
 from minisqx.data.hdf5 import SIGNATURE
@@ -46,6 +45,10 @@ def seeds() -> list[tuple[str, bytes]]:
             file["labels"], file["test_images"], file["test_labels"] = LABELS.astype("i2"), IMAGES[:2], LABELS[:2]
             file["classes"] = ["ant", "bee", "fly"] if names else np.array(["ant", "bee", "fly"], "S")
         found.append((f"HDF5, {libver}{', gzip' if packed else ''}", image.getvalue()))
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file["images"], file["labels"] = IMAGES, LABELS
+    found.append(("HDF5, without a test part", image.getvalue()))
     batches = random_batches(records=2)
     for folder, files in (("cifar-10-batches-bin", binary_files(batches)), ("cifar-10-batches-py", python_files(batches))):
         image = io.BytesIO()
