@@ -531,7 +531,6 @@ FAULTS = (
         FILES,
     ),
     Fault("a link to elsewhere", "minisqx/container.py", "if sorted(messages) != sorted(_root(", "if not (_root(", FILES),
-    Fault("a header without an end", "minisqx/container.py", " and len(blocks) == 1", "", FILES),
     Fault("an index of any size", "minisqx/checkpoint.py", "if contents.index.size > MOST_INDEX_BYTES:", "if False:", FILES),
     Fault("an index that says something twice", "minisqx/checkpoint.py", "if len(entries) < len(pairs):", "if False:", FILES),
     Fault("any type in the index", "minisqx/checkpoint.py", "if type(entries[name]) is not kind and", "if False and", FILES),
