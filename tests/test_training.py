@@ -1,6 +1,5 @@
 """Training runs, on data small enough that a run takes less than a second once the kernels are compiled."""
 
-import csv
 import io
 import itertools
 import json
@@ -28,24 +27,7 @@ from minisqx.run_state import RunState
 from minisqx.trainer import Trainer
 from minisqx.training import resume, train
 from minisqx.training_data import CIFAR10_CLASSES, measure, open_training_data
-
-# 53 training images in batches of 13 after 7 are set aside: the last batch of an epoch has 1 image.
-SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "threads": 1}
-
-
-def write_data(
-    path: Path, images: int = 60, classes: tuple[str, ...] = ("red", "green", "blue"), seed: int = 0, side: int = 12
-) -> Path:
-    """Noise with more of one colour for each class; a network that works tells them apart after one epoch."""
-    generator = np.random.default_rng(seed)
-    with h5py.File(path, "w") as file:
-        for part, count in (("", images), ("test_", 20)):
-            labels = np.arange(count) % len(classes)
-            pixels = generator.integers(0, 120, (count, side, side, 3))
-            pixels[np.arange(count), :, :, labels % 3] += 60
-            file[f"{part}images"], file[f"{part}labels"] = pixels.astype(np.uint8), labels
-        file["classes"] = [name.encode() for name in classes]
-    return path
+from tests.training_runs import SMALL, bits, rows, write_data
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +66,6 @@ def no_pictures(finished, monkeypatch):
         raise ImportError
 
     monkeypatch.setattr("minisqx.run_folder.draw_curves", draw_nothing)
-
-
-def rows(folder: RunFolder) -> list[dict]:
-    with folder.history.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def bits(folder: RunFolder) -> tuple:
-    """All that a repeated run must have in common: weights, velocity, dropout's counter, and the history but for its times."""
-    last = load_checkpoint(folder.last)
-    arrays = {name: array.tobytes() for name, array in (last.state | last.optimizer).items()}
-    history = [{name: row[name] for name in COLUMNS[:8]} for row in rows(folder)]
-    return arrays, last.training["dropout_step"], history, load_checkpoint(folder.best).metrics["epoch"]
 
 
 def test_a_run_leaves_configuration_history_and_two_checkpoints(finished):

@@ -1,0 +1,107 @@
+"""A training in a process of its own, with a fault in it: `python -m tests.stress.child FAULT ... -- train ...`."""
+
+import argparse
+import mmap
+import os
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from minisqx import checkpoint, cli, folders, run_folder, trainer
+from minisqx.trainer import Trainer
+
+
+def watch(path: str) -> None:
+    """Keeps the first byte of the file at 1 while a checkpoint is written: a killed process can't tell any more, but a mapped
+    file can.
+    """
+    with open(path, "r+b") as file:
+        flag = mmap.mmap(file.fileno(), 1)
+    plain = Trainer.save
+
+    def save(self) -> None:
+        flag[0] = 1
+        plain(self)
+        flag[0] = 0
+
+    Trainer.save = save
+
+
+def in_batch(number: int, fault) -> None:
+    """Has `fault(trainer)` called in the batch of this number, counted from 1 in this process."""
+    plain, count = Trainer._train_batch, 0
+
+    def train_batch(self, batch):
+        nonlocal count
+        count += 1
+        if count == number:
+            fault(self)
+        return plain(self, batch)
+
+    Trainer._train_batch = train_batch
+
+
+def full(name: str, number: int) -> None:
+    """Lets the disk be full in the middle of the file `name` when it is written for the time of this number."""
+    count = 0
+
+    def replace_file(path: Path, data: bytes) -> None:
+        nonlocal count
+        count += path.name == name
+        if path.name != name or count != number:
+            return folders.replace_file(path, data)
+        # Python ignores SIGXFSZ, so the write fails with EFBIG, after its first half.
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) // 2, before[1]))
+        try:
+            return folders.replace_file(path, data)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    checkpoint.replace_file = run_folder.replace_file = replace_file
+
+
+def no_links() -> None:
+    """Makes the disk one without hard links."""
+
+    def link(*arguments, **settings):
+        raise PermissionError(1, "Operation not permitted")
+
+    os.link = link
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.stress.child", description=__doc__)
+    parser.add_argument("--watch", metavar="FILE", help="has a first byte of 1 while a checkpoint is written")
+    parser.add_argument("--save-every", type=float, metavar="SECONDS", default=trainer.SAVE_EVERY)
+    parser.add_argument("--batch", type=int, metavar="N", help="the batch in which the next two happen")
+    parser.add_argument("--signal", metavar="NAME", help="is sent to this process")
+    parser.add_argument("--remove", action="store_true", help="removes the run folder")
+    parser.add_argument("--full", metavar="FILE:N", help="the disk is full at the Nth writing of this file")
+    parser.add_argument("--no-links", action="store_true", help="the disk has no hard links")
+    parser.add_argument("--uid", type=int, metavar="N", help="the user to become")
+    parser.add_argument("words", nargs="+", metavar="WORD", help="minisqx's own")
+    chosen = parser.parse_args()
+    trainer.SAVE_EVERY = chosen.save_every
+    if chosen.watch:
+        watch(chosen.watch)
+    if chosen.signal:
+        in_batch(chosen.batch, lambda _: os.kill(os.getpid(), getattr(signal, chosen.signal)))
+    if chosen.remove:
+        in_batch(chosen.batch, lambda run: shutil.rmtree(run.folder.path))
+    if chosen.full:
+        name, number = chosen.full.split(":")
+        full(name, int(number))
+    if chosen.no_links:
+        no_links()
+    if chosen.uid is not None:
+        os.setgroups([])
+        os.setgid(chosen.uid)
+        os.setuid(chosen.uid)
+    return cli.main(chosen.words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
