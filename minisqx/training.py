@@ -111,7 +111,7 @@ def _stoppable() -> Iterator[None]:
 def _options(folder, config: dict) -> TrainingOptions:
     try:
         return TrainingOptions.from_dict(config["options"])
-    except OptionError as error:
+    except (OptionError, TypeError, OverflowError) as error:
         raise TrainingError(
             f"{str(folder.config)!r} is not as minisqx wrote it ({error}): restore the file or start a new run"
         ) from None

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from minisqx import checkpoint, cli, folders, run_folder, trainer
+from minisqx.run_folder import RunFolder
 from minisqx.trainer import Trainer
 
 
@@ -72,16 +73,36 @@ def no_links() -> None:
     os.link = link
 
 
+def become(uid: int) -> None:
+    """Another user, who has no rights of the one that started this."""
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+
+
+def before_writing(fault) -> None:
+    """Has `fault()` called before anything is written: all is imported and read by then, wherever it lies."""
+    for name in ("create", "save_last"):
+        plain = getattr(RunFolder, name)
+        setattr(RunFolder, name, lambda *arguments, plain=plain: (fault(), plain(*arguments))[1])
+
+
+def close(run: Trainer) -> None:
+    """Takes away the right to write to the run's folder."""
+    run.folder.path.chmod(0o555)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.child", description=__doc__)
     parser.add_argument("--watch", metavar="FILE", help="has a first byte of 1 while a checkpoint is written")
     parser.add_argument("--save-every", type=float, metavar="SECONDS", default=trainer.SAVE_EVERY)
-    parser.add_argument("--batch", type=int, metavar="N", help="the batch in which the next two happen")
+    parser.add_argument("--batch", type=int, metavar="N", help="the batch in which one of the next three happens")
     parser.add_argument("--signal", metavar="NAME", help="is sent to this process")
     parser.add_argument("--remove", action="store_true", help="removes the run folder")
+    parser.add_argument("--closed", action="store_true", help="the run folder can't be written any more")
     parser.add_argument("--full", metavar="FILE:N", help="the disk is full at the Nth writing of this file")
     parser.add_argument("--no-links", action="store_true", help="the disk has no hard links")
-    parser.add_argument("--uid", type=int, metavar="N", help="the user to become")
+    parser.add_argument("--uid", type=int, metavar="N", help="the user to become, then or before anything is written")
     parser.add_argument("words", nargs="+", metavar="WORD", help="minisqx's own")
     chosen = parser.parse_args()
     trainer.SAVE_EVERY = chosen.save_every
@@ -96,10 +117,10 @@ def main() -> int:
         full(name, int(number))
     if chosen.no_links:
         no_links()
-    if chosen.uid is not None:
-        os.setgroups([])
-        os.setgid(chosen.uid)
-        os.setuid(chosen.uid)
+    if chosen.closed:
+        in_batch(chosen.batch, lambda run: (close(run), chosen.uid is None or become(chosen.uid)))
+    elif chosen.uid is not None:
+        before_writing(lambda: become(chosen.uid))
     return cli.main(chosen.words)
 
 
