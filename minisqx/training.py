@@ -119,9 +119,15 @@ def _options(folder, config: dict) -> TrainingOptions:
 
 def _warn_of_another_machine(before: dict, now: dict, say: Say) -> None:
     """Says in a line if what decides the bits of a result is not what the run began with."""
-    old, new = (f"{config.get('versions')}, code for {config.get('cpu')}" for config in (before, now))
-    if old != new:
-        say(f"begun with {old}; now {new}: the run goes on, but not to the same bits as one that was never stopped")
+    old, new = _machine(before), _machine(now)
+    changes = [f"{name} {str(old.get(name))[:40]} (now {new[name]})" for name in new if old.get(name) != new[name]]
+    if changes:
+        say(f"the run began with {', '.join(changes)}: it goes on, but perhaps not to the bits of a run that never stopped")
+
+
+def _machine(config: dict) -> dict:
+    versions = config.get("versions")
+    return {**(versions if isinstance(versions, dict) else {}), "CPU": config.get("cpu")}
 
 
 def check_reproducible(options: TrainingOptions, say: Say = print) -> None:
