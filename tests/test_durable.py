@@ -21,8 +21,7 @@ from minisqx.run_folder import RunFolder
 from minisqx.run_state import load_run
 from minisqx.trainer import Trainer
 from minisqx.training import resume, train
-from tests.stress import disk, kill
-from tests.stress import resume as stress_resume
+from tests.stress.runs import litter
 from tests.training_runs import SMALL, bits, rows, write_data
 
 
@@ -173,7 +172,7 @@ def test_without_hard_links_the_previous_state_is_a_copy(monkeypatch, data, tmp_
     folder = start(monkeypatch, data, tmp_path / "run", interrupt, KeyboardInterrupt)
     assert load_run(folder, quiet)[1].batch == 3
     folder.last.unlink()
-    assert load_run(folder, quiet)[1].batch == 3 and not disk.litter(folder.path)
+    assert load_run(folder, quiet)[1].batch == 3 and not litter(folder.path)
 
 
 # One process at a time.
@@ -282,9 +281,10 @@ def test_on_the_same_machine_nothing_is_said_of_it(stopped):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
 @pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", None)])
 def test_a_signal_in_a_batch_saves_and_ends_without_a_picture(number, monkeypatch, data, tmp_path, wanted):
-    drawn = []
+    drawn, before = [], signal.signal(number, signal.SIG_DFL)  # nohup ignores it
     monkeypatch.setattr(RunFolder, "draw", lambda *arguments: drawn.append(1))
     folder = start(monkeypatch, data, tmp_path / "run", lambda: (drawn.clear(), interrupt(number)), SystemExit)
+    signal.signal(number, before)
     assert load_run(folder, quiet)[1].batch == 3 and not drawn
     resume(folder.path, quiet)
     assert bits(folder) == wanted
@@ -404,18 +404,21 @@ def test_a_file_that_cannot_be_written_is_a_training_error_and_a_run_that_did_no
 # The commands of tests/stress, with the smallest counts.
 
 
-def test_a_killed_training_is_resumed(capsys):
-    assert kill.main(["--count", "1"]) == 0
-    assert "killed, loaded and resumed: 1 of 1" in capsys.readouterr().out
+def stress(name: str, *words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", f"tests.stress.{name}", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def test_a_training_stopped_in_a_random_batch_ends_with_the_same_bits(capsys):
-    assert stress_resume.main(["--count", "1", "--stops", "1"]) == 0
-    assert "byte-identical at the end: 1 of 1" in capsys.readouterr().out
+def test_a_killed_training_is_resumed():
+    assert "killed, loaded and resumed: 1 of 1" in stress("kill", "--count", "1")
 
 
-def test_a_full_disk_costs_no_checkpoint(tmp_path, capsys):
-    trials = disk.Trials(tmp_path)
-    path = trials.folder()
-    trials.judge("full", "last.h5:3", path, trials.train(path, "--full", "last.h5:3"))
-    assert trials.counts["full"].end() == 0 and "1 of 1" in capsys.readouterr().out
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_training_stopped_in_a_random_batch_ends_with_the_same_bits():
+    assert "byte-identical at the end: 1 of 1" in stress("resume", "--count", "1", "--stops", "1")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_folder_that_is_removed_under_a_run_is_one_line():
+    assert "removed: refused in one line, nothing lost: 4 of 4" in stress("disk", "--only", "removed")

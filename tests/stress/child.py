@@ -73,6 +73,11 @@ def no_links() -> None:
     os.link = link
 
 
+def no_picture(*arguments):
+    """Drawing takes longer than training here."""
+    raise ImportError
+
+
 def become(uid: int) -> None:
     """Another user, who has no rights of the one that started this."""
     os.setgroups([])
@@ -92,7 +97,7 @@ def close(run: Trainer) -> None:
     run.folder.path.chmod(0o555)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.child", description=__doc__)
     parser.add_argument("--watch", metavar="FILE", help="has a first byte of 1 while a checkpoint is written")
     parser.add_argument("--save-every", type=float, metavar="SECONDS", default=trainer.SAVE_EVERY)
@@ -104,11 +109,16 @@ def main() -> int:
     parser.add_argument("--no-links", action="store_true", help="the disk has no hard links")
     parser.add_argument("--uid", type=int, metavar="N", help="the user to become, then or before anything is written")
     parser.add_argument("words", nargs="+", metavar="WORD", help="minisqx's own")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     trainer.SAVE_EVERY = chosen.save_every
     if chosen.watch:
         watch(chosen.watch)
+    if not chosen.full or not chosen.full.startswith("curves.png"):
+        run_folder.draw_curves = no_picture
     if chosen.signal:
+        if chosen.signal != "SIGKILL":
+            # Under nohup it would be ignored.
+            signal.signal(getattr(signal, chosen.signal), signal.SIG_DFL)
         in_batch(chosen.batch, lambda _: os.kill(os.getpid(), getattr(signal, chosen.signal)))
     if chosen.remove:
         in_batch(chosen.batch, lambda run: shutil.rmtree(run.folder.path))

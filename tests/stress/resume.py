@@ -18,7 +18,7 @@ from minisqx.run_folder import RunFolder
 from tests.stress.runs import Count, finish, generator, litter
 from tests.training_runs import bits, write_data
 
-EPOCHS, IMAGES, BATCH_SIZE, VALIDATION = 8, 90, 13, 12
+EPOCHS, IMAGES, BATCH_SIZE, VALIDATION = 6, 90, 13, 12
 BATCHES = EPOCHS * math.ceil((IMAGES - VALIDATION) / BATCH_SIZE)
 CODES = {"SIGTERM": 143, "SIGINT": 130, "SIGHUP": 129, "SIGKILL": -9}
 

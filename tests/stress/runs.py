@@ -1,29 +1,51 @@
 """What the commands about training runs share: children to kill, and the end of a command."""
 
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from pathlib import Path
+
+from minisqx.threads import use_threads
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
-def child(*words: object) -> list[str]:
-    """The command line of `tests.stress.child`."""
-    return [sys.executable, "-m", "tests.stress.child", *map(str, words)]
-
-
 def start(*words: object) -> subprocess.Popen:
-    """A child whose output nobody needs but for its errors."""
-    return subprocess.Popen(
-        child(*words), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    )
+    """`tests.stress.child`, from the start; nobody needs its output but for its errors."""
+    command = [sys.executable, "-m", "tests.stress.child", *map(str, words)]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def finish(*words: object) -> subprocess.CompletedProcess:
-    """A child that has ended, with what it said."""
-    return subprocess.run(child(*words), cwd=REPOSITORY, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=600)
+    """`tests.stress.child` to its end, with what it said: a fork of this process, which has imported all but run no kernel."""
+    use_threads(2)
+    from tests.stress import child
+
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        number = os.fork()
+        if number == 0:
+            code = 1
+            try:
+                os.dup2(out.fileno(), 1)
+                os.dup2(errors.fileno(), 2)
+                sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
+                code = child.main(list(map(str, words)))
+            except SystemExit as ended:
+                code = ended.code
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(words, code, out.read(), errors.read())
 
 
 def wait_for_another(file: Path, before: int, process: subprocess.Popen) -> bool:
