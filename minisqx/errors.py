@@ -50,4 +50,4 @@ class MissingExtraError(MinisqxError, ImportError):
 class ReproducibilityError(MinisqxError, RuntimeError):
     """Trainings that should have the same bits differ: `minisqx train --check-reproducible` found it."""
 
-    exit_code = 8
+    exit_code = 10

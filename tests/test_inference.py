@@ -65,10 +65,11 @@ def test_a_prediction_is_the_softmax_of_the_network_on_the_normalised_pixels(mod
 
 
 def test_an_image_has_the_same_bits_alone_and_in_any_list(model):
-    images = [image(seed) for seed in range(35)]
+    """Also in a list that is longer than what is run at once, on both sides of that bound."""
+    images = [image(seed) for seed in range(inference.IMAGES_AT_ONCE + 3)]
     alone = [bits(model.infer(one)) for one in images]
-    assert len(set(alone)) == len(alone)
-    for count in (1, 2, 17, 35):
+    assert inference.IMAGES_AT_ONCE == 128 and len(set(alone)) == len(alone)
+    for count in (1, 2, 17, 35, 127, 128, 129, 131):
         assert [bits(prediction) for prediction in model.infer(images[:count])] == alone[:count]
     assert [bits(prediction) for prediction in model.infer(tuple(reversed(images)))] == alone[::-1]
 

@@ -58,7 +58,7 @@ def test_one_training_that_differs_is_told_with_an_exit_code(part, what, number,
     if number == 2:
         assert code == 0 and out.endswith("identical\n")
     else:
-        assert code == ReproducibilityError.exit_code == 8
+        assert code == ReproducibilityError.exit_code == 10
         assert errors.startswith(f"minisqx: the {what} differ: expected the same bits") and len(errors.splitlines()) == 1
 
 
@@ -88,5 +88,6 @@ def test_a_recipe_has_one_hash_on_every_threading_layer(data):
     assert "workqueue" in layers
     options = epoch_hashes.options_of("--width 0.125 --schedule one-cycle --batch-size 13", data)
     assert (options.schedule, options.width, options.data) == ("one-cycle", 0.125, data)
-    assert len(epoch_hashes.hashes(options, layers, threads=(2,))) == 1
+    assert len(epoch_hashes.hashes(options, [(layer, 2) for layer in layers])) == 1
+    assert [threads for layer, threads in epoch_hashes.places(layers) if layer == layers[0]] == [1, 2, 3, 4]
     assert len({epoch_hashes.options_of(recipe) for recipe in epoch_hashes.RECIPES}) == len(epoch_hashes.RECIPES)

@@ -15,6 +15,9 @@ from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
 
+import h5py
+
+from minisqx.data.shapes import draw_shapes
 from minisqx.kernels.jit import cpu_name
 from minisqx.kernels.simd import vector_registers
 from minisqx.options import TrainingOptions, add_arguments, given_options
@@ -49,32 +52,49 @@ def present_layers() -> list[str]:
     return found
 
 
-def hashes(options: TrainingOptions, layers: list[str], threads=THREADS, batches: int | None = None) -> set[str]:
-    """The different hashes of the same training on every number of threads and every threading layer."""
+def places(layers: list[str]) -> list[tuple[str, int]]:
+    """Where each recipe is trained, (threading layer, threads): every number of threads on one layer, the others on three."""
+    first, *others = layers
+    return [*((first, threads) for threads in THREADS), *((layer, 3) for layer in others)]
+
+
+def hashes(options: TrainingOptions, places: list[tuple[str, int]], batches: int | None = None) -> set[str]:
+    """The different hashes of the same training in all of these places."""
     found = set()
-    for layer in layers:
-        for count in threads:
-            with tempfile.TemporaryDirectory() as folder:
-                environment = {"NUMBA_THREADING_LAYER": layer}
-                result = trained(options, count, batches, Path(folder) / "run", environment)
-            assert result.layer == layer and result.together == result.alone
-            found.add(result.weights)
+    for layer, threads in places:
+        with tempfile.TemporaryDirectory() as folder:
+            result = trained(options, threads, batches, Path(folder) / "run", {"NUMBA_THREADING_LAYER": layer})
+        assert result.layer == layer and result.together == result.alone
+        found.add(result.weights)
     return found
+
+
+def write(dataset, path: Path) -> None:
+    """As an HDF5 file that minisqx reads."""
+    with h5py.File(path, "w") as file:
+        file["classes"] = [name.encode() for name in dataset.classes]
+        file["images"], file["labels"] = dataset.train_images, dataset.train_labels
+        file["test_images"], file["test_labels"] = dataset.test_images, dataset.test_labels
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=len(RECIPES))
-    recipes, layers, differ = RECIPES[: parser.parse_args().count], present_layers(), 0
+    recipes, where, differ = RECIPES[: parser.parse_args().count], places(present_layers()), 0
     print("| options beside `--data shapes` | network | SHA-256 after an epoch |\n|---|---|---|")
-    for recipe in recipes:
-        options = options_of(recipe)
-        found = hashes(options, layers)
-        differ += len(found) > 1
-        shown = ", ".join(f"`{digest[:16]}`" for digest in sorted(found))
-        print(f"| {f'`{recipe}`' if recipe else 'none'} | {options.network().name} | {shown} |", flush=True)
-    times = f"{len(THREADS) * len(layers)} times (threads {', '.join(map(str, THREADS))}; layers {', '.join(layers)})"
-    print(f"\n{len(recipes)} recipes, each trained {times}: {len(recipes) - differ} with one hash, {differ} with several")
+    with tempfile.TemporaryDirectory() as folder:
+        # Drawn once, not by every child.
+        data = Path(folder) / "shapes.h5"
+        write(draw_shapes(), data)
+        for recipe in recipes:
+            options = options_of(recipe, str(data))
+            found = hashes(options, where)
+            differ += len(found) > 1
+            shown = ", ".join(f"`{digest[:16]}`" for digest in sorted(found))
+            print(f"| {f'`{recipe}`' if recipe else 'none'} | {options.network().name} | {shown} |", flush=True)
+    told = ", ".join(f"{layer} {threads}" for layer, threads in where)
+    print(f"\n{len(recipes)} recipes, each trained {len(where)} times (threading layer and threads: {told}):", end=" ")
+    print(f"{len(recipes) - differ} with one hash, {differ} with several")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "llvmlite"))
     print(f"CPU {cpu_name()}, vectors of {vector_registers()[0] * 8} bits; Python {platform.python_version()}, {versions}")
     return int(differ > 0)
