@@ -126,6 +126,17 @@ def test_objects_and_foreign_filters_are_refused(tmp_path):
     assert "filters" in error_line(path)
 
 
+def test_a_file_that_asks_for_a_plug_in_finds_no_folder_with_any(tmp_path, monkeypatch):
+    before = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
+    path, folders, opened = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), [], h5py.File
+    monkeypatch.setattr(h5py, "File", lambda *given: folders.append(h5py.h5pl.size()) or opened(*given))
+    open_dataset(path, say=lambda line: None)
+    (tmp_path / "b.h5").write_bytes(hdf5.SIGNATURE)
+    error_line(tmp_path / "b.h5")
+    assert before and folders == [0, 0]
+    assert [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())] == before
+
+
 def test_what_is_declared_and_not_in_the_file_is_refused_unread(tmp_path):
     path = tmp_path / "a.h5"
     for shape, chunks in ((10**6, 1000, 1000, 3), None), ((12, 9, 8, 3), None), ((12, 9, 8, 3), (1, 9, 8, 3)):
