@@ -108,6 +108,14 @@ def _tiff_many_tags() -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, 5000) + entries + bytes(1_000_000)
 
 
+def _jpeg_many_tags() -> bytes:
+    """The same as EXIF data, in as many segments as it takes, without the density that would be found first."""
+    notes = _tiff_many_tags()
+    parts = [(0xE1, b"Exif\0\0" + notes[at : at + 65_000]) for at in range(0, len(notes), 65_000)]
+    segments, rest = jpeg_segments(_red("JPEG", quality=100, subsampling=0))
+    return jpeg(parts + [(marker, data) for marker, data in segments if marker != 0xE0], rest)
+
+
 def _big_tiff(place: int) -> bytes:
     return b"II+\0\x08\0\0\0" + struct.pack("<Q", place) + bytes(64)
 
@@ -204,6 +212,8 @@ HOSTILE = [
     Hostile("PPM with an endless comment", lambda: b"P6 8 8 #" + b"a" * 100_000, NOT + "|" + DAMAGED),
     Hostile("PPM with a number of 100000 digits", lambda: b"P6 " + b"1" * 100_000, DAMAGED),
     Hostile("TIFF with 5000 tags of 1 MB in 1 MB", lambda: _tiff_many_tags(), NOT),
+    Hostile("JPEG with the same as EXIF data", lambda: _jpeg_many_tags(), (254, 0, 0)),
+    Hostile("PNG with the same as EXIF data", lambda: _red_png(png_chunk(b"eXIf", _tiff_many_tags())), RED),
     Hostile("TIFF with 2^32 - 1 samples a pixel", lambda: _tiff(_277=("I", [2**32 - 1])), NOT),
     Hostile("BMP with 2^32 - 1 colours", lambda: _bmp_colours(2**32 - 1), DAMAGED),
     # Loops, and places outside the file.
