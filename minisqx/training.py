@@ -84,6 +84,8 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
 
             checkpoint, state = load_run(folder, say)
             if state.epoch >= options.epochs:
+                # The last thing that a run writes may be what it failed at.
+                folder.write_history(state.history)
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)

@@ -175,6 +175,20 @@ def test_without_hard_links_the_previous_state_is_a_copy(monkeypatch, data, tmp_
     assert load_run(folder, quiet)[1].batch == 3 and not litter(folder.path)
 
 
+def test_a_run_that_failed_after_its_last_checkpoint_gets_its_whole_history(monkeypatch, data, tmp_path, wanted):
+    plain = RunFolder.write_history
+
+    def write_history(folder, history):
+        if len(history) == SMALL["epochs"]:
+            raise TrainingError("no room")
+        plain(folder, history)
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match="no room"):
+        patch.setattr(RunFolder, "write_history", write_history)
+        train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), quiet)
+    assert resume(tmp_path / "run", quiet).history and bits(RunFolder(tmp_path / "run")) == wanted
+
+
 # One process at a time.
 
 
@@ -194,6 +208,14 @@ def test_a_resumed_run_sweeps_what_a_killed_one_left_and_nothing_else(stopped):
     mine.write_bytes(b"mine")
     resume(stopped.path, quiet)
     assert not part.exists() and mine.exists()
+
+
+def test_where_nothing_can_be_locked_a_run_is_resumed_all_the_same_but_nothing_swept(stopped, monkeypatch):
+    monkeypatch.setattr(run_folder, "fcntl", None)
+    part = stopped.path / f".minisqx-{'0' * 16}.part"
+    part.write_bytes(b"perhaps being written")
+    resume(stopped.path, quiet)
+    assert part.exists()
 
 
 # What last.h5 and config.json say.
