@@ -2,9 +2,9 @@
 
     python -m tests.stress.resume --count 20
 
-A trial is stopped in random batches, by SIGTERM, Ctrl-C, a closed terminal or `kill -9`, with checkpoints after every batch or only
-after epochs. Right means: weights, velocity and dropout's counter in last.h5, history.csv but for its times, and the weights in
-best.h5 are the same bytes, and nothing else lies in the folder.
+A trial is stopped in random batches, by SIGTERM, Ctrl-C, a closed terminal or `kill -9`, with checkpoints after every batch or
+only after epochs. Right means: weights, velocity and dropout's counter in last.h5, history.csv but for its times, and the
+weights in best.h5 are the same bytes, and nothing else lies in the folder.
 """
 
 import argparse
