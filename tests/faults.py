@@ -438,6 +438,27 @@ FAULTS = (
         LOADER,
     ),
     Fault(
+        "a damaged last.h5 takes the place of the state before it",
+        "minisqx/run_folder.py",
+        "if self.last_is_whole:",
+        "if self.last.exists():",
+        ("test_durable.py::test_a_damaged_last_never_becomes_the_previous",),
+    ),
+    Fault(
+        "last.h5 is away while it is written",
+        "minisqx/run_folder.py",
+        "os.replace(link, self.previous)",
+        "os.replace(self.last, self.previous)",
+        ("test_durable.py::test_a_process_killed_before_any_step_of_a_save_leaves_a_whole_generation",),
+    ),
+    Fault(
+        "a part of an epoch that is not the options' is resumed",
+        "minisqx/trainer.py",
+        " and state.samples == seen",
+        "",
+        ("test_durable.py::test_any_training_state_that_is_not_right_is_refused_with_a_typed_error",),
+    ),
+    Fault(
         "velocity lost at a resume",
         "minisqx/trainer.py",
         'self.optimizer.velocity[:] = optimizer["velocity"]',
