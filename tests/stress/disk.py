@@ -109,11 +109,15 @@ class Trials:
         self.judge("full", "curves.png", path, self.train(path, "--full", "curves.png:1"), code=0)
 
     def tmpfs(self, sizes: list[int]) -> None:
+        refused = 0
         for size in sizes:
             with self.mounted(f"size={size * 4096}") as (mount, remount):
                 done = self.train(mount / "run")
                 code = REFUSED if done.returncode else 0
+                refused += bool(code)
                 self.judge("tmpfs", f"{size} pages", mount / "run", done, lambda again=remount: again("size=16M"), code)
+
+        print(f"tmpfs: too small in {refused} of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]} pages")
 
     def read_only(self) -> None:
         with self.mounted("size=16M") as (mount, remount):
