@@ -22,7 +22,6 @@ WITHOUT_JIT = {
     "test_kernels_residual.py": 3,
     "test_kernels_sampling.py": 1,
     "test_layer_gradients.py": 23,
-    "test_golden.py": 23,
 }
 
 
