@@ -10,10 +10,15 @@ import pytest
 
 from minisqx.kernels.plain import Pointer, activate, activation_backward, addresses
 from tests import naive
+from tests.conftest import WITHOUT_JIT
 
 HERE = Path(__file__).parent
 # Quick ones that call every kind of tile; `NUMBA_DISABLE_JIT=1 python -m pytest` runs the others, too.
 SOME = ("test_kernels_sampling.py", "test_kernels_max_pool.py", "test_kernels_im2col.py", "test_kernels_batch_norm.py")
+
+
+def test_files_that_run_without_the_jit_are_there():
+    assert [name for name in WITHOUT_JIT if not (HERE / name).is_file()] == []
 
 
 @pytest.mark.compiled
