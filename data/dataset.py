@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from minisqx.errors import DataError, OptionError
+from minisqx.limits import available, megabytes
 
 Say = Callable[[str], None]
 
@@ -99,6 +100,17 @@ def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
         raise DataError(
             f"{name}: {images} images of {size_text(size)} pixels take {needed / 2**30:.1f} GiB of memory, at most"
             f" {MOST_BYTES >> 30} GiB are allowed: use a smaller image size or fewer images"
+        )
+    check_memory(name, needed)
+
+
+def check_memory(name: str, image_bytes: int) -> None:
+    """Raises DataError if there is no room for images of so many bytes and, once more, for the parts that they become."""
+    found = available()
+    if found is not None and 2 * image_bytes > found[0]:
+        raise DataError(
+            f"{name}: the images take {megabytes(2 * image_bytes)} of memory while they are read and divided, and"
+            f" {megabytes(found[0])} are {found[1]}: use a smaller image size or fewer images"
         )
 
 

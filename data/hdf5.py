@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from minisqx.container import SIGNATURE
-from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Dataset, Say, divided
+from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Dataset, Say, check_memory, divided
 from minisqx.errors import DataError
 
 __all__ = ["SIGNATURE", "read_hdf5"]
@@ -92,6 +92,7 @@ def _part(file: h5py.File, prefix: str, shown: str) -> tuple[np.ndarray, np.ndar
         raise DataError(f"{shown!r}: {len(labels)} labels for {len(images)} images; expected one an image")
     if images.size + 16 * labels.size > MOST_BYTES:
         raise DataError(f"{shown!r}: {images.name!r} has {images.size} elements; at most {MOST_BYTES >> 30} GiB are read")
+    check_memory(shown, images.size)
     return images[...], labels[...].astype(np.int64)
 
 

@@ -133,12 +133,16 @@ class _Program:
                     self._features = unit.channels
         self.steps = np.array(self._steps, np.int64)
         self.columns = self.layout.padded(0)
+        self.scratch = max(self._deepest * SCRATCH_STRIDE, 2 * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
+        self._free: list[tuple[np.ndarray, ...]] = []
+        self._build()
+
+    def _build(self) -> None:
+        """The arrays that do not change from run to run."""
         self.inside = np.concatenate([taps.inside.ravel() for taps in self._taps])
         self.index = np.concatenate([taps.index.ravel() for taps in self._taps])
-        self.scratch = max(self._deepest * SCRATCH_STRIDE, 2 * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
         length = max(self._longest, BLOCK, self._widest())
-        self.ones, self.zeros = np.ones(length, dtype), np.zeros(length, dtype)
-        self._free: list[tuple[np.ndarray, ...]] = []
+        self.ones, self.zeros = np.ones(length, self._dtype), np.zeros(length, self._dtype)
 
     def take_buffers(self) -> tuple[np.ndarray, ...]:
         """(memory, the input's rows in it (3, stride), features, scratch) for one run; earlier ones if they were given back.
@@ -236,6 +240,29 @@ class _Program:
         step[inference.OTHER_SAMPLED] = other_size != size
         step[inference.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
         return out
+
+
+class _Measured(_Program):
+    """A program that is only arranged: no array of an image's size is made."""
+
+    def _build(self) -> None:
+        pass
+
+    def _table(self, geometry: Geometry, size) -> int:
+        self._tables[geometry] = geometry.kernel_height * geometry.kernel_width * self.layout.resized(*size).stride
+        return 0
+
+    def memory_bytes(self) -> tuple[int, int]:
+        elements = self._memory.size + self.layout.images * self._features + self.scratch
+        # Each table is kept twice: as it was made, and beside the others.
+        tables = 2 * sum(self._tables.values()) * (self._dtype.itemsize + np.dtype(np.int32).itemsize)
+        return elements * self._dtype.itemsize, tables + 2 * max(self._longest, BLOCK, self._widest()) * self._dtype.itemsize
+
+
+def measured_memory(spec: NetworkSpec, images: int, dtype="float32") -> tuple[int, int]:
+    """Bytes that a plan takes to run `images` together: on each thread that runs, and for all of them."""
+    places = {group[0].name: 0 for group in _weight_groups(spec)}
+    return _Measured(spec, places, images, np.dtype(dtype)).memory_bytes()
 
 
 def _arranged(unit: BottleneckSpec, after_sampled: bool):

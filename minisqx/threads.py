@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from minisqx.errors import OptionError
+from minisqx.limits import group_folders
 
 VARIABLE = "MINISQX_NUM_THREADS"
 MOST_THREADS = 1024
@@ -79,28 +80,10 @@ def _usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _control_group_quota(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPUs that the process's control groups (Linux, version 1 or 2) allow it, or None where nothing limits it.
-
-    A container may see its own group at the root of the tree, so the root and every folder on the way down are asked.
-    """
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return None
-    quotas = []
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers == "":
-            bases, read = [root, root / "unified"], _quota_version_2
-        elif "cpu" in controllers.split(","):
-            bases, read = [root / controllers, root / "cpu"], _quota_version_1
-        else:
-            continue
-        parts = [part for part in group.split("/") if part not in ("", "..")]
-        for base in bases:
-            for depth in range(len(parts) + 1):
-                quotas.append(read(base.joinpath(*parts[:depth])))
+def _control_group_quota(**places: Path) -> float | None:
+    """CPUs that the process's control groups (Linux, version 1 or 2) allow it, or None where nothing limits it."""
+    read = {1: _quota_version_1, 2: _quota_version_2}
+    quotas = (read[version](folder) for version, folder in group_folders("cpu", **places))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 

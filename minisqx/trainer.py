@@ -1,5 +1,6 @@
 """The loop of a training run: batches, measurements after each epoch, checkpoints, and a clean end when one is asked for."""
 
+import gc
 import math
 import platform
 import signal
@@ -17,6 +18,7 @@ from minisqx.diagnosis import all_finite, diverges, first_in, first_in_backward,
 from minisqx.errors import OptionError, TrainingError
 from minisqx.interrupt import Stopped, StopRequest
 from minisqx.kernels.jit import cpu_name
+from minisqx.memory import check_training
 from minisqx.network import Network
 from minisqx.optim import SGD, StepSchedule, cross_entropy
 from minisqx.options import TrainingOptions
@@ -40,6 +42,7 @@ class Trainer:
         self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
+        check_training(self.spec, options.batch_size, len(data.train), max(len(data.validation), len(data.test)), MEASURING_BATCH)
         self.network = Network(self.spec, seed=options.seed)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
@@ -123,6 +126,8 @@ class Trainer:
             self.say(line)
         # So that no epoch's time has it in it. Nothing is lost if it is stopped.
         compile_training(self.spec)
+        # The network with which that was done refers to itself and would stay for a while.
+        gc.collect()
         hurry = False
         with self._stop:
             try:
