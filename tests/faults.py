@@ -48,6 +48,8 @@ NORM_FIRST = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{'block_o
 
 FILES = ("test_hostile_files.py",)
 CACHED = ("test_data_image_folder.py",)
+THREADS = ("test_threads.py",)
+KERNELS = ("test_kernel_cache.py",)
 
 FAULTS = (
     # Batch norm.
@@ -574,4 +576,23 @@ FAULTS = (
         "the cache's checksum not looked at", "data/cache.py", "if _checksum(header, arrays) != expected:", "if False:", CACHED
     ),
     Fault("litter in the cache", "data/cache.py", "> _OLD:", "> 1e99:", CACHED),
+    Fault(
+        "a failure on another thread is lost", "minisqx/plan.py", "            raise failures[0]\n", "            pass\n", THREADS
+    ),
+    Fault(
+        "no thread to be had is an error", "minisqx/plan.py", "except (RuntimeError, MemoryError):", "except KeyError:", THREADS
+    ),
+    Fault(
+        "a kernel's checksum not looked at", "kernels/jit.py", "if hashlib.sha256(data).digest() != ", "if False and ", KERNELS
+    ),
+    Fault("another kernel's code", "kernels/jit.py", "        if found != key:", "        if False:", KERNELS),
+    Fault("another user's folder", "kernels/jit.py", "status.st_mode & 0o022", "False", KERNELS),
+    Fault(
+        "a full disk behind stdout",
+        "minisqx/cli.py",
+        "    except OSError as error:",
+        "    except KeyError as error:",
+        ("test_cli.py",),
+    ),
+    Fault("no finite numbers in evaluate", "minisqx/evaluation.py", "        model.check_finite(logits)\n", "", ("test_cli.py",)),
 )
