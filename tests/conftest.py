@@ -8,7 +8,6 @@ import numba
 # kernels are a thousand times slower as plain Python. n is prime, so that it meets all values of all parameters.
 WITHOUT_JIT = {
     "test_plain.py": 1,
-    "test_squeezenet.py": 3,
     "test_data_loader.py": 1,
     "test_kernels_activation.py": 1,
     "test_kernels_batch_norm.py": 1,
