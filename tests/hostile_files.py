@@ -282,7 +282,7 @@ WEIGHTS = [
         ("a pickle", _content(lambda: _trap(4)), "not an HDF5 file"),
         ("PyTorch's archive of pickles", _content(_zip), "not an HDF5 file"),
         ("nothing", _content(lambda: b""), "empty"),
-        ("a pipe", os.mkfifo, "not a file"),
+        ("a pipe", lambda path: os.mkfifo(path), "not a file"),
         ("a device that never ends", lambda path: path.symlink_to("/dev/zero"), "not a file"),
         ("weights that are all NaN", lambda path: path.write_bytes(_all_nan()), None),
     )
@@ -469,7 +469,7 @@ ARCHIVES = [
         ("both versions in one", _archive(_entry("cifar-10-batches-py/batches.meta", b"x")), "both versions"),
         ("an archive of another kind", _content(_zip), "neither a CIFAR-10 archive"),
         ("a device that never ends", lambda path: path.symlink_to("/dev/zero"), "neither a file nor a folder"),
-        ("a pipe", os.mkfifo, "neither a file nor a folder"),
+        ("a pipe", lambda path: os.mkfifo(path), "neither a file nor a folder"),
         ("a link to itself", lambda path: path.symlink_to(path), "can't be read"),
     )
 ]

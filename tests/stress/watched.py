@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import resource
 import sys
 import time
 from collections import Counter
@@ -111,4 +110,6 @@ def _child(pipe, numbers: range, make: Callable, read: Callable, path: Path) -> 
 
 
 def _peak_bytes() -> int:
+    import resource  # not there on Windows, where nothing can fork, either
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
