@@ -21,8 +21,8 @@ from minisqx.errors import DataError
 
 __all__ = ["SIGNATURE", "read_hdf5"]
 
-# HDF5's built-in filters: deflate, shuffle, fletcher32. Others are plug-ins, that is, code from elsewhere.
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+# Other filters are plug-ins, that is, code from elsewhere; and the library's own fletcher32 crashes on a chunk of too few bytes.
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
 _MOST_NAME_BYTES = 1024
 _MOST_OBJECTS = 2 * MOST_CLASSES  # in heaps of names
 _MOST_PACKED = 1032  # deflate makes no byte of more
@@ -78,7 +78,9 @@ def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
     plan = data.id.get_create_plist()
     filters = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())}
     if filters - _FILTERS:
-        raise DataError(f"{shown!r}: {name!r} is packed with the filters {sorted(filters)}; expected gzip, or none")
+        raise DataError(
+            f"{shown!r}: {name!r} is packed with the filters {sorted(filters)}; expected gzip with shuffle or without, or none"
+        )
     return data
 
 

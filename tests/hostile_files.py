@@ -343,6 +343,7 @@ HDF5 = [
         ("chunks that are nowhere", _hdf5(images=_made((6, 900, 900, 3), "u1", chunks=(1, 900, 900, 3))), "are in the file"),
         ("one chunk of gigabytes", _hdf5(images=_one_huge_chunk), "are in the file"),
         ("images with a plug-in's filter", _hdf5(images=_made(data=IMAGES, compression="lzf")), "filters"),
+        ("images with a checksum that crashes HDF5", _hdf5(images=_made(data=IMAGES, fletcher32=True)), "filters"),
         ("labels of references", _hdf5(labels=_made((6,), h5py.ref_dtype)), "integers"),
         ("labels of any length", _hdf5(labels=_made((6,), h5py.vlen_dtype(np.int64))), "integers"),
         ("labels of records", _hdf5(labels=np.zeros(6, [("a", "i8"), ("b", "S9")])), "integers"),

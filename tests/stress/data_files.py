@@ -40,7 +40,7 @@ def seeds() -> list[tuple[str, bytes]]:
     ):
         image = io.BytesIO()
         with h5py.File(image, "w", libver=libver) as file:
-            options = {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": (3, 9, 8, 3)} if packed else {}
+            options = {"compression": "gzip", "shuffle": True, "chunks": (3, 9, 8, 3)} if packed else {}
             file.create_dataset("images", data=IMAGES, **options)
             file["labels"], file["test_images"], file["test_labels"] = LABELS.astype("i2"), IMAGES[:2], LABELS[:2]
             file["classes"] = ["ant", "bee", "fly"] if names else np.array(["ant", "bee", "fly"], "S")
