@@ -85,7 +85,7 @@ FAULTS = (
     ),
     Fault(
         "variance as E[x^2] - E[x]^2",
-        "kernels/product.py",
+        "kernels/endings.py",
         "builder.select(is_first, values[0], first)",
         "v.constant(0.0)",
         BATCH_NORM,
@@ -234,14 +234,14 @@ FAULTS = (
     ),
     Fault(
         "scale and shift swapped",
-        "kernels/product.py",
+        "kernels/endings.py",
         'self.row_constant("scale", m), self.row_constant("shift", m)',
         'self.row_constant("shift", m), self.row_constant("scale", m)',
         PRODUCT,
     ),
     Fault(
         "moments of the first vector alone",
-        "kernels/product.py",
+        "kernels/endings.py",
         "squares = v.multiply_add(difference, difference, squares)",
         "squares = v.multiply_add(difference, difference, v.constant(0.0))",
         PRODUCT,
@@ -413,8 +413,8 @@ FAULTS = (
     Fault(
         "a stride along the wrong axis",
         "minisqx/plan.py",
-        "2 if k > 1 else 1 for k in c.kernel",
-        "1 if k > 1 else 2 for k in c.kernel",
+        "stride=(1 + (c.kernel[0] > 1), 1 + (c.kernel[1] > 1))",
+        "stride=(2 - (c.kernel[0] > 1), 2 - (c.kernel[1] > 1))",
         INFERENCE,
     ),
     Fault(
