@@ -58,10 +58,14 @@ def test_other_images_other_classes_and_nan_are_faults():
 
 def test_a_cpus_results_are_all_compared():
     found = cpus.results(images=3, batch=2, steps=2)
-    kinds = [kind for kind in cpus.LIMITS if kind != "images"]
+    kinds = ["logits", "initial weights", "first gradients", "weights at the end", "loss at the end"]
+    assert cpus.LIMITS.keys() - {"images"} < set(kinds)
     assert set(found) == {"CPU", "images", *(f"{dtype}: {kind}" for dtype in cpus.DTYPES for kind in kinds)}
     assert (found["float32: first gradients"] != found["float32: first gradients"][0]).any()
     assert cpus.compare(found, {"again": cpus.results(images=3, batch=2, steps=2)})[1] == []
+    control = cpus.results(images=3, batch=2, steps=2, nudge=True)
+    rows = {row[0]: row[1] for row in cpus.compare(found, {"control": control})[0]}
+    assert rows["float64: initial weights"] == rows["float64: logits"] == cpus.EQUAL != rows["float64: first gradients"]
     far = cpus.difference(found["float64: logits"], found["float32: logits"])
     assert 1e-9 < far < cpus.LIMITS["logits"]["float32"]
 
