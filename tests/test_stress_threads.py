@@ -27,7 +27,7 @@ def test_forked_and_spawned_processes_answer_right():
 
 def test_a_damaged_cache_is_told_in_one_line_and_heals():
     out = stress("caches", "--processes", 0, "--flips", 100, "--only", "a flipped bit")
-    assert "a flipped bit: right answer, one line, healed" in out and "100 of 100 flipped bits refused" in out
+    assert "a flipped bit: right answer, lines: 1, healed" in out and "100 of 100 flipped bits refused" in out
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="its memory is read from /proc")

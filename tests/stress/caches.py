@@ -11,9 +11,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SECONDS = 600
+AT_ONCE = 6  # faults
 NOBODY = 65534
 
 # What every process says: a digest of its answers. Half of them are asked for float64, whose kernels have other signatures.
@@ -128,38 +131,55 @@ def emptied(path: Path) -> None:
         entry.unlink()
 
 
-# What is done to a full cache. Each heals by itself: the next process has one line to say, the one after it none.
-HEALS: dict[str, Callable[[Path], object]] = {
-    "missing folder": lambda cache: shutil.rmtree(cache),
-    "empty folder": lambda cache: [path.unlink() for path in entries(cache)],
-    "an empty entry": change(lambda data: b""),
-    "a truncated entry": change(lambda data: data[: len(data) // 3]),
-    "garbage": change(lambda data: random.Random(0).randbytes(len(data))),
-    "a flipped bit": change(lambda data: flip(data, 1)),
-    "entries that were exchanged": swap,
-}
-# Each is said in one line at every start, until somebody puts it right.
-STAYS: dict[str, tuple[Callable[[Path], object], dict]] = {
-    "a file instead of the folder": (file_instead, {}),
-    "folders instead of entries": (folders_instead, {}),
-    "a folder that others can write to": (folder(lambda path: path.chmod(0o777)), {}),
-    "a full disk (RLIMIT_FSIZE)": (lambda cache: [path.unlink() for path in entries(cache)], {"limit": 4096}),
-}
-STAYS_FOR_ROOT: dict[str, Callable[[Path], object]] = {
-    "a folder of another user": folder(lambda path: os.chown(path, 1234, 1234))
-}
-# As another user than root, who may write everywhere: what is done, the user, and how many lines are said.
-FOR_OTHERS: dict[str, tuple[Callable[[Path], object] | None, int, int]] = {
-    "not root: a full folder that is read-only": (folder(lambda path: path.chmod(0o755)), NOBODY, 0),
-    "not root: an empty folder that is read-only": (folder(emptied), NOBODY, 1),
-    "not root: a folder that may not be read": (lambda cache: None, NOBODY, 1),
-    "not root: no folder, and none can be made": (lambda cache: shutil.rmtree(cache / "kernels"), NOBODY, 1),
-    "not root: no HOME": (None, 54321, 1),
+@dataclass(frozen=True)
+class Fault:
+    """What is done to a full cache, how many lines the next process says of it, and whether the one after that says none.
+
+    settings: of `start`. Where nothing is done there is no cache at all.
+    """
+
+    do: Callable[[Path], object] | None
+    lines: int = 1
+    heals: bool = False
+    settings: dict = field(default_factory=dict)
+
+
+AS_NOBODY = {"user": NOBODY}
+FAULTS = {
+    "missing folder": Fault(shutil.rmtree, heals=True),
+    "empty folder": Fault(folder(emptied), heals=True),
+    "an empty entry": Fault(change(lambda data: b""), heals=True),
+    "a truncated entry": Fault(change(lambda data: data[: len(data) // 3]), heals=True),
+    "garbage": Fault(change(lambda data: random.Random(0).randbytes(len(data))), heals=True),
+    "a flipped bit": Fault(change(lambda data: flip(data, 1)), heals=True),
+    "entries that were exchanged": Fault(swap, heals=True),
+    # These are said at every start, until somebody puts them right.
+    "a file instead of the folder": Fault(file_instead),
+    "folders instead of entries": Fault(folders_instead),
+    "a folder that others can write to": Fault(folder(lambda path: path.chmod(0o777))),
+    "a full disk (RLIMIT_FSIZE)": Fault(folder(emptied), settings={"limit": 4096}),
+    # As root, who may give folders away; and as others, since root may write everywhere.
+    "as root: a folder of another user": Fault(folder(lambda path: os.chown(path, 1234, 1234))),
+    "not root: a full folder that is read-only": Fault(folder(lambda path: path.chmod(0o755)), lines=0, settings=AS_NOBODY),
+    "not root: an empty folder that is read-only": Fault(folder(emptied), settings=AS_NOBODY),
+    "not root: a folder that may not be read": Fault(lambda cache: None, settings=AS_NOBODY),
+    "not root: no folder, and none can be made": Fault(lambda cache: shutil.rmtree(cache / "kernels"), settings=AS_NOBODY),
+    "not root: no HOME": Fault(None, settings={"user": 54321}),
 }
 
 
-def fault(name: str, right: bool, after: str, lines: list[str]) -> bool:
-    print(f"{name}: {'right answer, one line' if right else f'WRONG: {lines}'}{after if right else ''}", flush=True)
+def injected(name: str, good: Path, cache: Path, expected: str) -> bool:
+    """Whether a process with the fault answers right, and says what it should."""
+    fault = FAULTS[name]
+    if fault.do is not None:
+        shutil.copytree(good, cache)
+        fault.do(cache)
+    answer, lines = ended(start(cache if fault.do else None, **fault.settings))
+    right = answer == expected and len(lines) == fault.lines
+    if fault.heals:
+        right &= ended(start(cache)) == (expected, [])
+    after = ", healed" if fault.heals else " at each start" if fault.lines else ""
+    print(f"{name}: {f'right answer, lines: {fault.lines}{after}' if right else f'WRONG: {answer} {lines}'}", flush=True)
     return right
 
 
@@ -181,44 +201,20 @@ def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bo
     if usual is not None:
         # What is compiled already need not be compiled again, only to be damaged.
         shutil.copytree(usual, good / "kernels" / usual.name, ignore=shutil.ignore_patterns(".*", "probe*"))
-    expected = {dtype: ended(start(good, dtype))[0] for dtype in ("float32", "float64")}
-    right = [len(set(expected.values())) == 2, all(len(answer) == 64 for answer in expected.values())]
+    expected = {dtype: ended(start(good, dtype))[0] for dtype in (("float32", "float64") if processes else ("float32",))}
+    right = [len(set(expected.values())) == len(expected), all(len(answer) == 64 for answer in expected.values())]
     if processes:
         right.append(at_once(work / "one", ["float32"] * processes, expected))
         right.append(at_once(work / "two", ["float32", "float64"] * (processes // 2), expected))
-
-    def chosen(faults: dict) -> list[str]:
-        return [name for name in faults if only is None or any(name.startswith(beginning) for beginning in only)]
-
-    def spoilt(do: Callable[[Path], object]) -> Path:
-        cache = work / "spoilt"
-        shutil.rmtree(cache, ignore_errors=True)
-        shutil.copytree(good, cache)
-        do(cache)
-        return cache
-
-    for name in chosen(HEALS):
-        cache = spoilt(HEALS[name])
-        answer, lines = ended(start(cache))
-        healed = ended(start(cache)) == (expected["float32"], [])
-        right.append(fault(name, answer == expected["float32"] and len(lines) == 1 and healed, ", healed", lines))
-    for name in chosen(STAYS):
-        do, settings = STAYS[name]
-        answer, lines = ended(start(spoilt(do), **settings))
-        right.append(fault(name, answer == expected["float32"] and len(lines) == 1, " at each start", lines))
-    if hasattr(os, "getuid") and os.getuid() == 0:
-        for name in chosen(STAYS_FOR_ROOT):
-            answer, lines = ended(start(spoilt(STAYS_FOR_ROOT[name])))
-            right.append(fault(name, answer == expected["float32"] and len(lines) == 1, " at each start", lines))
-    others = chosen(FOR_OTHERS)
-    if others and not can_be_others():
-        print(f"skipped, since no other user can run this Python: {', '.join(others)}")
-        others = []
-    for name in others:
-        do, user, count = FOR_OTHERS[name]
-        answer, lines = ended(start(spoilt(do) if do else None, user=user))
-        right.append(answer == expected["float32"] and len(lines) == count)
-        print(f"{name}: {f'right answer, {count} lines' if right[-1] else f'WRONG: {answer} {lines}'}", flush=True)
+    names = [name for name in FAULTS if only is None or any(name.startswith(beginning) for beginning in only)]
+    for mark, possible in (("as root", os.getuid() == 0), ("not root", can_be_others())):
+        if not possible and any(name.startswith(mark) for name in names):
+            print(f"skipped, since no other user can run this Python, or this is not root: what begins with {mark!r}")
+            names = [name for name in names if not name.startswith(mark)]
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        found = list(several.map(lambda name: injected(name, good, work / name.replace(" ", "-"), expected["float32"]), names))
+    print(f"{sum(found)} of {len(found)} kinds of fault: the right answer, and the lines that are due", flush=True)
+    right += found
     if flips:
         refused = refused_flips(good, flips)
         right.append(refused == flips)
