@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import minisqx
+import minisqx.data
+import minisqx.kernels
 from minisqx.checkpoint import load_checkpoint
 from minisqx.data import open_dataset
 from minisqx.errors import CheckpointError, DataError
@@ -43,8 +45,8 @@ RUNS_WHAT_IT_READS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill
 
 def test_nothing_that_is_read_is_ever_unpickled_or_run():
     """Compiled kernels in the cache folder are the one exception: they are code, and Numba keeps them so."""
-    root = Path(minisqx.__file__).parent
-    files = [file for folder in (root, root / "data", root / "kernels") for file in folder.glob("*.py")]
+    folders = [Path(package.__file__).parent for package in (minisqx, minisqx.data, minisqx.kernels)]
+    files = [file for folder in folders for file in folder.glob("*.py")]
     assert len(files) > 50
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
