@@ -13,8 +13,8 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import llvmlite
@@ -24,10 +24,11 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import caching, cgutils, types
 from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
-from numba.core.registry import CPUDispatcher
+from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.runtime import _nrt_python
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
@@ -273,6 +274,37 @@ def _run_alone(code, *arguments):
         return code(*arguments)
 
 
+_SHARED = (llvm.Linkage.linkonce_odr, llvm.Linkage.weak_odr)
+
+
+class _OwnCopies(JITCodeLibrary):
+    """Machine code that calls its own copies of the functions that it calls.
+
+    Numba puts a copy into each kernel, where it is optimised for it, under one weak name; the linker takes whichever of them a
+    process met first, and they need not round alike. So a kernel's bits would depend on what was compiled or loaded before it.
+    """
+
+    def _optimize_final_module(self):
+        if _Kernel._depth <= 1:
+            linked = [library._get_module_for_linking() for library in self._linking_libraries]
+            copies = {function.name for module in linked for function in module.functions if not function.is_declaration}
+            for function in self._final_module.functions:
+                if function.name in copies and not function.is_declaration and function.linkage in _SHARED:
+                    function.linkage = llvm.Linkage.internal
+        super()._optimize_final_module()
+
+
+@contextmanager
+def _own_copies() -> Iterator[None]:
+    """While it is entered, with Numba's lock held, what is compiled is such code."""
+    codegen = cpu_target.target_context.codegen()
+    before, codegen._library_class = codegen._library_class, _OwnCopies
+    try:
+        yield
+    finally:
+        codegen._library_class = before
+
+
 class _Inlined:
     """Stands for the entry of a kernel that was compiled only to become part of others."""
 
@@ -301,7 +333,8 @@ class _Kernel(CPUDispatcher):
                 del self.overloads[kinds]
             _Kernel._depth += 1
             try:
-                return super().compile(sig)
+                with _own_copies():
+                    return super().compile(sig)
             finally:
                 _Kernel._depth -= 1
 
@@ -362,7 +395,8 @@ def publish(name: str, signature, function, *, fastmath: bool) -> None:
             return
         compiled = CFunc(function, (signature.args, signature.return_type), {}, {**_flags(fastmath), "error_model": "numpy"})
         compiled._cache = _KernelCache(function)
-        compiled.compile()
+        with _own_copies():
+            compiled.compile()
         llvm.add_symbol(name, compiled.address)
         _published[name] = compiled
 

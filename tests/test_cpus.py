@@ -68,3 +68,20 @@ def test_the_tiles_are_right_with_avx2_alone():
 @pytest.mark.skipif(not llvm.get_host_cpu_features().get("avx2"), reason="this CPU has no AVX2")
 def test_a_networks_gradients_are_right_with_avx2_alone():
     run(NETWORK, "haswell")
+
+
+@pytest.mark.skipif(not llvm.get_host_cpu_features().get("avx2"), reason="this CPU has no AVX2")
+def test_a_process_that_compiles_has_the_bits_of_one_that_loads(tmp_path):
+    """Numba leaves copies of a function in several kernels' code, which may round differently, under one name."""
+    code = (
+        "import hashlib, minisqx, numpy as np; net = minisqx.ShallowSqueezeNext(dtype='float64');"
+        "logits = net.forward(np.random.default_rng(0).normal(size=(8, 3, 32, 32)), training=True);"
+        "print(hashlib.sha256(logits.tobytes() + net.flat_buffers.tobytes()).hexdigest())"
+    )
+    environment = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "", "MINISQX_CACHE": str(tmp_path)}
+    hashes = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        hashes.append(done.stdout)
+    assert hashes[0] == hashes[1]
