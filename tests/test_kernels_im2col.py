@@ -70,8 +70,8 @@ def test_im2col_of_any_number_of_channels_is_exact(channels):
     ],
 )
 def test_a_block_may_begin_and_end_anywhere_in_a_row(kernel, stride, padding, block):
-    """With 16 columns there are blocks within one row, across rows, and across images."""
-    for size in ((3, 37), (13, 11), (5, 3)):
+    """With 16 columns there are blocks within one row, across rows and images; in a map 16 wide some begin with a row."""
+    for size in ((3, 37), (13, 11), (5, 3), (7, 18)):
         check(integers(7, 2, *size), kernel, stride, padding, "float32", images_per_chunk=4, block=block)
 
 
