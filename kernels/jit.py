@@ -277,32 +277,75 @@ def _run_alone(code, *arguments):
 _SHARED = (llvm.Linkage.linkonce_odr, llvm.Linkage.weak_odr)
 
 
-class _OwnCopies(JITCodeLibrary):
-    """Machine code that calls its own copies of the functions that it calls.
+class _Library(JITCodeLibrary):
+    """A function with its own copies of those that it calls; machine code only where something asks for its address.
 
-    Numba puts a copy into each kernel, where it is optimised for it, under one weak name; the linker takes whichever of them a
-    process met first, and they need not round alike. So a kernel's bits would depend on what was compiled or loaded before it.
+    Numba optimises all that it compiles and makes machine code of it: of callees, and three times of each parallel loop, though
+    only their copies within a kernel ever run. It leaves those copies, each optimised for its kernel, under one weak name; the
+    linker takes whichever of them a process met first, and they need not round alike. So here a callee is handed on before it
+    is optimised, and its caller optimises it once, as a part of its own that nobody else sees.
     """
 
+    _is_code = False
+
     def _optimize_final_module(self):
-        if _Kernel._depth <= 1:
-            linked = [library._get_module_for_linking() for library in self._linking_libraries]
-            copies = {function.name for module in linked for function in module.functions if not function.is_declaration}
-            for function in self._final_module.functions:
-                if function.name in copies and not function.is_declaration and function.linkage in _SHARED:
-                    function.linkage = llvm.Linkage.internal
+        pass  # until machine code is made
+
+    def _finalize_final_module(self):
+        if self._object_caching_enabled and self._compiled_object is not None:
+            self._is_code = True  # from the folder
+            super()._finalize_final_module()
+        else:
+            self._finalize_dynamic_globals()
+            self._finalized = True
+
+    def _make_code(self) -> None:
+        self._ensure_finalized()
+        if self._is_code:
+            return
+        self._is_code = True
+        if self._get_module_for_linking() is self._final_module:
+            self._shared_module = self._final_module.clone()
+        linked = [library._get_module_for_linking() for library in self._linking_libraries]
+        copies = {function.name for module in linked for function in _defined(module)}
+        for function in _defined(self._final_module):
+            if function.name in copies and function.linkage in _SHARED:
+                function.linkage = llvm.Linkage.internal
         super()._optimize_final_module()
+        self._final_module.verify()
+        super()._finalize_final_module()
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        is_loop = self.name.startswith("__numba_parfor_gufunc")  # asked for its entry from Python, which nobody calls
+        if not is_loop and any(function.name == name for function in _defined(self._final_module)):
+            self._make_code()
+        return super().get_pointer_to_function(name)
+
+    def _get_compiled_object(self):
+        self._make_code()
+        return super()._get_compiled_object()
+
+
+def _defined(module) -> list:
+    return [function for function in module.functions if not function.is_declaration]
 
 
 @contextmanager
-def _own_copies() -> Iterator[None]:
-    """While it is entered, with Numba's lock held, what is compiled is such code."""
+def _lazy_code() -> Iterator[None]:
+    """While it is entered, with Numba's lock held, what is compiled is such a library."""
     codegen = cpu_target.target_context.codegen()
-    before, codegen._library_class = codegen._library_class, _OwnCopies
+    library, set_env = codegen._library_class, codegen.set_env
+
+    def set_env_in_code(name, environment):
+        if codegen._engine.is_symbol_defined(name):  # not in what is only a part of a kernel
+            set_env(name, environment)
+
+    codegen._library_class, codegen.set_env = _Library, set_env_in_code
     try:
         yield
     finally:
-        codegen._library_class = before
+        codegen._library_class, codegen.set_env = library, set_env
 
 
 class _Inlined:
@@ -333,7 +376,7 @@ class _Kernel(CPUDispatcher):
                 del self.overloads[kinds]
             _Kernel._depth += 1
             try:
-                with _own_copies():
+                with _lazy_code():
                     return super().compile(sig)
             finally:
                 _Kernel._depth -= 1
@@ -395,7 +438,7 @@ def publish(name: str, signature, function, *, fastmath: bool) -> None:
             return
         compiled = CFunc(function, (signature.args, signature.return_type), {}, {**_flags(fastmath), "error_model": "numpy"})
         compiled._cache = _KernelCache(function)
-        with _own_copies():
+        with _lazy_code():
             compiled.compile()
         llvm.add_symbol(name, compiled.address)
         _published[name] = compiled

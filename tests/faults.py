@@ -585,6 +585,13 @@ FAULTS = (
     Fault(
         "a kernel's checksum not looked at", "kernels/jit.py", "if hashlib.sha256(data).digest() != ", "if False and ", KERNELS
     ),
+    Fault(
+        "copies of a function under one name",
+        "kernels/jit.py",
+        "function.linkage = llvm.Linkage.internal",
+        "pass",
+        KERNELS,
+    ),
     Fault("another kernel's code", "kernels/jit.py", "        if found != key:", "        if False:", KERNELS),
     Fault("another user's folder", "kernels/jit.py", "status.st_mode & 0o022", "False", KERNELS),
     Fault(

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from llvmlite import binding as llvm
 
 from minisqx.kernels import jit
 
@@ -76,6 +77,29 @@ def test_an_entry_of_other_types_or_of_another_kernel_is_not_run(folder, lines):
     entry(folder).write_bytes(kept)
     assert fresh()(1.5) == 3.0
     assert len(lines) == 1 and "another kernel's" in lines[0]
+
+
+def test_code_shares_nothing_with_other_code_and_callees_get_none_of_their_own(folder):
+    """A function under one weak name in two kernels would be run by both as the first to be met has it."""
+
+    @jit.njit
+    def callee(n):  # calls itself, so it stays a function
+        return n if n < 2 else callee(n - 1) + callee(n - 2)
+
+    @jit.njit
+    def kernel(n):
+        return callee(n) + 1
+
+    assert kernel(10) == 56
+    (compiled,) = kernel.overloads.values()
+    names = {function.name: function.linkage for function in compiled.library.get_defined_functions()}
+    copies = [linkage for name, linkage in names.items() if "6callee" in name]
+    assert copies and set(copies) == {llvm.Linkage.internal}
+    assert len(list(folder.glob("*.nbc"))) == 1
+    (part,) = callee.overloads.values()
+    assert not part.library._is_code
+    assert callee(10) == 55  # from Python: now there is
+    assert len(list(folder.glob("*.nbc"))) == 2
 
 
 def test_every_signature_has_a_file_of_its_own_whoever_writes_first(folder, lines):
