@@ -136,11 +136,14 @@ def _gradient_tile(typing_context, height, width, dweight, dweight_stride, dz, d
             )
             sums = [v.multiply_add(left[m], right[k], loop.values[m * depth + k]) for m in range(rows) for k in range(depth)]
             loop.close(sums, v.lanes, columns)
+            # Column by column, so that the sums of a row end up side by side.
+            found = v.sums([sums[m * depth + k] for k in range(depth) for m in range(rows)])
             for m in range(rows):
-                for k in range(depth):
-                    at = builder.add(builder.mul(INDEX(m), dweight_stride), INDEX(k))
-                    total = builder.fadd(v.load_scalar(dweight, at), v.sum(sums[m * depth + k]))
-                    builder.store(total, builder.gep(dweight, [at]))
+                row = [found[k * rows + m] for k in range(depth)]
+                for vector in dict.fromkeys(vector for vector, _ in row):
+                    places = [k for k in range(depth) if row[k][0] is vector]
+                    at = builder.add(builder.mul(INDEX(m), dweight_stride), INDEX(places[0]))
+                    v.add_lanes(vector, [row[k][1] for k in places], dweight, at)
 
         largest = GRADIENT_ROWS + 1
         shapes = [(rows, depth) for rows in range(1, largest) for depth in range(1, largest)]

@@ -130,11 +130,45 @@ class Vectors:
             cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.{self._suffix}"), [a, b, c]
         )
 
+    def sums(self, vectors: list) -> list[tuple[ir.Value, int]]:
+        """Of each vector the sum of its lanes: (a vector, the lane in which it is). The upper half is added to the lower one,
+        then a quarter to the other, and so on; as many vectors as have lanes share instructions, and a result has a run of them.
+        """
+        parts = [(vector, [number] * self.lanes) for number, vector in enumerate(vectors)]
+        width = self.lanes
+        while width > 1:
+            parts = [self._halved(parts[i], parts[min(i + 1, len(parts) - 1)], width) for i in range(0, len(parts), 2)]
+            width //= 2
+        found = {number: (part, lane) for part, owners in parts for lane, number in enumerate(owners)}
+        return [found[number] for number in range(len(vectors))]
+
     def sum(self, a):
-        """The sum of a vector's lanes, in the tree order that LLVM chooses for the CPU."""
-        kind = ir.FunctionType(self.scalar, [self.scalar, self.vector])
-        reduce = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.vector.reduce.fadd.{self._suffix}")
-        return self.builder.call(reduce, [ir.Constant(self.scalar, 0.0), a], fastmath=("reassoc",))
+        """The sum of a vector's lanes."""
+        ((vector, lane),) = self.sums([a])
+        return self.builder.extract_element(vector, ir.Constant(_LANE, lane))
+
+    def _halved(self, a, b, width: int):
+        """Two vectors whose every `width` lanes are to be summed, as one of half that width; with it, whose each lane is."""
+        half, sections = width // 2, self.lanes // width
+        # Within 128 bits where both halves of a section lie there: no CPU moves fewer bits than that between them as cheaply.
+        group = sections if half * self.bytes >= 16 else 16 // (width * self.bytes)
+        low = [
+            which * self.lanes + section * width + lane
+            for first in range(0, sections, group)
+            for which in (0, 1)
+            for section in range(first, first + group)
+            for lane in range(half)
+        ]
+        halves = [self._shuffle(a[0], b[0], (lane + offset for lane in low)) for offset in (0, half)]
+        return self.builder.fadd(*halves), [(a[1] + b[1])[lane] for lane in low]
+
+    def add_lanes(self, a, lanes: list[int], base, offset):
+        """base[offset + i] += a[lanes[i]]."""
+        kind = ir.VectorType(self.scalar, len(lanes))
+        pointer = self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
+        before = self.builder.load(pointer)
+        before.align = self.bytes
+        self.builder.store(self.builder.fadd(before, self._shuffle(a, a, lanes)), pointer).align = self.bytes
 
     def select(self, comparison: str, a, b, yes, no):
         """`yes` where `a <comparison> b`, else `no` (a NaN compares as false)."""
@@ -149,7 +183,8 @@ class Vectors:
         return self._shuffle(a, self.constant(0.0), (lane for n in range(self.lanes // 2) for lane in (n, self.lanes)))
 
     def _shuffle(self, a, b, lanes):
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, self.lanes), list(lanes)))
+        chosen = list(lanes)
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, len(chosen)), chosen))
 
     def minimum(self, a, b):
         """The smaller one, in a single instruction; `b` where one is a NaN."""
