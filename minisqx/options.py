@@ -21,6 +21,7 @@ NETWORK_OPTIONS = (
 SKIP_BAD_IMAGES = "leave out files of an image folder that are no usable images, and name them, instead of ending"
 # These say where a run happens, not what it computes: they may differ when it is resumed.
 PLACE_OPTIONS = ("data", "threads")
+MOST_EPOCHS = 10_000  # a checkpoint has room for their history
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _check(options: TrainingOptions) -> None:
         "a side in pixels from 1 to 4096, such as 64",
     )
     require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
-    require(whole(o.epochs, 1, 1_000_000), "epochs", o.epochs, "a whole number from 1 to 1000000")
+    require(whole(o.epochs, 1, MOST_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
     require(whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
     require(number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
     require(number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")

@@ -16,6 +16,8 @@ from minisqx import zoo
 from minisqx.checkpoint import MOST_INDEX_BYTES, Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.container import lookup3, pack, unpack
 from minisqx.errors import CheckpointError
+from minisqx.options import MOST_EPOCHS
+from minisqx.run_folder import COLUMNS
 from minisqx.squeezenext import SqueezeNextSpec
 
 SPEC = SqueezeNextSpec(width=0.2)
@@ -280,6 +282,13 @@ def test_an_index_with_the_right_checksum_and_the_wrong_json_is_refused(saved, o
     assert old in index
     saved.write_bytes(pack(payload, index.replace(old, new)))
     assert len(assert_refused(saved)) < 600 + len(str(saved))
+
+
+def test_a_checkpoint_has_room_for_the_history_of_the_longest_run(tmp_path):
+    row = dict.fromkeys(COLUMNS, -1.2345678901234567e-100)
+    checkpoint = Checkpoint(SPEC, random_state(SPEC), training={"state": {"history": [row] * MOST_EPOCHS}})
+    save_checkpoint(tmp_path / "long.h5", checkpoint)
+    assert len(load_checkpoint(tmp_path / "long.h5").training["state"]["history"]) == MOST_EPOCHS
 
 
 def test_an_index_larger_than_any_needs_is_refused_unread(saved):

@@ -402,7 +402,7 @@ def command(*words: str | Path) -> list[str]:
 
 @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_ends_a_real_run_after_the_batch_with_a_checkpoint(name, code, data, tmp_path):
-    words = ("--data", data, "--width", 0.125, "--epochs", 100000, "--batch-size", 13, "--threads", 1, "--out", tmp_path / "run")
+    words = ("--data", data, "--width", 0.125, "--epochs", 10000, "--batch-size", 13, "--threads", 1, "--out", tmp_path / "run")
     with subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not process.stdout.readline().startswith("epoch 1/"):
             assert process.poll() is None, process.stderr.read()
