@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         data, flag, path = write_data(Path(name) / "colours.h5"), Path(name) / "flag", Path(name) / "run"
         folder = RunFolder(path)
         watched = ("--watch", flag, "--save-every", 0, "--", "train")
-        new = ("--data", data, "--width", 0.125, "--epochs", 1_000_000, "--batch-size", 13, "--threads", 1, "--out", path)
+        new = ("--data", data, "--width", 0.125, "--epochs", 10_000, "--batch-size", 13, "--threads", 1, "--out", path)
         reached = (0, 0)
         flag.write_bytes(b"\0")
         process = start(*watched, *new)
