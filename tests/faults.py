@@ -592,6 +592,20 @@ FAULTS = (
         "pass",
         KERNELS,
     ),
+    Fault(
+        "callers get what was optimised for itself",
+        "kernels/jit.py",
+        "        if self._get_module_for_linking() is self._final_module:",
+        "        if False:",
+        KERNELS,
+    ),
+    Fault(
+        "half of the lanes summed twice",
+        "kernels/simd.py",
+        "for offset in (0, half)",
+        "for offset in (0, 0)",
+        ("test_kernels_product.py",),
+    ),
     Fault("another kernel's code", "kernels/jit.py", "        if found != key:", "        if False:", KERNELS),
     Fault("another user's folder", "kernels/jit.py", "status.st_mode & 0o022", "False", KERNELS),
     Fault(
