@@ -27,7 +27,7 @@ from tests.faults import FAULTS, Fault
 REPOSITORY = Path(__file__).parent.parent
 CAUGHT, SURVIVED, BROKEN = "caught", "NOT CAUGHT", "BROKEN"
 # Where a top folder of the repository lies when it is imported: a copy needs no installation.
-PLACES = {"minisqx": "minisqx", "kernels": "minisqx/kernels", "data": "minisqx/data", "tests": "tests"}
+PLACES = {"minisqx": "minisqx", "kernels": "minisqx/kernels", "data": "minisqx/data", "tests": "tests", "docs": "docs"}
 
 
 def make_copy(folder: Path) -> Path:
@@ -43,7 +43,7 @@ def digest_of(folder: Path) -> str:
     """Names the code: results of other code don't count."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.*")):
-        if path.is_file():
+        if path.is_file() and path.suffix != ".md":
             digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
