@@ -248,9 +248,9 @@ FAULTS = (
     ),
     Fault(
         "weight gradient not added to what is there",
-        "kernels/product.py",
-        "builder.fadd(v.load_scalar(dweight, at), v.sum(sums[m * depth + k]))",
-        "v.sum(sums[m * depth + k])",
+        "kernels/simd.py",
+        "self.builder.fadd(before, self._shuffle(a, a, lanes))",
+        "self._shuffle(a, a, lanes)",
         PRODUCT,
     ),
     Fault("a term of expm1 missing", "kernels/simd.py", "range(degree - 1, 1, -1)", "range(degree - 1, 2, -1)", ELU),
