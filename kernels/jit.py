@@ -304,8 +304,7 @@ class _Library(JITCodeLibrary):
         if self._is_code:
             return
         self._is_code = True
-        if self._get_module_for_linking() is self._final_module:
-            self._shared_module = self._final_module.clone()
+        self._get_module_for_linking()  # for callers: Numba keeps a clone, since its functions can be seen outside
         linked = [library._get_module_for_linking() for library in self._linking_libraries]
         copies = {function.name for module in linked for function in _defined(module)}
         for function in _defined(self._final_module):

@@ -593,13 +593,6 @@ FAULTS = (
         KERNELS,
     ),
     Fault(
-        "callers get what was optimised for itself",
-        "kernels/jit.py",
-        "        if self._get_module_for_linking() is self._final_module:",
-        "        if False:",
-        KERNELS,
-    ),
-    Fault(
         "half of the lanes summed twice",
         "kernels/simd.py",
         "for offset in (0, half)",

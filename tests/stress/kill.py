@@ -80,8 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
                     break
                 if trial % 10 == 0:
                     print(f"{trial} kills, {during} during a save, epoch and batch {reached}", flush=True)
+            # It trains, then: before, a signal is an exception wherever the program is, be it where coverage holds its lock.
+            wait_for_another(folder.last, number_of(folder.last), process)
             process.terminate()
-            errors = process.communicate()[1]
+            errors = process.communicate(timeout=60)[1]
             if process.returncode != 143 or litter(path):
                 count.add("the last process, by SIGTERM", [f"exit code {process.returncode}, {errors}, {litter(path)}"])
         finally:
