@@ -150,7 +150,7 @@ class Vectors:
     def _halved(self, a, b, width: int):
         """Two vectors whose every `width` lanes are to be summed, as one of half that width; with it, whose each lane is."""
         half, sections = width // 2, self.lanes // width
-        # Within 128 bits where both halves of a section lie there: no CPU moves fewer bits than that between them as cheaply.
+        # A half of less than 128 bits stays within its 128: to move it out of them costs more.
         group = sections if half * self.bytes >= 16 else 16 // (width * self.bytes)
         low = [
             which * self.lanes + section * width + lane

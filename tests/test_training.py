@@ -19,7 +19,7 @@ from PIL import Image
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
 from minisqx.curves import draw_curves
 from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
-from minisqx.interrupt import SIGNALS, StopRequest
+from minisqx.interrupt import SIGNALS
 from minisqx.network import Network
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar
@@ -428,9 +428,17 @@ def test_a_second_signal_ends_the_process_at_once():
     assert (done.returncode, done.stdout.split()) == (130, ["SIGINT"])
 
 
-def test_signals_are_as_before_once_a_run_is_over(finished):
-    for number in SIGNALS:
-        assert not isinstance(getattr(signal.getsignal(number), "__self__", None), StopRequest)
+def test_signals_are_as_before_once_a_run_is_over(data, tmp_path):
+    def mine(number, frame):
+        pass
+
+    before = {number: signal.signal(number, mine) for number in SIGNALS}
+    try:
+        train(TrainingOptions(**SMALL | {"epochs": 1}, data=data, out=tmp_path / "run"), say=lambda line: None)
+        assert [signal.getsignal(number) for number in SIGNALS] == [mine] * len(SIGNALS)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 BAD = [
@@ -438,6 +446,7 @@ BAD = [
     ("--blocks 1,1,1", 2),
     ("--batch-size 0", 2),
     ("--epochs -1", 2),
+    ("--epochs 10001", 2),
     ("--lr nan", 2),
     ("--milestones 9,3", 2),
     ("--data nowhere", 3),
