@@ -15,8 +15,8 @@ import pytest
 from minisqx import zoo
 from minisqx.checkpoint import MOST_INDEX_BYTES, Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.container import lookup3, pack, unpack
-from minisqx.errors import CheckpointError
-from minisqx.options import MOST_EPOCHS
+from minisqx.errors import CheckpointError, OptionError
+from minisqx.options import MOST_EPOCHS, TrainingOptions
 from minisqx.run_folder import COLUMNS
 from minisqx.squeezenext import SqueezeNextSpec
 
@@ -289,6 +289,8 @@ def test_a_checkpoint_has_room_for_the_history_of_the_longest_run(tmp_path):
     checkpoint = Checkpoint(SPEC, random_state(SPEC), training={"state": {"history": [row] * MOST_EPOCHS}})
     save_checkpoint(tmp_path / "long.h5", checkpoint)
     assert len(load_checkpoint(tmp_path / "long.h5").training["state"]["history"]) == MOST_EPOCHS
+    with pytest.raises(OptionError, match="a whole number from 1 to 10000$"):
+        TrainingOptions(epochs=MOST_EPOCHS + 1)
 
 
 def test_an_index_larger_than_any_needs_is_refused_unread(saved):
