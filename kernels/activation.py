@@ -43,7 +43,7 @@ def _activate_vectors(typing_context, out, out_at, x, x_at, kind, columns):
     return signature, generate
 
 
-@njit(fastmath=False)
+@njit
 def activate_row(out, out_at, x, x_at, kind, columns):
     """out[out_at + p] = f(x[x_at + p]) for 0 <= p < `columns`, a multiple of a vector (at least one). kind: of f, ELU or RELU."""
     _activate_vectors(out, out_at, x, x_at, kind, columns)

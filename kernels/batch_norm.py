@@ -33,16 +33,18 @@ def merge_lanes(moments, lane_moments, lane_count, count):
     if count == 0:
         moments[:] = 0
         return
+    inverse = 1 / count
     for m in range(moments.shape[1]):
         at = 3 * m * lane_count
-        mean, squares, between = 0.0, 0.0, 0.0
+        # From one of the values on, so that equal ones give exactly their mean and no variance.
+        origin, from_origin, squares, between = np.float64(lane_moments[at]), 0.0, 0.0, 0.0
         for lane in range(at, at + lane_count):
             difference = np.float64(lane_moments[lane + lane_count])
-            mean += np.float64(lane_moments[lane]) + difference / count
-            squares += np.float64(lane_moments[lane + 2 * lane_count]) - difference * difference / count
-        mean /= lane_count
+            from_origin += np.float64(lane_moments[lane]) - origin + difference * inverse
+            squares += np.float64(lane_moments[lane + 2 * lane_count]) - difference * difference * inverse
+        mean = origin + from_origin / lane_count
         for lane in range(at, at + lane_count):
-            deviation = np.float64(lane_moments[lane]) + np.float64(lane_moments[lane + lane_count]) / count - mean
+            deviation = np.float64(lane_moments[lane]) + np.float64(lane_moments[lane + lane_count]) * inverse - mean
             between += deviation * deviation
         moments[0, m] = mean
         moments[1, m] = squares + count * between
@@ -153,7 +155,7 @@ def _dz_vectors(typing_context, out, out_at, g, g_at, e, e_at, a, b, c, kind, co
     return signature, generate
 
 
-@njit(fastmath=False)
+@njit
 def dz_row(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
     """out[out_at + p] = (a g + b e + c) f'(e) for 0 <= p < `columns`, a multiple of a vector. kind: of the activation f."""
     _dz_vectors(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns)

@@ -30,7 +30,7 @@ from numba.core import typing
 from minisqx.kernels.jit import call_published, publish
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.plain import addresses, intrinsic_of
-from minisqx.kernels.simd import INDEX, VECTOR_BYTES, Loop, Vectors, advance, lanes
+from minisqx.kernels.simd import INDEX, VECTOR_BYTES, Loop, Vectors, advance, lanes, multiply_add
 
 # Places in a geometry as kernels take it.
 KERNEL_HEIGHT, KERNEL_WIDTH = range(2)
@@ -205,7 +205,7 @@ def _im2col(
                 for p in range(first, left):
                     row[p] = zero
                 for p in range(left, right):
-                    row[p] = source[p] * a + b if mask[p] > 0 else zero
+                    row[p] = multiply_add(source[p], a, b) if mask[p] > 0 else zero
                 for p in range(right, first + columns):
                     row[p] = zero
             elif not strided and out_width >= lane_count:
@@ -237,7 +237,7 @@ def _im2col(
                         for q in range(start, left):
                             target[q] = zero
                         for q in range(left, right):
-                            target[q] = source[q] * a + b
+                            target[q] = multiply_add(source[q], a, b)
                         for q in range(right, end):
                             target[q] = zero
                         p += end - start
@@ -267,7 +267,7 @@ def prepare(dtype) -> None:
     signature = types.void(
         pointer, index, pointer, index, index, geometry, pointer, table, index, index, index, index, pointer, pointer, index
     )  # fmt: skip
-    publish(_name(element), signature, _im2col, fastmath=True)
+    publish(_name(element), signature, _im2col)
 
 
 def _called(out, *arguments):

@@ -37,8 +37,6 @@ from minisqx.errors import TrainingError
 from minisqx.folders import cache_root, replace_file
 from minisqx.threads import threads
 
-# Sums may be reordered (so they can use vectors) and a*b+c fused. NaN and infinity keep their meaning.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 # Only `prange` runs on several threads: Numba would also spread each small array expression. Its index is a uint64; loops make
 # an int64 of it, or every kernel that they call would be compiled a second time.
 PRANGE = {"prange": True} | dict.fromkeys(
@@ -217,12 +215,11 @@ def _tell_before_compiling() -> None:
         told()
 
 
-def _flags(fastmath: bool) -> dict:
-    """Numba puts these flags on every operation, those that `simd` emits, too: what relies on exact rounding goes without.
-
-    It must say so: a kernel that says nothing inherits the flags of the kernel for which it is compiled.
-    """
-    return {"fastmath": FASTMATH if fastmath else False}
+# The compiler may neither reorder nor fuse operations. LLVM makes several versions of a loop and chooses among them by where the
+# arrays lie, so with such freedom the same numbers give other bits at other addresses. The source spells out the order of a sum
+# (`kernels/sums.py`) and what is fused (`simd.multiply_add`). A kernel that does not say so inherits the flags of the kernel for
+# which it is compiled.
+EXACT = {"fastmath": False, "error_model": "numpy"}
 
 
 # Numba's `workqueue` layer ends the process when two Python threads run parallel kernels at once, and GNU OpenMP ends a process
@@ -396,16 +393,16 @@ class _ParallelKernel(_Kernel):
         return _run_alone(super().__call__, *arguments)
 
 
-def njit(function=None, *, parallel: bool = False, fastmath: bool = True):
+def njit(function=None, *, parallel: bool = False):
     """Compiles a kernel on its first call with given types, without the interpreter's lock, and keeps the machine code."""
     if function is None:
-        return lambda f: njit(f, parallel=parallel, fastmath=fastmath)
-    options = {"nogil": True, "boundscheck": False, "error_model": "numpy", "parallel": PRANGE if parallel else False}
+        return lambda f: njit(f, parallel=parallel)
+    options = {"nopython": True, "nogil": True, "boundscheck": False, "parallel": PRANGE if parallel else False, **EXACT}
     if numba.config.DISABLE_JIT:
         # As compiled code: a counter wraps, a division by zero is infinite, and nobody is warned.
         return np.errstate(all="ignore")(function)
     made = _ParallelKernel if parallel else _Kernel
-    dispatcher = made(py_func=function, targetoptions={"nopython": True, **options, **_flags(fastmath)})
+    dispatcher = made(py_func=function, targetoptions=options)
     dispatcher._cache = _KernelCache(function)
     return dispatcher
 
@@ -428,14 +425,14 @@ def bound(kernel, arguments: tuple):
 _published: dict[str, object] = {}
 
 
-def publish(name: str, signature, function, *, fastmath: bool) -> None:
+def publish(name: str, signature, function) -> None:
     """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by
     `call_published`.
     """
     with global_compiler_lock:  # a second thread would replace code that the first one's kernels call
         if name in _published or numba.config.DISABLE_JIT:
             return
-        compiled = CFunc(function, (signature.args, signature.return_type), {}, {**_flags(fastmath), "error_model": "numpy"})
+        compiled = CFunc(function, (signature.args, signature.return_type), {}, EXACT)
         compiled._cache = _KernelCache(function)
         with _lazy_code():
             compiled.compile()

@@ -7,17 +7,17 @@ sums in float64 in a fixed order.
 import numpy as np
 
 from minisqx.kernels.jit import njit
+from minisqx.kernels.sums import dot
 
 
 @njit
 def forward(logits, features, weight, bias):
     """logits (N, classes) from features (N, C), weight (classes, C), bias (classes,)."""
+    channels = weight.shape[1]
+    features_flat, weight_flat = features.reshape(features.size), weight.reshape(weight.size)
     for n in range(features.shape[0]):
         for j in range(weight.shape[0]):
-            total = np.float64(bias[j])
-            for k in range(features.shape[1]):
-                total += np.float64(features[n, k]) * np.float64(weight[j, k])
-            logits[n, j] = total
+            logits[n, j] = np.float64(bias[j]) + dot(features_flat, n * channels, weight_flat, j * channels, channels)
 
 
 @njit

@@ -69,7 +69,7 @@ def _largest(with_place: bool):
 _largest_alone, _largest_and_place = _largest(with_place=False), _largest(with_place=True)
 
 
-@njit(fastmath=False)
+@njit
 def pool_chunk(out, out_at, out_stride, rows, place, x, x_at, x_stride, taps, pixels):
     """One chunk of `pixels` outputs, flat: rows at out[out_at:] of rows at x[x_at:].
 

@@ -9,6 +9,7 @@ import numpy as np
 from minisqx.kernels.blocks import clear_tail, images_of, whole_vectors
 from minisqx.kernels.jit import njit
 from minisqx.kernels.residual import load_row
+from minisqx.kernels.sums import total
 
 
 @njit
@@ -24,10 +25,7 @@ def average(features, x, chunk, first_image, images, map_pixels, scale, shift, a
             load_row(scratch, 0, x_flat, at, columns, scale[k], shift[k], activation)
             row = scratch[:columns]
         for i in range(images):
-            total = 0.0
-            for p in range(i * map_pixels, (i + 1) * map_pixels):
-                total += np.float64(row[p])
-            mean = total / map_pixels
+            mean = total(row, i * map_pixels, map_pixels) / map_pixels
             features[first_image + i, k] = mean if activation else mean * scale[k] + shift[k]
 
 
@@ -50,11 +48,8 @@ def backward(dx, sums, dfeatures, x, cut, map_pixels):
         for k in range(channels):
             for i in range(images):
                 g = dfeatures[chunk * cut.images_per_chunk + i, k] / map_pixels
-                total = 0.0
-                for p in range(i * map_pixels, (i + 1) * map_pixels):
-                    dx[chunk, k, p] = g
-                    total += np.float64(x[chunk, k, p])
+                dx[chunk, k, i * map_pixels : (i + 1) * map_pixels] = g
                 sums[0, k] += np.float64(g) * map_pixels
-                sums[1, k] += g * total
+                sums[1, k] += g * total(x[chunk, k], i * map_pixels, map_pixels)
         pixels = images * map_pixels
         clear_tail(dx_flat, chunk * channels * stride, stride, channels, pixels, whole_vectors(pixels, dx.itemsize))

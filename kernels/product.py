@@ -220,10 +220,10 @@ def prepare(dtype, training: bool = True) -> None:
         pointer, index, pointer, index, pointer, index, index, index, index, index, *[pointer] * 5, index, pointer, index, index
     )
     for name in _ENDINGS if training else ("product",):
-        publish(_published_name(name, element), signature, _WALKS[name], fastmath=False)
+        publish(_published_name(name, element), signature, _WALKS[name])
     if training:
         signature = types.void(pointer, index, pointer, index, index, pointer, index, index, index)
-        publish(_published_name("weight_gradient", element), signature, _weight_gradient, fastmath=False)
+        publish(_published_name("weight_gradient", element), signature, _weight_gradient)
 
 
 def _call_product(name: str, context, builder, array, given_kinds, given_values) -> None:

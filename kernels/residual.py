@@ -16,7 +16,7 @@ from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, copy, fill
 from minisqx.kernels.jit import njit
 from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activate, activation_backward, intrinsic_of
 from minisqx.kernels.sampling import sample
-from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer, switch
+from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer, multiply_add, switch
 
 
 @njit
@@ -24,7 +24,7 @@ def load_row(out, out_at, x, at, columns, scale, shift, activation):
     """out[p] = f(x[p] * scale + shift) for a row's block: a value as its reader means it. activation: the kind of f."""
     target, stored = out[out_at : out_at + columns], x[at : at + columns]
     for p in range(columns):
-        target[p] = stored[p] * scale + shift
+        target[p] = multiply_add(stored[p], scale, shift)
     if activation:
         activate_row(out, out_at, out, out_at, activation, columns)
 
@@ -72,7 +72,7 @@ def _add_vectors(
     return signature, generate
 
 
-@njit(fastmath=False)
+@njit
 def add_row(out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, kind, columns):
     """out[p] = f(u[p] * u_scale + u_shift + v[p] * v_scale + v_shift), each with an f of its own first if it is deferred."""
     u_active, v_active = int(u_activation != 0), int(v_activation != 0)
@@ -186,7 +186,7 @@ def _ds_vectors(typing_context, ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, k
     return signature, generate
 
 
-@njit(fastmath=False)
+@njit
 def ds_row(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
     """ds[p] = g f'(y) for `columns` p, a multiple of a vector. kind: of the activation f.
 

@@ -54,11 +54,14 @@ def lanes(element: types.Float) -> int:
 
 
 class Vectors:
-    """Emits instructions on vectors of one element type; every method returns an LLVM value."""
+    """Emits instructions on vectors of one element type; every method returns an LLVM value.
 
-    def __init__(self, builder: ir.IRBuilder, element: types.Float):
+    count: their lanes, if not as many as a register has.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, element: types.Float, count: int | None = None):
         self.builder = builder
-        self.lanes = lanes(element)
+        self.lanes = count or lanes(element)
         self.bytes = element.bitwidth // 8
         self.scalar = ir.FloatType() if element == types.float32 else ir.DoubleType()
         self.vector = ir.VectorType(self.scalar, self.lanes)
@@ -200,8 +203,7 @@ class Vectors:
         expm1 by the usual reduction: z = n ln 2 + r with |r| <= ln 2 / 2, then expm1(z) = 2^n expm1(r) + (2^n - 1),
         which keeps the relative accuracy near 0, where n = 0. expm1(r) is its Taylor polynomial, to the degree whose
         remainder is below the rounding error (7 in float32, 13 in float64). Adding 1.5 * 2^mantissa rounds z / ln 2 to
-        the integer n and leaves n in the low bits, so a shift alone makes 2^n. (So the kernel around it is compiled
-        without fastmath: reordered, adding and subtracting that number would cancel.)
+        the integer n and leaves n in the low bits, so a shift alone makes 2^n.
         """
         single = self.bytes == 4
         mantissa, degree, lowest = (23, 7, -87.0) if single else (52, 13, -708.0)
@@ -294,6 +296,21 @@ def switch(builder, selector, emit: dict) -> None:
 def data_pointer(context, builder, array_type, array):
     """The address of an array's first element."""
     return context.make_array(array_type)(context, builder, array).data
+
+
+@intrinsic_of(lambda a, b, c: a * b + c)
+def multiply_add(typing_context, a, b, c):
+    """a * b + c of three floats of one type, fused where the CPU can, as `Vectors.multiply_add` does: a loop around it is made of
+    vectors, and an element has the same bits in a vector and outside.
+    """
+
+    def generate(context, builder, signature, arguments):
+        kind = arguments[0].type
+        function = ir.FunctionType(kind, [kind] * 3)
+        name = f"llvm.fmuladd.f{signature.args[0].bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
+
+    return a(a, a, a), generate
 
 
 @intrinsic_of(lambda pointer, offset: pointer + offset)

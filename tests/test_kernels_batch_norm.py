@@ -60,7 +60,6 @@ def test_a_small_spread_beside_a_large_mean_keeps_its_digits_in_float32(mean, sp
     np.testing.assert_allclose(variance, exact.var(axis=1), rtol=1e-5)
 
 
-@pytest.mark.compiled  # in pairs, as compiled code adds, a power of two of equal numbers is exact
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_equal_values_have_no_variance_and_a_nan_is_not_lost(dtype):
     x = np.full((CHANNELS, 700), 0.1, dtype)

@@ -1,0 +1,54 @@
+"""The same numbers give the same bits wherever their arrays lie: `tests.stress.placements` at small counts."""
+
+import numpy as np
+import pytest
+
+from minisqx import layers
+from minisqx.kernels import jit, linear, loss
+from tests.kernel_records import Recorder, run_networks
+from tests.stress.placements import BATCHES, DTYPES, flagged_operations, step_digest
+
+
+@pytest.fixture(scope="module")
+def records():
+    """The calls that Python makes of kernels; kernels that are called by these are a part of them."""
+    recorder, bound = Recorder(), jit.bound
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (jit._Kernel, jit._ParallelKernel):
+            plain = kind.__call__
+            watched = lambda self, *a, plain=plain: recorder.watched(self.py_func, plain.__get__(self))(*a)  # noqa: E731
+            patch.setattr(kind, "__call__", watched)
+        patch.setattr(layers, "bound", lambda kernel, arguments: recorder.watched(kernel.py_func, bound(kernel, arguments)))
+        for dtype in DTYPES:
+            run_networks(dtype)
+    return recorder.records
+
+
+def test_kernels_have_the_same_bits_wherever_their_arrays_lie(records):
+    generator = np.random.default_rng(0)
+    seen = {record.name for record in records}
+    assert {"forward", "backward", "softmax_cross_entropy", "step", "apply", "input_gradient", "run", "fill_batch"} <= seen
+    for record in records:
+        assert len({record.run(generator) for _ in range(25)}) == 1, (record.module, record.name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_steps_of_fresh_networks_have_the_same_bits(dtype):
+    generator, kept = np.random.default_rng(0), []
+    for images in BATCHES:
+        found = set()
+        for _ in range(8):
+            found.add(step_digest(dtype, images))
+            kept = [np.empty(size, np.uint8) for size in generator.integers(1, 4000, 20)]
+        assert len(found) == 1 and kept
+
+
+def test_no_operation_of_the_generated_code_may_be_reordered_or_fused():
+    calls = (
+        (loss.softmax_cross_entropy, (np.empty((3, 5)), np.zeros((3, 5)), np.zeros(3, np.int64))),
+        (linear.forward, (np.empty((3, 5)), np.ones((3, 17)), np.ones((5, 17)), np.zeros(5))),
+    )
+    for kernel, arguments in calls:
+        fresh = jit._Kernel(py_func=kernel.py_func, targetoptions=kernel.targetoptions)  # not from the folder
+        count, flagged = flagged_operations(lambda fresh=fresh, arguments=arguments: fresh(*arguments))
+        assert count > 10 and not flagged
