@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from minisqx import options, training, zoo
 from minisqx.errors import MinisqxError, OptionError
@@ -242,9 +243,14 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     announce_compiling()
     model = load(args.MODEL)
-    dataset = open_dataset(args.data, image_size=model.network.spec.input_size, skip_bad_images=args.skip_bad_images)
+    if model.mean is None:
+        model.check_described()  # before the data is read, which can tell the classes but not this
+    dataset = open_dataset(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images)
     labels = model_labels(model, dataset.classes, dataset.test_labels)
-    if set(dataset.classes) != set(model.classes):
+    if model.classes is None:
+        print("classes: the data's, in its order, since the model's file has none", file=sys.stderr)
+        model = replace(model, classes=dataset.classes)
+    elif set(dataset.classes) != set(model.classes):
         print("classes: matched by their numbers, since the data's names are not the model's", file=sys.stderr)
     print(f"{model.name} on the test images of {dataset.name}")
     _print(report.evaluation(evaluate(model, dataset.test_images, labels, args.batch_size)))
@@ -260,9 +266,10 @@ def _infer(args: argparse.Namespace) -> int:
 
     announce_compiling()
     model = load(args.model or zoo.DEFAULT)
-    topk = min(3, len(model.classes)) if args.topk is None else args.topk
-    if not 1 <= topk <= len(model.classes):
-        raise OptionError(f"topk {topk}: expected 1 to {len(model.classes)}, the number of classes")
+    most = model.spec.num_classes
+    topk = min(3, most) if args.topk is None else args.topk
+    if not 1 <= topk <= most:
+        raise OptionError(f"topk {topk}: expected 1 to {most}, the number of classes")
     code = 0
     for name in args.images:
         # One bad file among many does not keep the others' answers back.

@@ -45,8 +45,10 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     """Runs the model on images uint8 (N, H, W, 3) of its input size, with labels int64 (N,) from 0 to its classes - 1.
 
     The batch size changes the time alone. Raises OptionError if it is below 1, CheckpointError where the model gives
-    numbers that are not finite.
+    numbers that are not finite, or doesn't know its normalisation.
     """
+    model.check_described()
+    assert model.classes is not None and model.mean is not None and model.std is not None
     network = model.network
     loader = Loader(
         images,
@@ -74,10 +76,10 @@ def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray) -> 
 
     Raises DataError unless there are as many classes.
     """
-    if len(classes) != len(model.classes):
-        raise DataError(
-            f"the data has {len(classes)} classes, the model {model.name!r} tells {len(model.classes)} apart: expected as many"
-        )
-    if set(classes) != set(model.classes):
+    count = model.spec.num_classes
+    if len(classes) != count:
+        raise DataError(f"the data has {len(classes)} classes, the model {model.name!r} tells {count} apart: expected as many")
+    names = model.classes or classes
+    if set(classes) != set(names):
         return labels
-    return np.array([model.classes.index(name) for name in classes], np.int64)[labels]
+    return np.array([names.index(name) for name in classes], np.int64)[labels]

@@ -25,6 +25,7 @@ class SGD:
     """Stochastic gradient descent on a network's flat buffers; see `kernels/sgd.py` for the formula.
 
     `lr` may be set between steps. `velocity` is the momentum's state, flat, in the order of `network.flat_parameters`.
+    A copy has a velocity of its own. Copied or pickled together with the network, as one tuple, it is the copied network's.
     """
 
     def __init__(self, network, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
@@ -36,6 +37,14 @@ class SGD:
             raise OptionError("nesterov with momentum 0: expected a momentum over 0, such as 0.9")
         self.network, self.lr, self.momentum, self.nesterov, self.weight_decay = network, lr, momentum, nesterov, weight_decay
         self.velocity = np.zeros_like(network.flat_parameters)
+
+    def __setstate__(self, state: dict) -> None:
+        # What came from another process may be a file in memory that can only be read.
+        vars(self).update(state, velocity=np.array(state["velocity"]))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in ("lr", "momentum", "nesterov", "weight_decay"))
+        return f"SGD({self.network.spec.name}, {options})"
 
     def step(self) -> None:
         """Moves the parameters along the gradients that the last `backward` wrote."""
@@ -54,6 +63,9 @@ class StepSchedule:
     def __init__(self, lr: float, epochs: int, milestones: tuple[int, ...] | None = None, gamma: float = 0.2):
         self.base, self.gamma = lr, gamma
         self.milestones = tuple(max(1, round(epochs * f)) for f in self.FRACTIONS) if milestones is None else tuple(milestones)
+
+    def __repr__(self) -> str:
+        return f"StepSchedule(lr={self.base}, milestones={self.milestones}, gamma={self.gamma})"
 
     def lr(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
