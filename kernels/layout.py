@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 CACHE_LINE = 64
-MOST_CHUNKS = 16
-MOST_IMAGES_IN_CHUNK = 8
+MAX_CHUNKS = 16
+MAX_IMAGES_IN_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Layout:
         larger: how many times as many images a chunk has (and so how many times fewer chunks there are), for networks whose maps
         are so small that 8 images don't fill vectors.
         """
-        per_chunk = min(-(-images * larger // MOST_CHUNKS), MOST_IMAGES_IN_CHUNK * larger)
+        per_chunk = min(-(-images * larger // MAX_CHUNKS), MAX_IMAGES_IN_CHUNK * larger)
         return cls(images, height, width, np.dtype(dtype).itemsize, per_chunk)
 
     def resized(self, height: int, width: int) -> "Layout":
