@@ -19,8 +19,8 @@ from numba import types
 from numba.core import cgutils
 
 from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activation_backward, intrinsic_of, row_of_block
-from minisqx.kernels.simd import INDEX, Loop, Vectors, moved, switch, unpacked
+from minisqx.kernels.plain import activation_backward, intrinsic_of, row_of_block
+from minisqx.kernels.simd import INDEX, Loop, Vectors, for_each_activation, moved, unpacked
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -159,7 +159,7 @@ def dz_row(typing_context, dz, g, e, m, coefficients, activation, block):
             v.store(v.batch_norm_activation_backward(*values, a, b, c, activation), dz, loop.index)
             loop.close([], v.lanes, block.columns)
 
-        switch(builder, activation, {each: lambda each=each: emit(each) for each in (NO_ACTIVATION, ELU, RELU)})
+        for_each_activation(builder, activation, emit)
         return context.get_dummy_value()
 
     return signature, generate

@@ -7,7 +7,8 @@ gradient) stays in a scratch that fits in cache:
         block = block_at(number, pixels, itemsize)
 """
 
-from minisqx.kernels.activation import NO_ACTIVATION, activate_row
+from minisqx.kernels.activation import NO_ACTIVATION
+from minisqx.kernels.activation_row import activate_row
 from minisqx.kernels.im2col import Taps, im2col
 from minisqx.kernels.jit import njit
 from minisqx.kernels.layout import CACHE_LINE

@@ -14,10 +14,7 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from minisqx.errors import OptionError
-
-# Kinds of activation, as kernels take them; see `kernels/activation.py`. Every tile has code for these and no others.
-ACTIVATION_KINDS = NO_ACTIVATION, ELU, RELU = range(3)
+from minisqx.kernels.activation import NO_ACTIVATION, check_activation, entry_of
 
 
 def intrinsic_of(meaning: Callable) -> Callable:
@@ -80,25 +77,16 @@ def block_of(matrix, row: int, column: int, rows: int, columns: int) -> np.ndarr
     return (matrix.data + matrix.at + row * matrix.stride + column).block(rows, columns, matrix.stride)
 
 
-def check_activation(kind: int) -> int:
-    """The kind itself; raises OptionError for one that no tile has code for."""
-    if kind not in ACTIVATION_KINDS:
-        raise OptionError(f"activation kind {kind!r}: expected {NO_ACTIVATION} (none), {ELU} (ELU) or {RELU} (ReLU)")
-    return kind
-
-
-def activate(z: np.ndarray, kind: int) -> np.ndarray:
+def activate(z: np.ndarray, activation: int) -> np.ndarray:
     """`Vectors.activate`; NaN stays NaN."""
-    check_activation(kind)
-    if kind == RELU:
-        return np.where(z < 0, 0, z).astype(z.dtype)
+    if check_activation(activation) == NO_ACTIVATION:
+        return z
     # In float64: NumPy's expm1 of float32 is 2.3 units in the last place off, and 2 are promised.
-    return np.where(z > 0, z, np.expm1(np.minimum(z, 0), dtype=np.float64)).astype(z.dtype) if kind == ELU else z
+    return entry_of(activation).values(z.astype(np.float64)).astype(z.dtype)
 
 
-def activation_backward(g: np.ndarray, y: np.ndarray, kind: int) -> np.ndarray:
+def activation_backward(g: np.ndarray, y: np.ndarray, activation: int) -> np.ndarray:
     """`Vectors.activation_backward`: g times the activation's slope, from its output y."""
-    check_activation(kind)
-    if kind == RELU:
-        return np.where(y > 0, g, 0).astype(g.dtype)
-    return g * np.minimum(y + 1, 1) if kind == ELU else g
+    if check_activation(activation) == NO_ACTIVATION:
+        return g
+    return entry_of(activation).values_backward(g, y).astype(g.dtype)

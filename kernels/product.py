@@ -28,13 +28,14 @@ from numba.core import typing
 
 from minisqx.kernels.epilogues import AffineEpilogue, Epilogue, MomentsEpilogue, NormBackwardEpilogue
 from minisqx.kernels.jit import call_published, publish
-from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, addresses, block_of, intrinsic_of
+from minisqx.kernels.plain import addresses, block_of, intrinsic_of
 from minisqx.kernels.simd import (
     INDEX,
     VECTOR_BYTES,
     Loop,
     Vectors,
     as_c_argument,
+    for_each_activation,
     lanes,
     moved,
     structure,
@@ -114,7 +115,7 @@ def _product_tile(epilogue: type[Epilogue]):
                     for m in range(rows):
                         finish.row(m, sums[m * vectors : (m + 1) * vectors], activation)
 
-                switch(builder, activation, {each: lambda each=each: end(each) for each in (NO_ACTIVATION, ELU, RELU)})
+                for_each_activation(builder, activation, end)
 
             shapes = [(rows, vectors) for rows in range(1, ROWS + 1) for vectors in (1, VECTORS)]
             selector = builder.add(builder.mul(tile.height, INDEX(2)), tile.wide)

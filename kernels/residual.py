@@ -11,7 +11,8 @@ Where the layer that reads r has stride 2, only the pixels that it reads are sum
 import numpy as np
 from numba import get_thread_id, prange, types
 
-from minisqx.kernels.activation import activate_row
+from minisqx.kernels.activation import NO_ACTIVATION, NUMBERS
+from minisqx.kernels.activation_row import activate_row
 from minisqx.kernels.blocks import (
     block_at,
     blocks_in,
@@ -26,9 +27,9 @@ from minisqx.kernels.blocks import (
     whole_vectors,
 )
 from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activate, activation_backward, intrinsic_of, row_of_block
+from minisqx.kernels.plain import activate, activation_backward, intrinsic_of, row_of_block
 from minisqx.kernels.sampling import sample
-from minisqx.kernels.simd import INDEX, Loop, Vectors, moved, multiply_add, switch, unpacked
+from minisqx.kernels.simd import INDEX, Loop, Vectors, for_each_activation, moved, multiply_add, switch, unpacked
 from minisqx.kernels.structures import Chunk, Matrix, Rows, Sampling
 
 
@@ -81,7 +82,8 @@ def add_row(typing_context, out, u, v, m, activation, block):
         selector = builder.add(builder.mul(activation, INDEX(4)), builder.add(builder.mul(u_active, INDEX(2)), v_active))
         cases = {
             4 * each + 2 * a + b: lambda each=each, a=a, b=b: emit(each, a * each, b * each)
-            for each in (ELU, RELU)
+            for each in NUMBERS.values()
+            if each != NO_ACTIVATION
             for a in (0, 1)
             for b in (0, 1)
         }
@@ -182,7 +184,7 @@ def ds_row(typing_context, ds, g, y, u, v, m, activation, block, sums):
                 total = context.cast(builder, vectors.sum(total), element, types.float64)
                 builder.store(builder.fadd(builder.load(at), total), at)
 
-        switch(builder, activation, {each: lambda each=each: emit(each) for each in (NO_ACTIVATION, ELU, RELU)})
+        for_each_activation(builder, activation, emit)
         return context.get_dummy_value()
 
     return signature, generate

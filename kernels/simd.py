@@ -8,15 +8,16 @@ A tile is an intrinsic whose code generator loops in Python; `Vectors` makes wha
 means is said beside it, in NumPy (`plain.py`).
 """
 
-import math
+from collections.abc import Callable
 from functools import cache
 
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from minisqx.kernels.activation import NO_ACTIVATION, NUMBERS, check_activation, entry_of
 from minisqx.kernels.jit import cpu_features, cpu_name
-from minisqx.kernels.plain import ELU, RELU, check_activation, intrinsic_of
+from minisqx.kernels.plain import intrinsic_of
 
 INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
@@ -70,6 +71,10 @@ class Vectors:
 
     def constant(self, value: float) -> ir.Constant:
         return ir.Constant(self.vector, [float(value)] * self.lanes)
+
+    def integer(self, value: int) -> ir.Constant:
+        """A vector of integers as wide as the elements."""
+        return ir.Constant(self.bits, [value] * self.lanes)
 
     def broadcast(self, scalar):
         first = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), scalar, ir.Constant(_LANE, 0))
@@ -197,59 +202,17 @@ class Vectors:
         """The larger one, likewise."""
         return self.select(">", a, b, a, b)
 
-    def elu(self, z):
-        """ELU with alpha 1: z where z > 0, else expm1(z). Within 2 units in the last place; NaN stays NaN.
+    def activate(self, z, activation: int):
+        """An activation by its number; NaN stays NaN."""
+        return z if check_activation(activation) == NO_ACTIVATION else entry_of(activation).vectors(self, z)
 
-        expm1 by the usual reduction: z = n ln 2 + r with |r| <= ln 2 / 2, then expm1(z) = 2^n expm1(r) + (2^n - 1),
-        which keeps the relative accuracy near 0, where n = 0. expm1(r) is its Taylor polynomial, to the degree whose
-        remainder is below the rounding error (7 in float32, 13 in float64). Adding 1.5 * 2^mantissa rounds z / ln 2 to
-        the integer n and leaves n in the low bits, so a shift alone makes 2^n.
-        """
-        single = self.bytes == 4
-        mantissa, degree, lowest = (23, 7, -87.0) if single else (52, 13, -708.0)
-        # ln 2 in two parts: n times the first is exact, the second is what it leaves (for float64 by fdlibm's digits).
-        high, low = (
-            (0.693359375, -2.1219444005469058e-4) if single else (float.fromhex("0x1.62e42feep-1"), 1.9082149292705877e-10)
-        )
-        b, multiply_add = self.builder, self.multiply_add
-        zero, one = self.constant(0.0), self.constant(1.0)
-        clamped = self.minimum(z, zero)
-        clamped = self.maximum(clamped, self.constant(lowest))
-        magic = self.constant(1.5 * 2.0**mantissa)
-        shifted = multiply_add(clamped, self.constant(1.0 / math.log(2.0)), magic)
-        n = b.fsub(shifted, magic)
-        r = multiply_add(n, self.constant(-high), clamped)
-        r = multiply_add(n, self.constant(-low), r)
-        polynomial = self.constant(1.0 / math.factorial(degree))
-        for power in range(degree - 1, 1, -1):
-            polynomial = multiply_add(polynomial, r, self.constant(1.0 / math.factorial(power)))
-        expm1_r = multiply_add(b.fmul(r, r), polynomial, r)
-        exponent = b.shl(b.bitcast(shifted, self.bits), ir.Constant(self.bits, [mantissa] * self.lanes))
-        scale = b.bitcast(b.add(exponent, b.bitcast(one, self.bits)), self.vector)
-        negative = multiply_add(scale, expm1_r, b.fsub(scale, one))
-        # expm1(z) >= z: the larger is the right one on both sides of 0.
-        return self.maximum(negative, z)
+    def activation_backward(self, g, y, activation: int):
+        """g times the activation's slope, from its output y."""
+        return g if check_activation(activation) == NO_ACTIVATION else entry_of(activation).vectors_backward(self, g, y)
 
-    def activate(self, z, kind: int):
-        """The activation of `kind`; NaN stays NaN."""
-        check_activation(kind)
-        if kind == RELU:
-            zero = self.constant(0.0)
-            return self.select("<", z, zero, zero, z)
-        return self.elu(z) if kind == ELU else z
-
-    def activation_backward(self, g, y, kind: int):
-        """g times the activation's slope, from its output y: 1 where y > 0, else y + 1 of an ELU, 0 of a ReLU."""
-        check_activation(kind)
-        if kind == RELU:
-            zero = self.constant(0.0)
-            return self.select(">", y, zero, g, zero)
-        one = self.constant(1.0)
-        return self.builder.fmul(g, self.minimum(self.builder.fadd(y, one), one)) if kind == ELU else g
-
-    def batch_norm_activation_backward(self, g, e, a, b, c, kind: int):
+    def batch_norm_activation_backward(self, g, e, a, b, c, activation: int):
         """(a g + b e + c) times the slope of the activation whose output is e."""
-        return self.activation_backward(self.multiply_add(a, g, self.multiply_add(b, e, c)), e, kind)
+        return self.activation_backward(self.multiply_add(a, g, self.multiply_add(b, e, c)), e, activation)
 
 
 class Loop:
@@ -301,6 +264,12 @@ def switch(builder, selector, emit: dict) -> None:
     builder.call(cgutils.get_or_insert_function(builder.module, trap, "llvm.trap"), [])
     builder.unreachable()
     builder.position_at_end(done)
+
+
+def for_each_activation(builder, activation, emit: Callable[[int], object], none: bool = True) -> None:
+    """Runs the code that `emit` emits for the activation of that number; none: whether there may be no activation."""
+    numbers = [number for number in NUMBERS.values() if none or number != NO_ACTIVATION]
+    switch(builder, activation, {number: lambda number=number: emit(number) for number in numbers})
 
 
 def data_pointer(context, builder, array_type, array):

@@ -254,7 +254,7 @@ def _bottleneck_chain(card: Element, x: float, y: float, unit: BottleneckSpec) -
     shapes.text(card, at + width / 2, lane + 3.5, label, 10, anchor="middle", room=width - 8)
     shapes.plus(card, plus, middle)
     shapes.arrow(card, [(plus + 9, middle), (plus + 9 + CHIP_GAP, middle)])
-    shapes.pill(card, plus + 9 + CHIP_GAP, middle, words.ACTIVATION_NAMES[unit.activation], 42)
+    shapes.pill(card, plus + 9 + CHIP_GAP, middle, words.TITLES[unit.activation], 42)
 
 
 def _fire_chain(card: Element, x: float, y: float, unit: FireSpec) -> None:

@@ -69,7 +69,7 @@ def _bottleneck_in_detail(root: Element, y: float, block: BottleneckSpec) -> Poi
     shapes.plus(root, plus, middle)
     shapes.text(root, plus, middle - 16, "sum", 10.5, anchor="middle", fill=SOFT)
     shapes.arrow(root, [(plus + 9, middle), (plus + 27, middle)])
-    end = shapes.pill(root, plus + 27, middle, words.ACTIVATION_NAMES[block.activation], 46)
+    end = shapes.pill(root, plus + 27, middle, words.TITLES[block.activation], 46)
     shapes.arrow(root, [(end, middle), (end + 18, middle)])
     _tensor(root, end + 18, middle, "output", block.output_shape)
     return end + 18 + ENDS_WIDTH + MARGIN, height + MARGIN

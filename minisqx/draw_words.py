@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from minisqx import shapes
+from minisqx.activations import TITLES
 from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
@@ -31,7 +32,6 @@ KINDS: dict[type, tuple[str, str, str]] = {
     DropoutSpec: ("dropout", "#c9a400", "#fbf6dc"),
     LinearSpec: ("fully connected", "#CC79A7", "#f8ebf2"),
 }
-ACTIVATION_NAMES = {"elu": "ELU", "relu": "ReLU"}
 
 
 def parameters(unit: Unit) -> int:
@@ -109,7 +109,7 @@ def explanation(unit: Unit) -> str:
 
 def after(layer: ConvolutionSpec) -> list[str]:
     """What follows the convolution of a basic block, in order."""
-    names = {"act": ACTIVATION_NAMES.get(layer.activation or ""), "bn": "batch norm"}
+    names = {"act": TITLES.get(layer.activation or ""), "bn": "batch norm"}
     return [name for step in layer.order.split("-")[1:] if (name := names[step])]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.kernels import convolution, counters, dropout, im2col, linear, max_pool, pooling, product, residual, structures
-from minisqx.kernels.activation import ELU, NO_ACTIVATION, RELU, check_activation, number_of
+from minisqx.kernels.activation import NO_ACTIVATION, check_activation, entry_of, number_of
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, flip_taps
 from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.jit import bound, most_threads
@@ -73,9 +73,7 @@ class Activation(Part):
 
 def activated(y: np.ndarray, activation: int) -> np.ndarray:
     """The activation of a whole array, for tests and for inspection."""
-    if activation == ELU:
-        return np.where(y > 0, y, np.expm1(np.minimum(y, 0)))
-    return np.maximum(y, 0) if activation == RELU else y
+    return y if activation == NO_ACTIVATION else entry_of(activation).values(y)
 
 
 @cache
@@ -461,7 +459,7 @@ class ResidualSum(Part):
     sampled: whether r is summed only where a layer with stride 2 reads it.
     """
 
-    def __init__(self, channels: int, workspace: Workspace, activation: int = ELU, sampled: bool = False):
+    def __init__(self, channels: int, workspace: Workspace, activation: int, sampled: bool = False):
         self.channels, self.workspace, self.sampled = channels, workspace, sampled
         self.activation = check_activation(activation)
         self.kept = PerLayout(self._buffers)

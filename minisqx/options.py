@@ -9,8 +9,9 @@ import shlex
 from dataclasses import asdict, dataclass, fields
 
 from minisqx import zoo
+from minisqx.activations import ACTIVATIONS
 from minisqx.errors import OptionError
-from minisqx.spec import ACTIVATIONS, BLOCK_ORDERS, NetworkSpec
+from minisqx.spec import BLOCK_ORDERS, NetworkSpec
 from minisqx.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
 
 SCHEDULES = ("step", "one-cycle")

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 
 from minisqx.errors import OptionError
 
-ACTIVATIONS = ("elu", "relu")
 # What follows the convolution of a basic block; without batch norm only the activation does.
 BLOCK_ORDERS = ("conv-act-bn", "conv-bn-act")
 WITHOUT_NORM = "conv-act"
@@ -23,8 +22,8 @@ Size = tuple[int, int]
 class ConvolutionSpec:
     """One basic block: a convolution with bias, its activation and its batch norm.
 
-    `kernel`, `stride`, `padding`, `input_size` and `output_size` are (height, width) pairs. activation: of `ACTIVATIONS`, or
-    None. order: of `BLOCK_ORDERS`, or `WITHOUT_NORM`.
+    `kernel`, `stride`, `padding`, `input_size` and `output_size` are (height, width) pairs. activation: of
+    `activations.ACTIVATIONS`, or None. order: of `BLOCK_ORDERS`, or `WITHOUT_NORM`.
     """
 
     name: str

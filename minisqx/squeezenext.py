@@ -8,8 +8,8 @@ nested: `int(width * C)`, then `int(int(width * C) * r)`.
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from minisqx.activations import ACTIVATIONS
 from minisqx.spec import (
-    ACTIVATIONS,
     BLOCK_ORDERS,
     AveragePoolSpec,
     BottleneckSpec,

@@ -124,7 +124,9 @@ FAULTS = (
         "pass",
         _block("1x3"),
     ),
-    Fault("ELU's derivative e, not e + 1", "kernels/simd.py", "self.builder.fadd(y, one), one))", "y, one))", _block("1x1")),
+    Fault(
+        "ELU's derivative e, not e + 1", "kernels/activation_table.py", "v.builder.fadd(y, one), one))", "y, one))", _block("1x1")
+    ),
     Fault(
         "ELU's derivative left out of a stored gradient",
         "kernels/convolution.py",
@@ -266,13 +268,13 @@ FAULTS = (
         "self._shuffle(a, a, lanes)",
         PRODUCT,
     ),
-    Fault("a term of expm1 missing", "kernels/simd.py", "range(degree - 1, 1, -1)", "range(degree - 1, 2, -1)", ELU),
-    Fault("low part of ln 2 with the wrong sign", "kernels/simd.py", "self.constant(-low)", "self.constant(low)", ELU),
+    Fault("a term of expm1 missing", "kernels/activation_table.py", "range(degree - 1, 1, -1)", "range(degree - 1, 2, -1)", ELU),
+    Fault("low part of ln 2 with the wrong sign", "kernels/activation_table.py", "v.constant(-low)", "v.constant(low)", ELU),
     Fault(
         "ELU hides a NaN",
-        "kernels/simd.py",
-        "self.maximum(negative, z)",
-        "self.maximum(z, negative)",
+        "kernels/activation_table.py",
+        "v.maximum(negative, z)",
+        "v.maximum(z, negative)",
         ELU,
     ),
     # The other layers' kernels.
@@ -298,8 +300,8 @@ FAULTS = (
         RESIDUAL,
     ),
     Fault("only one of the summands", "kernels/residual.py", "builder.fadd(a, b)", "builder.fadd(a, a)", RESIDUAL),
-    Fault("ReLU's slope 1 at zero", "kernels/simd.py", 'self.select(">", y, zero', 'self.select(">=", y, zero', RELU),
-    Fault("ReLU for ELU", "kernels/simd.py", "return self.elu(z) if kind == ELU", "return z if kind == ELU", ELU),
+    Fault("ReLU's slope 1 at zero", "kernels/activation_table.py", 'v.select(">", y, zero', 'v.select(">=", y, zero', RELU),
+    Fault("ReLU for ELU", "kernels/activation.py", "return ACTIVATIONS[number - 1]", "return ACTIVATIONS[-1]", ELU),
     Fault("a fire module's halves exchanged", "minisqx/network.py", "row=unit.expand1.out_channels", "row=0", FIRE),
     Fault(
         "the gradient of a fire module's first half only",

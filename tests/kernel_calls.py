@@ -9,7 +9,8 @@ import numpy as np
 
 from minisqx.kernels import im2col as im2col_kernel
 from minisqx.kernels import product as product_kernels
-from minisqx.kernels.activation import ELU, NO_ACTIVATION, activate_row
+from minisqx.kernels.activation import NO_ACTIVATION, number_of
+from minisqx.kernels.activation_row import activate_row
 from minisqx.kernels.im2col import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import lanes
@@ -147,7 +148,7 @@ def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_ch
     return out_layout.unpack(gathered).reshape(len(x), rows, out_layout.map_pixels)
 
 
-def activate(x: np.ndarray, activation: int = ELU) -> np.ndarray:
+def activate(x: np.ndarray, activation: int = number_of("elu")) -> np.ndarray:
     """The activation of a flat array of any length."""
     width = lanes_of(x.dtype.name)
     padded = np.zeros(-(-x.size // width) * width, x.dtype)

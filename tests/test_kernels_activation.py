@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 
+from minisqx.activations import TITLES
+from minisqx.kernels.activation import NUMBERS, number_of
+from minisqx.kernels.activation_table import ACTIVATIONS
+from tests.gradient_check import STEP, central_differences
 from tests.kernel_calls import DTYPES, activate
 
 # Units in the last place, as `Vectors.elu` promises.
@@ -60,3 +64,23 @@ def test_elu_keeps_nan(dtype):
     x[::7] = np.nan
     x[3::7] = -np.array(np.nan, dtype)
     assert np.array_equal(np.isnan(activate(x)), np.isnan(x))
+
+
+def test_the_table_names_each_activation_once():
+    assert len(NUMBERS) == len(ACTIVATIONS) + 1 and list(NUMBERS)[1:] == list(TITLES) and len(set(TITLES.values())) == len(TITLES)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 2.0**-22), ("float64", 2.0**-51)])
+@pytest.mark.parametrize("entry", ACTIVATIONS, ids=lambda entry: entry.name)
+def test_an_entrys_code_and_its_meaning_in_numpy_agree(entry, dtype, tolerance):
+    x = np.concatenate([np.linspace(-30, 30, 1001), [0.0, np.nan, np.inf, -np.inf]]).astype(dtype)
+    found = activate(x, number_of(entry.name))
+    np.testing.assert_allclose(found, entry.values(x.astype(np.float64)), rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("entry", ACTIVATIONS, ids=lambda entry: entry.name)
+def test_an_entrys_slope_from_its_output_is_its_derivative(entry):
+    z = np.linspace(-5, 5, 100)
+    assert np.abs(z).min() > STEP  # off the kink
+    numeric = central_differences(lambda: entry.values(z).sum(), z, np.arange(z.size))
+    np.testing.assert_allclose(entry.values_backward(np.ones_like(z), entry.values(z)), numeric, atol=1e-7)

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minisqx.kernels.activation import ELU, NO_ACTIVATION, RELU
+from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Workspace, materialise
 from minisqx.spec import AveragePoolSpec
 from tests import naive
 from tests.gradient_check import relative_difference
 from tests.kernel_calls import DTYPES, packed, padding_is_zero, poisoned
 from tests.layer_cases import channels, poison_through_activation
+
+ELU, RELU = map(number_of, ("elu", "relu"))
 
 TOLERANCE = {"float64": 1e-13, "float32": 2e-6}
 # (images, images a chunk, height, width); the last has more pixels than a block, of samples, too, and a last chunk of one image.
@@ -96,7 +98,7 @@ def test_the_sum_and_its_backward_are_their_naive_twin(sampled, function, deferr
 
 def test_a_sum_of_zero_has_the_slope_one():
     """ELU's derivative is continuous there; PyTorch's, and ours, is 1 on both sides."""
-    layer = ResidualSum(1, Workspace("float64"))
+    layer = ResidualSum(1, Workspace("float64"), ELU)
     x = np.zeros((2, 1, 1, 1))
     stored, layout = packed(x, "float64")
     plain = layer.workspace.plain(stored, layout)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minisqx
-from minisqx.kernels.activation import ELU, NO_ACTIVATION
+from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.layout import Layout
 from minisqx.layers import AveragePool, Dropout, Gradient, Linear, ResidualSum, Workspace, materialise
 from minisqx.spec import AveragePoolSpec
@@ -23,6 +23,8 @@ from tests.layer_cases import BLOCKS, DEFERRED, BlockCase, Naive, channels
 from tests.layer_shapes import Shape
 from tests.naive_network import random_state
 from tests.test_kernels_convolution import VARIANTS
+
+ELU = number_of("elu")
 
 # The promises for a single layer.
 CENTRAL = 1e-8
@@ -161,7 +163,7 @@ def test_gradients_of_a_residual_sum(activation):
     arrays = {"u": generator.normal(size=(5, 4, 3, 7)), "v": generator.normal(size=(5, 4, 3, 7))}
     scale, shift = generator.normal(size=(2, 4))
     workspace = Workspace("float64")
-    layer = ResidualSum(4, workspace)
+    layer = ResidualSum(4, workspace, ELU)
 
     def forward():
         (u, layout), (v, _) = (packed(arrays[name], "float64", 2) for name in ("u", "v"))

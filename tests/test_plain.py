@@ -62,12 +62,12 @@ def test_of_an_array_its_address_is_passed_on():
     assert pointer.array is array and pointer.at == 0 and number == 7
 
 
-@pytest.mark.parametrize("kind, function", [(0, lambda z: z), (1, naive.elu), (2, lambda z: np.where(z < 0, 0, z))])
-def test_activations_and_their_slopes(kind, function):
+@pytest.mark.parametrize("number, function", [(0, lambda z: z), (1, naive.elu), (2, lambda z: np.where(z < 0, 0, z))])
+def test_activations_and_their_slopes(number, function):
     z = np.array([-50.0, -1, -1e-9, 0, 2, np.nan], np.float32)
-    y = activate(z, kind)
+    y = activate(z, number)
     np.testing.assert_allclose(y, function(z.astype(float)), rtol=1e-6)
-    slope = activation_backward(np.float32(3) * np.ones_like(y), y, kind)[:-1]
-    expected = {0: np.ones(5), 1: np.exp(np.minimum(z[:-1], 0)), 2: [0, 0, 0, 0, 1]}[kind]
+    slope = activation_backward(np.float32(3) * np.ones_like(y), y, number)[:-1]
+    expected = {0: np.ones(5), 1: np.exp(np.minimum(z[:-1], 0)), 2: [0, 0, 0, 0, 1]}[number]
     np.testing.assert_allclose(slope, 3 * np.asarray(expected), rtol=1e-6, atol=1e-7)
     assert y.dtype == slope.dtype == np.float32

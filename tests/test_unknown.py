@@ -37,9 +37,9 @@ def state_of(spec):
     return {name: np.ones(shape, np.float32) for name, shape in (spec.parameter_shapes | spec.buffer_shapes).items()}
 
 
-@pytest.mark.parametrize("function", [plain.activate, lambda z, kind: plain.activation_backward(z, z, kind)])
+@pytest.mark.parametrize("function", [plain.activate, lambda z, number: plain.activation_backward(z, z, number)])
 def test_what_a_tile_means_refuses_an_unknown_activation(function):
-    with pytest.raises(OptionError, match=r"^activation kind 3: expected 0 \(none\), 1 \(ELU\) or 2 \(ReLU\)$"):
+    with pytest.raises(OptionError, match=r"^activation number 3: expected 0 \(none\), 1 \(ELU\), 2 \(ReLU\)$"):
         function(np.zeros(3, np.float32), UNKNOWN)
 
 
@@ -48,7 +48,7 @@ def test_no_tile_is_generated_for_an_unknown_activation(method):
     from numba import types
 
     vectors = simd.Vectors(ir.IRBuilder(), types.float32)
-    with pytest.raises(OptionError, match="activation kind 3"):
+    with pytest.raises(OptionError, match="activation number 3"):
         getattr(vectors, method)(*[vectors.constant(0.0)] * (1 + (method != "activate")), UNKNOWN)
 
 
@@ -67,7 +67,7 @@ def test_an_activation_that_tiles_lack_is_refused_by_training_and_inference(monk
     def gelu(units):
         return (replace(units[0], activation="gelu"), *units[1:])
 
-    for known, words in ((False, r"^activation 'gelu': expected one of None, 'elu', 'relu'$"), (True, "^activation kind 3: ")):
+    for known, words in ((False, r"^activation 'gelu': expected one of None, 'elu', 'relu'$"), (True, "^activation number 3: ")):
         if known:  # by name, as a new activation would be at first
             monkeypatch.setitem(activation.NUMBERS, "gelu", UNKNOWN)
         spec = described(gelu)
@@ -79,10 +79,10 @@ def test_an_activation_that_tiles_lack_is_refused_by_training_and_inference(monk
 
 
 def test_layers_refuse_the_number_of_an_unknown_activation():
-    with pytest.raises(OptionError, match="activation kind 3"):
+    with pytest.raises(OptionError, match="activation number 3"):
         ResidualSum(4, Workspace("float32"), UNKNOWN)
     x = stem_input(Network(SMALL))
-    with pytest.raises(OptionError, match="activation kind 3"):
+    with pytest.raises(OptionError, match="activation number 3"):
         replace(x, activation=UNKNOWN)
 
 
