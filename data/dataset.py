@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minisqx.data.classes import composed
+from minisqx.data.classes import composed, listed
 from minisqx.errors import DataError, OptionError
 from minisqx.limits import available, megabytes
 
@@ -204,6 +204,9 @@ def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool,
         if path.is_dir():
             unpacked = cifar10.unpacked_folder(path)
             if unpacked is not None:
+                folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+                if others := [folder.name for folder in folders if folder != unpacked]:
+                    say(f"{str(path)!r} is read as CIFAR-10, from {unpacked.name!r}; not read: {listed(others)}")
                 return Parts.of(cifar10.read_folder(unpacked))
             from minisqx.data.image_folder import open_image_folder
 
