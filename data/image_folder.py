@@ -1,7 +1,7 @@
 """A folder of image files: `train/<class>/*`, if wanted `val/<class>/*` and `test/<class>/*`; or `<class>/*` alone.
 
-Classes are the training part's folders in the order of their names. Names that start with a dot are passed over. Whatever else
-is not read is named, or refused.
+Classes are the training part's folders in the order of their names. Names that start with a dot are passed over. Anything
+else that is not read is named, or refused.
 """
 
 import errno
@@ -28,7 +28,7 @@ LARGE_PIXELS = 128 * 128  # of an image; from here on a line says what the size 
 OF_THE_MACHINE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 # Folders that are parts of a data set, in any case of letters.
 PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-# By these names alone a file beside the parts is known for an image that somebody may miss.
+# A folder beside the parts that holds files of such names may be a class.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
 
 Listing = list[tuple[str, list[Path]]]
@@ -93,10 +93,9 @@ def _are_parts(path: Path, folders: Sequence[os.DirEntry], named: Sequence[str],
     if len(flat) == 1 and len(folders) > 1:
         say(f"{str(path)!r}: {flat[0]!r} is read as a class, since it holds files and no folders; a part holds class folders")
         return False
-    one = flat[0]
     raise DataError(
-        f"{str(path)!r}: {listed(flat)} may be parts or classes: if parts, put the images of each class into a folder,"
-        f" {one}/<class>/<image>; if classes, put all class folders into one called 'train', train/{one}/<image>"
+        f"{str(path)!r}: {listed(flat)} may be parts or classes: if parts, put the images of each class into a folder, such as"
+        f" train/<class>/<image>; if classes, put all class folders into one called 'train', such as train/{flat[0]}/<image>"
     )
 
 

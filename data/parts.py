@@ -67,7 +67,8 @@ class Parts:
                 f"{self.name} has validation images alone; expected test images, or --all to measure on what there is"
             )
         _, test = self._train_and_test(say)
-        say("measured on those alone, as a training leaves them out; --all measures on every image")
+        # Which they are depends on names and their order, so this is all that can be said of a training.
+        say("measured on those alone, which a training on the same names and files leaves out; --all measures on every image")
         return test
 
     def _train_and_test(self, say: Say) -> tuple[Part, Part]:
