@@ -140,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "MODEL")
     data = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
     added.add_argument("--data", metavar="PATH", help=data)
+    added.add_argument("--all", action="store_true", help="measure on all images of the data, not on its test images alone")
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
     added.add_argument("--batch-size", type=int, metavar="N", default=256, help="images at a time (default: 256)")
     _add_threads(added)
@@ -235,19 +236,19 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise OptionError(f"batch size {args.batch_size}: expected 1 to {MOST_BATCH} images")
     use_threads(thread_count(args.threads)[0])
     from minisqx import report
-    from minisqx.data import open_dataset
+    from minisqx.data.dataset import open_parts, say_on_stderr
     from minisqx.evaluation import evaluate, model_labels
     from minisqx.inference import load
     from minisqx.warmup import announce_compiling
 
     announce_compiling()
     model = load(args.MODEL)
-    dataset = open_dataset(args.data, image_size=model.network.spec.input_size, skip_bad_images=args.skip_bad_images)
-    labels = model_labels(model, dataset.classes, dataset.test_labels)
-    if set(dataset.classes) != set(model.classes):
-        print("classes: matched by their numbers, since the data's names are not the model's", file=sys.stderr)
-    print(f"{model.name} on the test images of {dataset.name}")
-    _print(report.evaluation(evaluate(model, dataset.test_images, labels, args.batch_size)))
+    size = model.network.spec.input_size
+    data = open_parts(args.data, image_size=size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
+    part = data.measured(args.all, say_on_stderr)
+    labels = model_labels(model, data.classes, part.labels, say_on_stderr)
+    print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
+    _print(report.evaluation(evaluate(model, part.images, labels, args.batch_size)))
     return 0
 
 

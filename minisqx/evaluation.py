@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minisqx.data import Loader
+from minisqx.data.classes import likeness_line, listed, match_classes
+from minisqx.data.dataset import Say
 from minisqx.errors import DataError
 from minisqx.inference import Model
 from minisqx.optim import cross_entropy
@@ -69,15 +71,36 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     return Evaluation(model.classes, confusion, loss_sum / len(labels))
 
 
-def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray) -> np.ndarray:
-    """Labels of a data set with `classes` in the numbering of the model: by name where the names are the same.
+def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray, say: Say) -> np.ndarray:
+    """Labels of a data set with `classes` in the numbering of the model: by name, never by number.
 
-    Raises DataError unless there are as many classes.
+    `say` takes a line where names are the same but for case or Unicode form. Raises DataError for a class with images that the
+    model doesn't know.
     """
-    if len(classes) != len(model.classes):
-        raise DataError(
-            f"the data has {len(classes)} classes, the model {model.name!r} tells {len(model.classes)} apart: expected as many"
-        )
-    if set(classes) != set(model.classes):
-        return labels
-    return np.array([model.classes.index(name) for name in classes], np.int64)[labels]
+    used = [classes[label] for label in np.unique(labels)]
+    matched = match_classes(used, model.classes)
+    unknown = [name for name in used if name not in matched]
+    if unknown:
+        raise DataError(_unknown(model, classes, unknown, [name for name in model.classes if name not in matched.values()]))
+    line = likeness_line(matched, f"those of the model {model.name!r}")
+    if line is not None:
+        say(line)
+    numbers = {name: number for number, name in enumerate(model.classes)}
+    return np.array([numbers.get(matched.get(name, name), -1) for name in classes], np.int64)[labels]
+
+
+def _unknown(model: Model, classes: tuple[str, ...], unknown: list[str], left: list[str]) -> str:
+    """What is said of classes that the model doesn't know, and what to do about them."""
+    what, are = ("class", "is") if len(unknown) == 1 else ("classes", "are")
+    line = f"the data's {what} {listed(unknown)} {are} unknown to the model {model.name!r}"
+    line += f", whose other classes are {listed(left)}: " if left else ", all of whose classes are there already: "
+    if _are_numbers(model.classes) and not _are_numbers(classes):
+        return line + "it has numbers for names: name the data's classes by them, or save the model with the names of its classes"
+    if _are_numbers(classes) and not _are_numbers(model.classes):
+        return line + "the data has numbers for names: name its classes as the model does ('classes' in an HDF5 file, or folders)"
+    return line + "name the data's classes as the model does, or take those away that it can't know"
+
+
+def _are_numbers(classes: tuple[str, ...]) -> bool:
+    """Whether they are what stands in for names where there are none."""
+    return classes == tuple(map(str, range(len(classes))))

@@ -38,6 +38,7 @@ class TrainingOptions:
         "one-cycle" climbs straight from 0 to `lr` in the first 20 % of all steps and then falls straight to 0.
     augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
     validation: training images set aside to choose best.h5: a share below 1, or a count. With 0, best.h5 is the last epoch.
+        Where the data has validation images of its own, those choose, and none is set aside.
     threads: None takes MINISQX_NUM_THREADS, else the CPUs that this process may use.
     out: the run folder, or, if something is in it already, the folder to make the run folder in; None: runs/<network>-<time>.
     """
@@ -274,7 +275,8 @@ def add_arguments(parser) -> None:
         "--validation",
         _count_or_share,
         "N",
-        "training images that choose best.h5, a count or a share; 0: best.h5 is the last epoch",
+        "training images that choose best.h5, a count or a share, where the data has no validation images; 0: best.h5 is the"
+        " last epoch",
     )
     group.value("--seed", _whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
     group.value("--threads", _whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")

@@ -575,6 +575,55 @@ FAULTS = (
     Fault(
         "the cache's checksum not looked at", "data/cache.py", "if _checksum(header, arrays) != expected:", "if False:", CACHED
     ),
+    Fault(
+        "other content that the cache doesn't notice",
+        "data/image_folder.py",
+        "names, content_digests(files, MOST_BYTES)]",
+        "names]",
+        ("test_data_cache.py",),
+    ),
+    Fault(
+        "what was written while it was decoded is kept",
+        "data/cache.py",
+        "if after == before:",
+        "if True:",
+        ("test_data_cache.py",),
+    ),
+    Fault(
+        "a likeness of class names that two have",
+        "data/classes.py",
+        "if name not in found and ours[key(name)] == theirs[key(name)] == 1:",
+        "if name not in found and theirs[key(name)]:",
+        ("test_evaluation.py",),
+    ),
+    Fault(
+        "classes that the model doesn't know passed over",
+        "minisqx/evaluation.py",
+        "    if unknown:\n",
+        "    if False:\n",
+        ("test_evaluation.py",),
+    ),
+    Fault(
+        "classes beside the parts passed over",
+        "data/image_folder.py",
+        "    if images:\n",
+        "    if False:\n",
+        ("test_data_layout.py",),
+    ),
+    Fault(
+        "the whole of a class set aside",
+        "data/parts.py",
+        "np.clip(shares, counts >= 2, np.maximum(counts - 1, 0))",
+        "shares",
+        ("test_data_layout.py",),
+    ),
+    Fault(
+        "validation images that the digest doesn't know",
+        "minisqx/training_data.py",
+        '("train", "test", "validation")',
+        '("train", "test")',
+        ("test_training.py::test_validation_images_of_the_data_choose_best_and_none_is_set_aside",),
+    ),
     Fault("litter in the cache", "data/cache.py", "> _OLD:", "> 1e99:", CACHED),
     Fault(
         "a failure on another thread is lost", "minisqx/plan.py", "            raise failures[0]\n", "            pass\n", THREADS

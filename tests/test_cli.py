@@ -14,7 +14,7 @@ import minisqx
 from minisqx import cli, errors, report, zoo
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, DataError, ImageError, OptionError
-from minisqx.evaluation import Evaluation, evaluate, model_labels
+from minisqx.evaluation import Evaluation, evaluate
 from minisqx.squeezenext import SqueezeNextSpec
 
 CLASSES = ("cat", "dog", "frog")
@@ -181,25 +181,6 @@ def test_the_batch_size_changes_no_result(weights):
         assert result.loss == pytest.approx(results[0].loss, rel=1e-6)
     probabilities = np.stack([prediction.probabilities for prediction in model.infer(list(images))])
     assert results[0].loss == pytest.approx(-np.log(probabilities[np.arange(13), labels]).mean(), rel=1e-5)
-
-
-def test_classes_are_matched_by_name_where_the_names_are_the_same(weights):
-    model = minisqx.load(weights)
-    np.testing.assert_array_equal(model_labels(model, ("frog", "cat", "dog"), np.array([0, 1, 2, 0])), [2, 0, 1, 2])
-    np.testing.assert_array_equal(model_labels(model, ("a", "b", "c"), np.array([0, 1, 2, 0])), [0, 1, 2, 0])
-    with pytest.raises(DataError, match="the data has 2 classes, the model 'pets.h5' tells 3 apart"):
-        model_labels(model, ("a", "b"), np.array([0]))
-
-
-def test_names_that_differ_are_matched_by_number_and_evaluate_says_so(capsys, images, weights, tmp_path):
-    (tmp_path / "others").mkdir()
-    for part in ("train", "test"):
-        for name in CLASSES:
-            (tmp_path / "others" / part).mkdir(exist_ok=True)
-            (tmp_path / "others" / part / f"wild {name}").symlink_to(images / part / name)
-    same, other = (run(capsys, "evaluate", weights, "--data", data) for data in (images, tmp_path / "others"))
-    assert same[1][1:] == other[1][1:]
-    assert not any("matched by" in line for line in same[2]) and any("matched by" in line for line in other[2])
 
 
 def test_a_class_without_test_images_has_no_accuracy():

@@ -33,6 +33,7 @@ def test_good_arrays_are_taken():
         {"classes": ("cat", "cat")},
         {"classes": ("cat", "")},
         {"classes": ("cat", "two\nlines")},
+        {"classes": ("caf\u00e9", "cafe\u0301")},
         {"classes": ("cat", 7)},
         {"train_images": IMAGES.astype(np.float32)},
         {"train_images": IMAGES[..., :1]},
@@ -44,6 +45,10 @@ def test_good_arrays_are_taken():
         {"test_labels": LABELS[:2] - 1},
         {"test_images": IMAGES[:2, :, :7]},
         {"test_images": IMAGES[:0], "test_labels": LABELS[:0]},
+        {"validation_images": IMAGES},
+        {"validation_images": IMAGES[:0], "validation_labels": LABELS[:0]},
+        {"validation_images": IMAGES[:, :7], "validation_labels": LABELS},
+        {"validation_images": IMAGES, "validation_labels": LABELS + 1},
     ],
 )
 def test_anything_else_is_refused_in_one_line(change):

@@ -324,6 +324,37 @@ def test_bad_data_leaves_no_run_folder_behind(tmp_path):
     assert not (tmp_path / "new").exists() and not any((tmp_path / "empty").iterdir())
 
 
+def test_a_share_for_validation_never_takes_the_only_training_image(tmp_path):
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        file["images"], file["labels"] = np.zeros((2, 12, 12, 3), np.uint8), np.zeros(2, int)
+    data = open_training_data(TrainingOptions(data=tmp_path / "two.h5"), lambda line: None)
+    assert (len(data.train), len(data.validation), len(data.test)) == (1, 0, 1)
+    with pytest.raises(OptionError, match="a validation split of 1 images: expected 0 to 0 of 1 training images"):
+        open_training_data(TrainingOptions(data=tmp_path / "two.h5", validation=1), lambda line: None)
+
+
+def test_validation_images_of_the_data_choose_best_and_none_is_set_aside(data, finished, tmp_path):
+    """With other pixels in it the run has another digest; without any it has the one that it had before they were read."""
+    plain = open_training_data(TrainingOptions(data=data), lambda line: None)
+    assert plain.digest == "321a183fff137948571cc43cfe3f928d5f67e364110e98d8058537b3c2c969db"
+    digests = {plain.digest}
+    for number in range(2):
+        path = tmp_path / f"{number}.h5"
+        path.write_bytes(Path(data).read_bytes())
+        with h5py.File(path, "a") as file:
+            file["val_images"], file["val_labels"] = np.full((5, 12, 12, 3), number, np.uint8), np.array([0, 1, 2, 0, 0])
+        lines: list[str] = []
+        options = TrainingOptions(**SMALL | {"epochs": 1}, data=path, out=tmp_path / f"run {number}")
+        opened = open_training_data(options, lines.append)
+        assert len(opened.train) == 60 and (opened.validation.images == number).all() and len(opened.validation) == 5
+        assert sum("5 validation images of the data; --validation sets none" in line for line in lines) == 1
+        digests.add(opened.digest)
+    assert len(digests) == 3
+    folder = RunFolder(train(options, lines.append).folder)
+    assert folder.read_config()["data"]["images"] == {"train": 60, "validation": 5, "test": 20}
+    assert float(rows(folder)[0]["validation_accuracy"]) in (0.6, 0.2) and any("best on 5 validation" in line for line in lines)
+
+
 def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(data, tmp_path):
     with pytest.raises(OptionError, match="60"):
         train(TrainingOptions(**SMALL | {"validation": 60}, data=data, out=tmp_path / "run"), say=lambda line: None)
