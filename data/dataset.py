@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minisqx.checks import plain
 from minisqx.errors import DataError, OptionError
 from minisqx.limits import available, megabytes
 
@@ -131,6 +132,7 @@ def open_dataset(
     say: takes one line about what is read, cached, divided or downloaded.
     Raises DataError where there is no such data, or where it is damaged or of another kind.
     """
+    image_size, skip_bad_images = plain((image_size, skip_bad_images))
     if path is not None and not isinstance(path, (str, os.PathLike)):
         raise DataError(f"data {path!r}: expected a path or the name of a data set")
     if path is None:

@@ -4,11 +4,11 @@ Nothing here reads a file or imports Numba, so a wrong option is refused before 
 """
 
 import argparse
-import math
 import shlex
 from dataclasses import asdict, dataclass, fields
 
 from minisqx import zoo
+from minisqx.checks import is_number, is_whole, require, settle
 from minisqx.errors import OptionError
 from minisqx.spec import ACTIVATIONS, BLOCK_ORDERS, NetworkSpec
 from minisqx.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
@@ -70,6 +70,7 @@ class TrainingOptions:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         _check(self)
         for name in ("blocks", "milestones"):
             given = getattr(self, name)
@@ -121,46 +122,36 @@ class TrainingOptions:
 
 
 def _check(options: TrainingOptions) -> None:
-    def require(ok: bool, what: str, given: object, expected: str) -> None:
-        if not ok:
-            raise OptionError(f"{what} {given!r}: expected {expected}")
-
-    def whole(value: object, least: int, most: int) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-    def number(value: object) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
     o = options
     require(
-        o.image_size is None or whole(o.image_size, 1, 4096),
+        o.image_size is None or is_whole(o.image_size, 1, 4096),
         "image size",
         o.image_size,
         "a side in pixels from 1 to 4096, such as 64",
     )
     require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
-    require(whole(o.epochs, 1, MOST_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
-    require(whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
-    require(number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
-    require(number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
+    require(is_whole(o.epochs, 1, MOST_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
+    require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
+    require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
+    require(is_number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
     require(isinstance(o.nesterov, bool), "nesterov", o.nesterov, "True or False")
     if o.nesterov and o.momentum == 0:
         raise OptionError("momentum 0 with nesterov: expected a momentum over 0, or --no-nesterov (nesterov=False)")
     require(
-        number(o.weight_decay) and 0 <= o.weight_decay <= 1, "weight decay", o.weight_decay, "a number from 0 to 1, such as 1e-4"
+        is_number(o.weight_decay) and 0 <= o.weight_decay <= 1, "weight decay", o.weight_decay, "a number from 0 to 1, such as 1e-4"
     )
     require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
-    require(number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
+    require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
     require(o.augment in AUGMENTATIONS, "augment", o.augment, "one of " + ", ".join(AUGMENTATIONS))
-    validation_ok = number(o.validation) and o.validation >= 0 and (o.validation < 1 or whole(o.validation, 1, 2**31))
+    validation_ok = is_number(o.validation) and o.validation >= 0 and (o.validation < 1 or is_whole(o.validation, 1, 2**31))
     require(
         validation_ok,
         "validation",
         o.validation,
         "a share of the training images below 1, such as 0.1, or a whole number of them, or 0",
     )
-    require(whole(o.seed, 0, 2**63 - 1), "seed", o.seed, "a whole number from 0 to 9223372036854775807")
-    require(o.threads is None or whole(o.threads, 1, 1024), "threads", o.threads, "a whole number from 1 to 1024")
+    require(is_whole(o.seed, 0, 2**63 - 1), "seed", o.seed, "a whole number from 0 to 9223372036854775807")
+    require(o.threads is None or is_whole(o.threads, 1, 1024), "threads", o.threads, "a whole number from 1 to 1024")
     if o.milestones is not None:
         require(
             o.schedule == "step",
@@ -169,7 +160,7 @@ def _check(options: TrainingOptions) -> None:
             "none with the one-cycle schedule: leave them out or take the step schedule",
         )
         steps = o.milestones
-        rising = isinstance(steps, (tuple, list)) and all(whole(m, 1, 2**31) for m in steps)
+        rising = isinstance(steps, (tuple, list)) and all(is_whole(m, 1, 2**31) for m in steps)
         rising = rising and all(before < after for before, after in zip(steps, steps[1:]))
         require(rising, "milestones", steps, "increasing epochs from 1 on, such as 60,120,150,180")
 
@@ -219,10 +210,14 @@ class _Group:
         self._group.add_argument(option, dest=name, action="store_const", const=value, default=argparse.SUPPRESS, help=text)
 
 
-def add_model_arguments(parser) -> None:
-    """Adds --model, a name, and the options of the network. One that is not given is absent from the parsed arguments."""
+def add_model_arguments(parser, checkpoint: bool = False) -> None:
+    """Adds --model, a name, and the options of the network. One that is not given is absent from the parsed arguments.
+
+    checkpoint: whether the help says that --model may be a checkpoint's path, too.
+    """
     group = _Group(parser, "model")
-    group.value("--model", str, "NAME", f"{zoo.SHALLOW}, with the options below, or a name that `minisqx models` lists")
+    text = f"{zoo.SHALLOW}, with the options below, or a name that `minisqx models` lists"
+    group.value("--model", str, "MODEL" if checkpoint else "NAME", text + ", or a checkpoint file" * checkpoint)
     add_network_arguments(parser)
 
 

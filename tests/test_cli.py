@@ -95,7 +95,7 @@ def test_summary_takes_the_options_of_the_network(capsys):
     )
     spec = SqueezeNextSpec(width=1, blocks=(1, 2, 8, 1), num_classes=100, input_size=(48, 64), stem_padding=1)
     assert (
-        code == 0 and f"{spec.parameters:,}" in out[-2] and out[0] == "shallow-14-1281-1x: images of 48 x 64 pixels, 100 classes"
+        code == 0 and f"{spec.parameters:,}" in out[-2] and out[0] == "shallow-14-1x: images of 48 x 64 pixels, 100 classes"
     )
 
 
@@ -123,7 +123,7 @@ def test_draw_writes_a_network_or_one_of_its_blocks(capsys, tmp_path):
     for more, word in (((), "stage2.block1"), (("--block", "stage2.block1"), "conv3")):
         picture = tmp_path / f"{word}.svg"
         code, out, _ = run(capsys, "draw", "--model", "shallow-14-0.5x", "--out", picture, *more)
-        assert code == 0 and out == [f"shallow-14-1281-0.5x: {picture}"] and word in picture.read_text(encoding="utf-8")
+        assert code == 0 and out == [f"shallow-14-0.5x: {picture}"] and word in picture.read_text(encoding="utf-8")
 
 
 def test_infer_prints_the_likeliest_classes_of_every_image(capsys, weights, images):
