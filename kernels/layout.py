@@ -47,7 +47,7 @@ class Layout:
         are so small that 8 images don't fill vectors.
         """
         # An unsigned number has no negative, by which what follows rounds up.
-        images = operator.index(images)
+        images, larger = operator.index(images), operator.index(larger)
         per_chunk = min(-(-images * larger // MOST_CHUNKS), MOST_IMAGES_IN_CHUNK * larger)
         return cls(images, height, width, np.dtype(dtype).itemsize, per_chunk)
 

@@ -1,7 +1,7 @@
 """Options and arguments as a user gives them: NumPy's numbers become Python's, and what is impossible is refused in one line.
 
-Numbers that NumPy made are taken wherever Python's are, and kept as Python's own: so they can be written as JSON, and no kernel is
-compiled once more for their type. NumPy itself isn't needed here.
+Numbers that NumPy made are taken wherever Python's are, and kept as Python's own: so they can be written as JSON, and no kernel
+is compiled once more for their type. NumPy itself isn't needed here.
 """
 
 import numbers

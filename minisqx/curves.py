@@ -64,12 +64,12 @@ def _written(title: str) -> tuple[str, list[str]]:
     own = FT2Font(findfont(FontProperties()))
     families, missing = [own.family_name], lacks(own, set(title))
     upright = [entry for entry in fontManager.ttflist if entry.style == "normal" and "Last Resort" not in entry.name]
-    for entry in sorted(upright, key=lambda entry: (abs(entry.weight - 400), entry.name)) if missing else ():
+    for entry in sorted(upright, key=lambda entry: (entry.weight != 400, entry.name)) if missing else ():
         with suppress(OSError, RuntimeError):  # a damaged font is none
             other = FT2Font(entry.fname)
             if other.scalable and not lacks(other, missing):
                 families.append(entry.name)
                 missing = set()
                 break
-    escaped = (letter.encode("ascii", "backslashreplace").decode() if letter in missing else letter for letter in title)
+    escaped = (ascii(letter)[1:-1] if letter in missing else letter for letter in title)
     return textwrap.fill("".join(escaped), TITLE_WIDTH), families

@@ -71,4 +71,5 @@ class StepSchedule:
 
     def lr(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
+        epoch = plain(epoch)
         return self.base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)

@@ -138,7 +138,10 @@ def _check(options: TrainingOptions) -> None:
     if o.nesterov and o.momentum == 0:
         raise OptionError("momentum 0 with nesterov: expected a momentum over 0, or --no-nesterov (nesterov=False)")
     require(
-        is_number(o.weight_decay) and 0 <= o.weight_decay <= 1, "weight decay", o.weight_decay, "a number from 0 to 1, such as 1e-4"
+        is_number(o.weight_decay) and 0 <= o.weight_decay <= 1,
+        "weight decay",
+        o.weight_decay,
+        "a number from 0 to 1, such as 1e-4",
     )
     require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
     require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")

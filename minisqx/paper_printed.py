@@ -118,8 +118,8 @@ SIZES = (
     " rows (1 MB = 1,000,000 bytes). A checkpoint of minisqx is the state and a small index."
 )
 EPOCHS = (
-    "The paper trains for 200 epochs, by its text; we trained for those that stand beside our accuracy. After 3 epochs it only shows"
-    " that a network learns: it can't be compared with the paper's."
+    "The paper trains for 200 epochs, by its text. Where we trained for 3, our accuracy only shows that a network learns: it"
+    " can't be compared with the paper's."
 )
 SPEED = "Seconds an epoch are training plus test; the paper's on an RTX 2080 Ti."
 

@@ -322,9 +322,7 @@ class NetworkSpec:
         return sum(layer.macs for layer in self.layers)
 
     def _check_options(self) -> None:
-        require(
-            is_whole(self.num_classes, 1, 100_000), "num_classes", self.num_classes, "a whole number from 1 to 100000"
-        )
+        require(is_whole(self.num_classes, 1, 100_000), "num_classes", self.num_classes, "a whole number from 1 to 100000")
         require(
             is_number(self.dropout) and 0 <= self.dropout < 1,
             "dropout",

@@ -213,7 +213,16 @@ def test_a_table_is_found_in_small_letters_and_by_our_numbers():
     assert list(paper.run("iv")) == list(paper.run("IV")) == list(paper.run("4")) == list(paper.run(4))
 
 
-@pytest.mark.parametrize("table, style, what", [("VII", "text", "table 'VII'"), ("", "csv", "table ''"), ("0", "text", "table '0'"), ("7", "text", "I, II, III, IV, V, VI, or 1 to 6"), ("I", "html", "'html'")])
+@pytest.mark.parametrize(
+    "table, style, what",
+    [
+        ("VII", "text", "table 'VII'"),
+        ("", "csv", "table ''"),
+        ("0", "text", "table '0'"),
+        ("7", "text", "I, II, III, IV, V, VI, or 1 to 6"),
+        ("I", "html", "'html'"),
+    ],
+)
 def test_an_unknown_table_or_style_is_refused_in_one_line(table, style, what):
     with pytest.raises(OptionError) as refusal:
         paper.run(table, style)  # refused before the first line is asked for
