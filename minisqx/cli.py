@@ -149,12 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     data = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
     added.add_argument("--data", metavar="PATH", help=data)
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
-    added.add_argument("--batch-size", type=int, metavar="N", default=256, help="images at a time (default: 256)")
+    added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images at a time (default: 256)")
     _add_threads(added)
 
     added = command("infer", _infer, "say what images show", "minisqx infer cat.jpg dog.png --topk 5")
     added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM or TIFF file of any size")
-    added.add_argument("--topk", type=int, metavar="K", help="how many of the likeliest classes to print (default: 3)")
+    added.add_argument("--topk", type=options.whole, metavar="K", help="how many of the likeliest classes to print (default: 3)")
     _add_model(added, "--model")
     _add_threads(added)
 
@@ -164,9 +164,11 @@ def _parser() -> argparse.ArgumentParser:
     options.add_network_arguments(added)
     _add_sizes(added)
     added.add_argument("--layers", action="store_true", help="measure every layer, too")
-    added.add_argument("--seconds", type=float, metavar="S", default=2.0, help="seconds for each measurement (default: 2)")
+    added.add_argument(
+        "--seconds", type=options.number, metavar="S", default=2.0, help="seconds for each measurement (default: 2)"
+    )
     repeats = "calls for each measurement, however long they take (default: as many as fit into --seconds)"
-    added.add_argument("--repeats", type=int, metavar="N", help=repeats)
+    added.add_argument("--repeats", type=options.whole, metavar="N", help=repeats)
     _add_threads(added)
 
     added = command("warmup", _warmup, "compile the kernels of inference and training ahead", "minisqx warmup")
@@ -187,12 +189,12 @@ def _add_model(parser: argparse.ArgumentParser, name: str) -> None:
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
     size = "side of the images in pixels, or height,width (default: 32)"
     parser.add_argument("--input-size", type=_input_size, metavar="N", default=argparse.SUPPRESS, help=size)
-    parser.add_argument("--num-classes", type=int, metavar="N", default=argparse.SUPPRESS, help="classes (default: 10)")
+    parser.add_argument("--num-classes", type=options.whole, metavar="N", default=argparse.SUPPRESS, help="classes (default: 10)")
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
     text = "threads (default: MINISQX_NUM_THREADS, else every CPU this process may use)"
-    parser.add_argument("--threads", type=int, metavar="N", help=text)
+    parser.add_argument("--threads", type=options.whole, metavar="N", help=text)
 
 
 def _input_size(text: str) -> tuple[int, ...]:

@@ -168,14 +168,14 @@ def _check(options: TrainingOptions) -> None:
         require(rising, "milestones", steps, "increasing epochs from 1 on, such as 60,120,150,180")
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number") from None
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -190,7 +190,7 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def _count_or_share(text: str) -> int | float:
-    return int(text) if text.strip().isdecimal() else _number(text)
+    return int(text) if text.strip().isdecimal() else number(text)
 
 
 class _Group:
@@ -227,12 +227,12 @@ def add_model_arguments(parser, checkpoint: bool = False) -> None:
 def add_network_arguments(parser) -> None:
     """Adds the options of the network. An option that is not given is absent from the parsed arguments."""
     group = _Group(parser, "network (a named one of SqueezeNext's family has its own defaults)")
-    group.value("--width", _number, "W", "width multiplier: the channels of every layer")
+    group.value("--width", number, "W", "width multiplier: the channels of every layer")
     group.value("--blocks", _whole_numbers, "A,B,C,D", "bottlenecks in each of the four stages")
-    group.value("--dropout", _number, "P", "probability that an element is dropped before the head")
+    group.value("--dropout", number, "P", "probability that an element is dropped before the head")
     group.value("--activation", str, "NAME", "activation: " + " or ".join(ACTIVATIONS))
     group.value("--block-order", str, "ORDER", "order in a basic block: " + " or ".join(BLOCK_ORDERS))
-    group.value("--stem-padding", _whole, "N", "padding of the first convolution: 0 or 1")
+    group.value("--stem-padding", whole, "N", "padding of the first convolution: 0 or 1")
     group.value("--separable-order", str, "ORDER", "order of the two thin convolutions: " + " or ".join(SEPARABLE_ORDERS))
     group.flag("--no-shortcut-activation", "shortcut_activation", "leave out the shortcut's activation")
 
@@ -249,15 +249,15 @@ def add_arguments(parser) -> None:
         "found or downloaded CIFAR-10, else embedded data",
     )
     group.value(
-        "--image-size", _whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
+        "--image-size", whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
     )
     group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
-    group.value("--epochs", _whole, "N", "times that every training image is seen")
-    group.value("--batch-size", _whole, "N", "images a step")
-    group.value("--lr", _number, "X", "learning rate: at the start (step), at the peak (one-cycle)")
-    group.value("--momentum", _number, "X", "momentum of SGD")
+    group.value("--epochs", whole, "N", "times that every training image is seen")
+    group.value("--batch-size", whole, "N", "images a step")
+    group.value("--lr", number, "X", "learning rate: at the start (step), at the peak (one-cycle)")
+    group.value("--momentum", number, "X", "momentum of SGD")
     group.flag("--no-nesterov", "nesterov", "plain momentum instead of Nesterov's")
-    group.value("--weight-decay", _number, "X", "weight decay of every parameter")
+    group.value("--weight-decay", number, "X", "weight decay of every parameter")
     group.value("--schedule", str, "NAME", "learning rate over time: " + " or ".join(SCHEDULES))
     group.value(
         "--milestones",
@@ -266,7 +266,7 @@ def add_arguments(parser) -> None:
         "epochs after which the step schedule falls",
         "30, 60, 75 and 90 %% of the epochs",
     )
-    group.value("--gamma", _number, "X", "factor of the step schedule")
+    group.value("--gamma", number, "X", "factor of the step schedule")
     group.value("--augment", str, "NAME", "change of the training images: " + " or ".join(AUGMENTATIONS))
     group.value(
         "--validation",
@@ -274,8 +274,8 @@ def add_arguments(parser) -> None:
         "N",
         "training images that choose best.h5, a count or a share; 0: best.h5 is the last epoch",
     )
-    group.value("--seed", _whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
-    group.value("--threads", _whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")
+    group.value("--seed", whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
+    group.value("--threads", whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")
     group.value(
         "--out", str, "DIR", "run folder; if something is in it, the run gets a fresh folder below it", "runs/NETWORK-TIME"
     )
