@@ -37,7 +37,7 @@ def test_letters_that_no_font_has_are_shown_with_escapes(fonts):
 
 
 def test_letters_that_another_font_has_are_written_in_it(fonts):
-    # A d with a hook and a tail: in STIX, which comes with Matplotlib, and not in DejaVu.
+    # A d with a palatal hook: in STIX, which comes with Matplotlib, and not in DejaVu.
     assert _written("folder ᶁ") == ("folder ᶁ", ["DejaVu Sans", "STIXGeneral"])
 
 
