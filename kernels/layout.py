@@ -33,12 +33,6 @@ class Layout:
     itemsize: int
     images_per_chunk: int
 
-    def __post_init__(self) -> None:
-        # NumPy's integers overflow, and a kernel would be compiled once more for each kind of them.
-        if {type(self.images), type(self.height), type(self.width), type(self.itemsize), type(self.images_per_chunk)} != {int}:
-            for name in self.__dataclass_fields__:
-                object.__setattr__(self, name, operator.index(getattr(self, name)))
-
     @classmethod
     def of_batch(cls, images: int, height: int, width: int, dtype, larger: int = 1) -> "Layout":
         """The cut that training uses: up to 16 chunks to share among threads, of at most 8 images.
@@ -46,8 +40,8 @@ class Layout:
         larger: how many times as many images a chunk has (and so how many times fewer chunks there are), for networks whose maps
         are so small that 8 images don't fill vectors.
         """
-        # An unsigned number has no negative, by which what follows rounds up.
-        images, larger = operator.index(images), operator.index(larger)
+        # NumPy's integers overflow, and a kernel would be compiled once more for each kind of them.
+        images, height, width, larger = map(operator.index, (images, height, width, larger))
         per_chunk = min(-(-images * larger // MOST_CHUNKS), MOST_IMAGES_IN_CHUNK * larger)
         return cls(images, height, width, np.dtype(dtype).itemsize, per_chunk)
 
