@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minisqx.checks import plain
 from minisqx.data.classes import composed, listed
 from minisqx.errors import DataError, OptionError
 from minisqx.limits import available, megabytes
@@ -180,6 +181,7 @@ def open_dataset(
 
 def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> "Parts":
     """As `open_dataset`, in the parts that the source itself has."""
+    image_size, skip_bad_images = plain((image_size, skip_bad_images))
     if path is not None and not isinstance(path, (str, os.PathLike)):
         raise DataError(f"data {path!r}: expected a path or the name of a data set")
     if path is None:

@@ -1,7 +1,6 @@
 """Using a trained network: `load` it, `infer` what an image shows."""
 
 import functools
-import operator
 import os
 import reprlib
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from PIL import Image
 
 from minisqx import zoo
 from minisqx.checkpoint import load_checkpoint
+from minisqx.checks import is_whole, plain, require
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images import load_image
 from minisqx.plan import Plan
@@ -50,9 +50,9 @@ class Prediction:
 
     def topk(self, k: int) -> list[tuple[str, float]]:
         """The `k` likeliest classes as (label, probability), the likeliest first; at a tie the one with the lower number."""
-        if isinstance(k, bool) or not hasattr(k, "__index__") or not 1 <= operator.index(k) <= len(self.classes):
-            raise OptionError(f"topk {k!r}: expected a whole number from 1 to {len(self.classes)}, the number of classes")
-        order = np.argsort(-self.probabilities, kind="stable")[: operator.index(k)]
+        k, most = plain(k), len(self.classes)
+        require(is_whole(k, 1, most), "topk", k, f"a whole number from 1 to {most}, the number of classes")
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minisqx.errors import OptionError, TrainingError
+from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.interrupt import Stopped, StopRequest
 from minisqx.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 from minisqx.threads import thread_count, use_threads
@@ -89,7 +89,16 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
-            trainer = Trainer(options, open_training_data(options, say), folder, str(config.get("command", "")), say)
+            try:
+                images = open_training_data(options, say)
+            except DataError as error:
+                if data is not None or options.data is None:
+                    raise
+                # An empty folder, for one, is what is left where a disk was.
+                raise DataError(
+                    f"{error}; if the data of this run lies elsewhere now, name its place with --data (in Python: data=)"
+                ) from error
+            trainer = Trainer(options, images, folder, str(config.get("command", "")), say)
             trainer.restore(checkpoint, state)
             _warn_of_another_machine(config, trainer.config(), say)
             trainer.save()

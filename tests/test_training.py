@@ -262,6 +262,15 @@ def test_a_run_is_resumed_with_moved_data_but_not_with_changed_data(finished, da
     with pytest.raises(KeyboardInterrupt):
         train(TrainingOptions(**SMALL, data=moved, out=tmp_path / "run"), say=lambda line: None)
     monkeypatch.undo()
+    moved.unlink()
+    with pytest.raises(DataError, match=r"^there is no file or folder '.*colours.h5'; .* name its place with --data"):
+        resume(tmp_path / "run", say=lambda line: None)
+    with pytest.raises(DataError, match=r"or an HDF5 file$"):
+        resume(tmp_path / "run", say=lambda line: None, data=str(tmp_path / "nowhere"))
+    moved.mkdir()  # an empty folder, such as the place of a disk that is not there
+    with pytest.raises(DataError, match="name its place with --data"):
+        resume(tmp_path / "run", say=lambda line: None)
+    moved.rmdir()
     write_data(moved, seed=1)
     before = (tmp_path / "run" / "last.h5").read_bytes()
     with pytest.raises(TrainingError, match="is not the data"):
