@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import h5py
 import numpy as np
+from h5py._objects import phil
 
 from minisqx.container import SIGNATURE
 from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Dataset, Say, check_memory, divided
@@ -56,14 +57,16 @@ def read_hdf5(path: Path, say: Say) -> Dataset:
 @contextmanager
 def _without_plugins() -> Iterator[None]:
     """Meanwhile HDF5's library has no folder to look in for code that a file's filters ask for: it would before we are asked."""
-    folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
-    for _ in folders:
-        h5py.h5pl.remove(0)
-    try:
-        yield
-    finally:
-        for folder in folders:
-            h5py.h5pl.append(folder)
+    # By h5py's own lock, no other thread of the program reads a file in the meantime.
+    with phil:
+        folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
+        for _ in folders:
+            h5py.h5pl.remove(0)
+        try:
+            yield
+        finally:
+            for folder in folders:
+                h5py.h5pl.append(folder)
 
 
 def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:

@@ -257,7 +257,7 @@ def failed(shown: str, error: Exception, name: str = "", file: BinaryIO | None =
     reason = reason_of(error)
     unread = _unread(error, reason, name, file) if name and file is not None else None
     if unread is not None:
-        return ImageError(f"{shown} is a {name} of a kind that isn't read ({unread}); save it as PNG with 8 bits")
+        return ImageError(f"{shown} is of a kind of {name} that isn't read ({unread}); save it as PNG with 8 bits")
     return ImageError(f"{shown} is damaged or incomplete ({reason}); copy it again from where it came")
 
 

@@ -191,8 +191,9 @@ def _from_object(source: Any, readers: tuple[str, ...]) -> Image.Image:
     shown = repr(name) if isinstance(name, str) else f"an image given as {type(source).__name__}"
     if inspect.iscoroutinefunction(source.read):
         raise ImageError(f"{shown} must be awaited: give `await file.read()`, or the file object inside it (`.file`)")
-    content = _content(source, shown)
-    return _from_bytes(content, shown, readers)
+    if isinstance(source, io.TextIOBase):
+        raise ImageError(f"{shown} is open as text: expected bytes; open it with mode 'rb'")
+    return _from_bytes(_content(source, shown), shown, readers)
 
 
 def _content(file: Any, shown: str) -> bytes:
@@ -201,7 +202,7 @@ def _content(file: Any, shown: str) -> bytes:
     except Exception as error:
         raise ImageError(f"{shown} can't be read ({reason_of(error)}); give a file that is open, or its bytes") from error
     if not isinstance(content, bytes):
-        raise ImageError(f"{shown} gives {type(content).__name__}: expected bytes; open it with mode 'rb'")
+        raise ImageError(f"{shown} gives {type(content).__name__}: expected bytes")
     return content
 
 

@@ -202,7 +202,7 @@ def _exif_short(tag: int, value: int) -> bytes:
 _EXIF_LOOP = b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 34665, 4, 1, 8) + struct.pack("<I", 8)
 NOT = "is not an image"
 DAMAGED = "is damaged or incomplete"
-KIND = "of a kind that isn't read"
+KIND = "that isn't read"
 
 HOSTILE = [
     # Sizes.
