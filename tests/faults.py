@@ -497,7 +497,7 @@ FAULTS = (
     ),
     Fault("images warn", "minisqx/pillow.py", "_module.warnings = ", "_module.caveats = ", PILLOW),
     Fault("images log", "minisqx/pillow.py", "setLevel(logging.CRITICAL + 1)", "setLevel(logging.DEBUG)", PILLOW),
-    Fault("an image hidden by its notes", "minisqx/pillow.py", "raise zlib.error(str(error))", "raise", IMAGES),
+    Fault("an image hidden by its notes", "minisqx/pillow.py", "raise zlib.error(str(error)) from None", "raise", IMAGES),
     Fault("a frame that was chosen not taken", "minisqx/images.py", "picture.seek(source.tell())", "pass", SOURCES),
     Fault("a file object left at its end", "minisqx/images.py", "        source.seek(place)\n", "        pass\n", SOURCES),
     Fault("blue taken for red", "minisqx/images.py", "if bgr and channels > 1:", "if False:", SOURCES),
