@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from minisqx import options, training, zoo
-from minisqx.errors import MinisqxError, OptionError, exact
+from minisqx.errors import MinisqxError, OptionError
 from minisqx.threads import thread_count, use_threads
 
 # The system had no memory, no room or no permission, at a place where nobody could say more of it.
@@ -283,7 +283,7 @@ def _bench(args: argparse.Namespace) -> int:
     if args.repeats is not None and not 1 <= args.repeats <= MOST_REPEATS:
         raise OptionError(f"repeats {args.repeats}: expected 1 to {MOST_REPEATS} calls")
     if not 0 < args.seconds <= MOST_SECONDS:
-        raise OptionError(f"seconds {exact(args.seconds)}: expected more than 0, up to {MOST_SECONDS}")
+        raise OptionError(f"seconds {args.seconds!r}: expected more than 0, up to {MOST_SECONDS}")
     spec = options.given_network(args, args.model or zoo.SHALLOW) if untrained else None
     count, _ = thread_count(args.threads)
     use_threads(count)

@@ -51,8 +51,3 @@ class ReproducibilityError(MinisqxError, RuntimeError):
     """Trainings that should have the same bits differ: `minisqx train --check-reproducible` found it."""
 
     exit_code = 10
-
-
-def exact(value: float) -> str:
-    """The number with as many digits as it takes: a rounded one could look like the bound that it is beyond."""
-    return str(value).removesuffix(".0")

@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFile
 
-from minisqx.errors import ImageError, OptionError, exact
+from minisqx.errors import ImageError, OptionError
 from minisqx.image_colours import ROUNDING, on_white, strips
 from minisqx.image_files import (
     EXPECTED,
@@ -146,10 +146,15 @@ def _from_fractions(values: np.ndarray) -> np.ndarray:
     most = max(ROUNDING, 4 * float(np.finfo(values.dtype).eps))
     if low < -most or high > 1 + most:
         raise ImageError(
-            f"an array of {values.dtype} with values from {exact(low)} to {exact(high)}: expected 0 to 1; scale them,"
+            f"an array of {values.dtype} with values from {_exact(low)} to {_exact(high)}: expected 0 to 1; scale them,"
             " or give uint8"
         )
     return np.rint(np.clip(values.astype(np.float64), 0, 1) * 255).astype(np.uint8)
+
+
+def _exact(value: np.floating) -> str:
+    """With as many digits as it takes: a rounded number could look like the bound that it is beyond."""
+    return str(value).removesuffix(".0")
 
 
 def _readers(formats: Sequence[str]) -> tuple[str, ...]:

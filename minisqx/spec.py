@@ -9,7 +9,7 @@ import math
 import sys
 from dataclasses import asdict, dataclass
 
-from minisqx.errors import OptionError, exact
+from minisqx.errors import OptionError
 
 ACTIVATIONS = ("elu", "relu")
 # What follows the convolution of a basic block; without batch norm only the activation does.
@@ -254,7 +254,7 @@ class NetworkSpec:
     def _check_part(self, part) -> None:
         if isinstance(part, ConvolutionSpec) and min(part.in_channels, part.out_channels) < 1:
             width = self.width  # type: ignore[attr-defined]  # the family without one never gets here
-            raise OptionError(f"width {exact(width)} leaves {part.name} without channels: choose a width of 0.125 or more")
+            raise OptionError(f"width {width:g} leaves {part.name} without channels: choose a width of 0.125 or more")
         if min(part.output_shape) < 1:
             raise OptionError(
                 f"input size {self.input_size[0]} x {self.input_size[1]} is too small for the network's strides:"
