@@ -139,8 +139,8 @@ def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
     needed = images * size[0] * size[1] * 3
     if needed > MOST_BYTES:
         raise DataError(
-            f"{name}: {images} images of {size_text(size)} pixels take {needed / 2**30:.1f} GiB of memory, at most"
-            f" {MOST_BYTES >> 30} GiB are allowed: use a smaller image size (--image-size) or fewer images"
+            f"{name}: {images} images of {size_text(size)} pixels take {megabytes(needed, up=True)} of memory, at most"
+            f" {megabytes(MOST_BYTES)} are allowed: use a smaller image size (--image-size) or fewer images"
         )
     check_memory(name, needed)
 
@@ -150,7 +150,7 @@ def check_memory(name: str, image_bytes: int) -> None:
     found = available()
     if found is not None and 2 * image_bytes > found[0]:
         raise DataError(
-            f"{name}: the images take {megabytes(2 * image_bytes)} of memory while they are read and divided, and"
+            f"{name}: the images take {megabytes(2 * image_bytes, up=True)} of memory while they are read and divided, and"
             f" {megabytes(found[0])} are {found[1]}: use a smaller image size (--image-size) or fewer images"
         )
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import h5py
 import numpy as np
+from h5py._objects import phil
 
 from minisqx.container import SIGNATURE
 from minisqx.data.classes import listed
@@ -65,14 +66,16 @@ def read_hdf5(path: Path, say: Say) -> Parts:
 @contextmanager
 def _without_plugins() -> Iterator[None]:
     """Meanwhile HDF5's library has no folder to look in for code that a file's filters ask for: it would before we are asked."""
-    folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
-    for _ in folders:
-        h5py.h5pl.remove(0)
-    try:
-        yield
-    finally:
-        for folder in folders:
-            h5py.h5pl.append(folder)
+    # By h5py's own lock, no other thread of the program reads a file in the meantime.
+    with phil:
+        folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
+        for _ in folders:
+            h5py.h5pl.remove(0)
+        try:
+            yield
+        finally:
+            for folder in folders:
+                h5py.h5pl.append(folder)
 
 
 def _prefixes(file: h5py.File, shown: str) -> dict[str, str]:

@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_threads(added)
 
     added = command("infer", _infer, "say what images show", "minisqx infer cat.jpg dog.png --topk 5")
-    added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM or TIFF file of any size")
+    added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
     added.add_argument("--topk", type=options.whole, metavar="K", help="how many of the likeliest classes to print (default: 3)")
     _add_model(added, "--model")
     _add_threads(added)

@@ -190,8 +190,9 @@ def check_training(spec: NetworkSpec, batch_size: int, images: int, measured: in
     while size > 1 and needed(size) > free:
         size //= 2
     height, width = spec.input_size
+    wanted = megabytes(needed(batch_size), up=True)
     advice = f"--batch-size {size} fits" if size > 1 and needed(size) <= free else "no batch size fits"
     raise OptionError(
-        f"batch size {batch_size} with images of {height} x {width} pixels: expected to need {megabytes(needed(batch_size))} of"
+        f"batch size {batch_size} with images of {height} x {width} pixels: expected to need {wanted} of"
         f" memory, and {megabytes(free)} are {why}; {advice}, smaller images (--image-size) or a smaller --width need less"
     )

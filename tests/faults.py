@@ -41,6 +41,9 @@ CLASSIFIER = ("test_kernels_classifier.py",)
 INFERENCE = ("test_kernels_inference.py",)
 LOADER = ("test_data_loader.py",)
 IMAGES = ("test_images.py",)
+PILLOW = ("test_pillow.py",)
+SOURCES = ("test_image_sources.py",)
+JPEG = ("test_jpeg.py",)
 GOLDEN_PIXELS = ("test_golden_pixels.py::test_a_pixel_is_read_as_the_table_says",)
 HOSTILE_IMAGES = ("test_hostile_images.py",)
 IDENTITY = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",)
@@ -475,32 +478,55 @@ FAULTS = (
         ("test_checkpoint.py",),
     ),
     # Images.
-    Fault("an image laid on black", "minisqx/images.py", 'picture.size, "white")', 'picture.size, "black")', GOLDEN_PIXELS),
-    Fault("an image's 16 bits rounded down", "minisqx/images.py", "np.rint(np.clip(", "np.floor(np.clip(", GOLDEN_PIXELS),
-    Fault("12 bits of an image read as 16", "minisqx/images.py", "white = 4095 if", "white = 65535 if", GOLDEN_PIXELS),
-    Fault("an image's 0 is black where it is white", "minisqx/images.py", "grey = 255 - grey", "pass", GOLDEN_PIXELS),
-    Fault("an image's transparent grey kept", "minisqx/images.py", "grey[values == clear] = 255", "pass", GOLDEN_PIXELS),
+    Fault(
+        "an image laid on black", "minisqx/image_colours.py", 'picture.size, "white")', 'picture.size, "black")', GOLDEN_PIXELS
+    ),
+    Fault("an image's 16 bits rounded down", "minisqx/image_colours.py", "np.rint(np.clip(", "np.floor(np.clip(", GOLDEN_PIXELS),
+    Fault("12 bits of an image read as 16", "minisqx/image_colours.py", "white = 4095 if", "white = 65535 if", GOLDEN_PIXELS),
+    Fault("an image's 0 is black where it is white", "minisqx/image_colours.py", "grey = 255 - grey", "pass", GOLDEN_PIXELS),
+    Fault("an image's transparent grey kept", "minisqx/image_colours.py", "grey[values == clear] = 255", "pass", GOLDEN_PIXELS),
     Fault(
         "an image turned the other way",
-        "minisqx/images.py",
+        "minisqx/image_colours.py",
         "6: Image.Transpose.ROTATE_270",
         "6: Image.Transpose.ROTATE_90",
         IMAGES,
     ),
-    Fault("truncated images loaded", "minisqx/images.py", "return not self.here", "return True", IMAGES),
-    Fault("images warn", "minisqx/images.py", "return self.here", "return False", IMAGES),
-    Fault("images silence other threads", "minisqx/images.py", "return self.here", "return True", IMAGES),
-    Fault("small files of large images read", "minisqx/images.py", "FREE_PIXELS = 8_", "FREE_PIXELS = 80_", HOSTILE_IMAGES),
-    Fault("images of any size read", "minisqx/images.py", "MOST_PIXELS = 70_", "MOST_PIXELS = 70_000_", IMAGES),
-    Fault("a WebP's size not asked", "minisqx/images.py", '!= b"WEBP" or', '== b"WEBP" or', IMAGES),
-    Fault("an image's tiles not counted", "minisqx/images.py", "max(tile, 1)) * tile", "max(tile, 1))", HOSTILE_IMAGES),
-    Fault("an image's scans not counted", "minisqx/images.py", "if scans > MOST_SCANS:", "if False:", IMAGES),
     Fault(
-        "segments of an image not passed over",
-        "minisqx/images.py",
-        "marker.end() + int.from_bytes",
-        "marker.end() + 0 * int.from_bytes",
-        IMAGES,
+        "pictures read by the program's Pillow", "minisqx/images.py", "if _is_same(picture, source, shown):", "if False:", IMAGES
+    ),
+    Fault("images warn", "minisqx/pillow.py", "_module.warnings = ", "_module.caveats = ", PILLOW),
+    Fault("images log", "minisqx/pillow.py", "setLevel(logging.CRITICAL + 1)", "setLevel(logging.DEBUG)", PILLOW),
+    Fault("an image hidden by its notes", "minisqx/pillow.py", "raise zlib.error(str(error)) from None", "raise", IMAGES),
+    Fault("a frame that was chosen not taken", "minisqx/images.py", "picture.seek(source.tell())", "pass", SOURCES),
+    Fault("a file object left at its end", "minisqx/images.py", "        source.seek(place)\n", "        pass\n", SOURCES),
+    Fault("blue taken for red", "minisqx/images.py", "if bgr and channels > 1:", "if False:", SOURCES),
+    Fault("rounded fractions taken for 255ths", "minisqx/image_colours.py", "> 1 + ROUNDING", "> 1", IMAGES),
+    Fault(
+        "a bad image's neighbour answered for it",
+        "minisqx/inference.py",
+        "bad.get(index) or next(good)",
+        "next(good, None)",
+        ("test_inference.py",),
+    ),
+    Fault("a JPEG's missing bits made up", "minisqx/jpeg.py", "any(a != b for", "any(a is None for", JPEG),
+    Fault("a JPEG's missing scans made up", "minisqx/jpeg.py", "if not _has_all_scans(body):", "if not body:", JPEG),
+    Fault("a JPEG cut at a restart read", "minisqx/jpeg.py", "bits + restart + bits", "bits + bits", JPEG),
+    Fault(
+        "an AVIF's parts not counted",
+        "minisqx/image_files.py",
+        "max(3 * picture.width",
+        "max(3_000_000 * picture.width",
+        HOSTILE_IMAGES,
+    ),
+    Fault("an AVIF's frames not counted", "minisqx/avif.py", "if frames > MOST_FRAMES:", "if False:", HOSTILE_IMAGES),
+    Fault("small files of large images read", "minisqx/image_files.py", "FREE_PIXELS = 8_", "FREE_PIXELS = 80_", HOSTILE_IMAGES),
+    Fault("images of any size read", "minisqx/image_files.py", "MOST_PIXELS = 70_", "MOST_PIXELS = 70_000_", IMAGES),
+    Fault("a WebP's size not asked", "minisqx/image_files.py", '!= b"WEBP" or', '== b"WEBP" or', IMAGES),
+    Fault("an image's tiles not counted", "minisqx/image_files.py", "max(tile, 1)) * tile", "max(tile, 1))", HOSTILE_IMAGES),
+    Fault("an image's scans not counted", "minisqx/image_files.py", "if scans > MOST_SCANS:", "if False:", IMAGES),
+    Fault(
+        "segments of an image not passed over", "minisqx/jpeg.py", "found.end() + int.from", "found.end() + 0 * int.from", IMAGES
     ),
     Fault(
         "NaN in an image's first row alone",
@@ -509,10 +535,10 @@ FAULTS = (
         "values[0].min(), values[0].max()",
         IMAGES,
     ),
-    Fault("no memory said to be damage", "minisqx/images.py", "if isinstance(error, MemoryError):", "if False:", IMAGES),
+    Fault("no memory said to be damage", "minisqx/image_files.py", "if isinstance(error, MemoryError):", "if False:", IMAGES),
     Fault(
         "a strip of an image missing",
-        "minisqx/images.py",
+        "minisqx/image_colours.py",
         "range(0, height, rows))",
         "range(0, max(1, height - rows), rows))",
         IMAGES,

@@ -1,5 +1,7 @@
 """HDF5 files are read where they are plain arrays, and refused wherever they reach outside of themselves."""
 
+import threading
+
 import h5py
 import numpy as np
 import pytest
@@ -157,6 +159,22 @@ def test_a_file_that_asks_for_a_plug_in_finds_no_folder_with_any(tmp_path, monke
     error_line(tmp_path / "b.h5")
     assert before and folders == [0, 0]
     assert [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())] == before
+
+
+def test_other_threads_never_read_without_the_folders_of_plug_ins(tmp_path):
+    path, folders = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), []
+
+    def other():
+        with h5py.File(path, "r"):
+            folders.append(h5py.h5pl.size())
+
+    thread = threading.Thread(target=other)
+    with hdf5._without_plugins():
+        thread.start()
+        thread.join(0.2)
+        assert not folders
+    thread.join()
+    assert folders == [h5py.h5pl.size()] != [0]
 
 
 def test_what_is_declared_and_not_in_the_file_is_refused_unread(tmp_path):
