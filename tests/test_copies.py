@@ -16,6 +16,7 @@ from minisqx import threads
 from minisqx.errors import OptionError
 from minisqx.network import Network
 from minisqx.optim import SGD
+from minisqx.plan import Plan
 from tests import copies
 from tests.copies import CASES, SMALL, X, different, learn, outcomes, prepared
 
@@ -90,6 +91,15 @@ def test_a_network_and_its_optimizer_copied_together_stay_together():
         pickle.loads(pickle.dumps((optimizer.network, optimizer))),
     ):
         assert other.network is network and network is not optimizer.network
+
+
+def test_a_plan_keeps_the_weights_that_it_was_made_of():
+    state = Network(SMALL).state_dict()
+    plan = Plan(SMALL, state)
+    before = copies.logits(plan)
+    for array in state.values():
+        array[...] = 0
+    assert copies.logits(plan) == before
 
 
 def test_a_copy_keeps_what_a_user_has_put_on_the_network():
