@@ -14,20 +14,29 @@ from minisqx.data.dataset import check_part
 from minisqx.errors import OptionError
 from minisqx.kernels.augment import fill_batch
 from minisqx.kernels.counters import AUGMENTATION, SHUFFLE, permutation, stream
-from minisqx.kernels.layout import Layout
+from minisqx.kernels.layout import Layout, aligned_empty
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch:
     """One batch: `data` (chunks, 3, stride) in `layout`, `labels` int64 (n,), and the samples' `indices` int64 (n,).
 
-    The memory of `data` is used again: it holds this batch only until the next one is asked for.
+    The memory of `data` is used again: it holds this batch only until the next one is asked for. A copy keeps it.
     """
 
     data: np.ndarray
     layout: Layout
     labels: np.ndarray
     indices: np.ndarray
+
+    def __setstate__(self, state: dict) -> None:
+        # A copied array has not the bytes behind its end that kernels may read; see `aligned_empty`.
+        data = aligned_empty(state["data"].shape, state["data"].dtype)
+        data[...] = state["data"]
+        vars(self).update(state, data=data)
+
+    def __repr__(self) -> str:
+        return f"Batch({self.layout.images} images of {self.layout.height} x {self.layout.width} pixels, {self.data.dtype})"
 
 
 class Loader:
@@ -69,6 +78,11 @@ class Loader:
         self.shuffle = bool(shuffle)
         self.larger_chunks = larger_chunks
         self._table = ((np.arange(256) / 255 - mean[:, None]) / std[:, None]).astype(dtype)
+
+    def __repr__(self) -> str:
+        images, height, width, _ = self.images.shape
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in ("batch_size", "augment", "shuffle", "seed"))
+        return f"Loader({images} images of {height} x {width} pixels, {options})"
 
     def __len__(self) -> int:
         """Batches of an epoch."""

@@ -9,12 +9,20 @@ Cost: about 20 vector instructions a vector for ELU, see `Vectors.elu`.
 
 from numba import types
 
+from minisqx.errors import OptionError
 from minisqx.kernels import plain
 from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, intrinsic_of
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, check_activation, intrinsic_of
 from minisqx.kernels.simd import Loop, Vectors, data_pointer, switch
 
 KINDS = {None: NO_ACTIVATION, "elu": ELU, "relu": RELU}
+
+
+def kind_of(name: str | None) -> int:
+    """The number by which kernels know an activation; raises OptionError for one that they don't have."""
+    if name not in KINDS:
+        raise OptionError(f"activation {name!r}: expected one of {', '.join(map(repr, KINDS))}")
+    return check_activation(KINDS[name])
 
 
 def _activated(out, out_at, x, x_at, kind, columns):

@@ -14,8 +14,10 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-# Kinds of activation, as kernels take them; see `kernels/activation.py`.
-NO_ACTIVATION, ELU, RELU = range(3)
+from minisqx.errors import OptionError
+
+# Kinds of activation, as kernels take them; see `kernels/activation.py`. Every tile has code for these and no others.
+ACTIVATION_KINDS = NO_ACTIVATION, ELU, RELU = range(3)
 
 
 def intrinsic_of(meaning: Callable) -> Callable:
@@ -62,8 +64,16 @@ def addresses(arguments) -> list:
     return [Pointer(argument) if isinstance(argument, np.ndarray) else argument for argument in arguments]
 
 
+def check_activation(kind: int) -> int:
+    """The kind itself; raises OptionError for one that no tile has code for."""
+    if kind not in ACTIVATION_KINDS:
+        raise OptionError(f"activation kind {kind!r}: expected {NO_ACTIVATION} (none), {ELU} (ELU) or {RELU} (ReLU)")
+    return kind
+
+
 def activate(z: np.ndarray, kind: int) -> np.ndarray:
     """`Vectors.activate`; NaN stays NaN."""
+    check_activation(kind)
     if kind == RELU:
         return np.where(z < 0, 0, z).astype(z.dtype)
     # In float64: NumPy's expm1 of float32 is 2.3 units in the last place off, and 2 are promised.
@@ -72,6 +82,7 @@ def activate(z: np.ndarray, kind: int) -> np.ndarray:
 
 def activation_backward(g: np.ndarray, y: np.ndarray, kind: int) -> np.ndarray:
     """`Vectors.activation_backward`: g times the activation's slope, from its output y."""
+    check_activation(kind)
     if kind == RELU:
         return np.where(y > 0, g, 0).astype(g.dtype)
     return g * np.minimum(y + 1, 1) if kind == ELU else g

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from minisqx.kernels.jit import cpu_features, cpu_name
-from minisqx.kernels.plain import ELU, RELU, intrinsic_of
+from minisqx.kernels.plain import ELU, RELU, check_activation, intrinsic_of
 
 INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
@@ -232,6 +232,7 @@ class Vectors:
 
     def activate(self, z, kind: int):
         """The activation of `kind`; NaN stays NaN."""
+        check_activation(kind)
         if kind == RELU:
             zero = self.constant(0.0)
             return self.select("<", z, zero, zero, z)
@@ -239,6 +240,7 @@ class Vectors:
 
     def activation_backward(self, g, y, kind: int):
         """g times the activation's slope, from its output y: 1 where y > 0, else y + 1 of an ELU, 0 of a ReLU."""
+        check_activation(kind)
         if kind == RELU:
             zero = self.constant(0.0)
             return self.select(">", y, zero, g, zero)
@@ -281,15 +283,24 @@ class Loop:
 
 
 def switch(builder, selector, emit: dict) -> None:
-    """Runs the code of `emit[selector]`: each is a function that emits instructions."""
-    done = builder.append_basic_block("switch_done")
+    """Runs the code of `emit[selector]`: each is a function that emits instructions.
+
+    Layers and plans refuse an unknown activation in words. Should a selector without code get here all the same, the process
+    ends: going on would leave the output unwritten, which is a wrong answer that looks like a right one.
+    """
+    done, unknown = builder.append_basic_block("switch_done"), builder.append_basic_block("switch_unknown")
     blocks = {number: builder.append_basic_block(f"case_{number}") for number in emit}
-    chosen = builder.switch(selector, done)
+    chosen = builder.switch(selector, unknown)
     for number, block in blocks.items():
         chosen.add_case(INDEX(number), block)
         builder.position_at_end(block)
         emit[number]()
         builder.branch(done)
+    builder.position_at_end(unknown)
+    # Not `llvm.trap`: what never returns is laid out otherwise, and inference takes 2 % longer.
+    trap = ir.FunctionType(ir.VoidType(), [])
+    builder.call(cgutils.get_or_insert_function(builder.module, trap, "llvm.debugtrap"), [])
+    builder.branch(done)
     builder.position_at_end(done)
 
 

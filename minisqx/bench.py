@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,14 +63,18 @@ def untrained(spec: NetworkSpec) -> Model:
     """A model with the weights that training would start with."""
     from minisqx.network import Network
 
-    state = Network(spec).state_dict()
-    classes = tuple(map(str, range(spec.num_classes)))
-    return Model(f"{spec.name}, untrained", spec, state, classes, CIFAR10_MEAN, CIFAR10_STD, {}, {})
+    return _described(Model(f"{spec.name}, untrained", spec, Network(spec).state_dict(), None, None, None, {}, {}))
+
+
+def _described(model: Model) -> Model:
+    """The model with any classes and normalisation, if it has none: no speed depends on them."""
+    classes = model.classes or tuple(map(str, range(model.spec.num_classes)))
+    return replace(model, classes=classes, mean=model.mean or CIFAR10_MEAN, std=model.std or CIFAR10_STD)
 
 
 def measure(model: Model, seconds: float = 2.0, repeats: int | None = None, layers: bool = False) -> Speed:
     """Measures each way to call the model for `seconds`, or, if `repeats` is given, so many times."""
-    generator = np.random.default_rng(0)
+    model, generator = _described(model), np.random.default_rng(0)
     plan, size = model._plan, model.spec.input_size
     pixels = generator.integers(0, 256, (*size, 3), np.uint8)
 

@@ -15,6 +15,7 @@ import numbers
 import os
 import reprlib
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -39,7 +40,7 @@ ENTRIES = {
     **{"format": str, "version": int, "network": dict, "dtype": str, "layers": dict, "payload_sha256": str},
     **{"classes": list, "mean": list, "std": list, "metrics": dict, "provenance": dict, "optimizer": list, "training": dict},
 }
-MAY_BE_NONE = {"optimizer", "training"}
+MAY_BE_NONE = {"classes", "mean", "std", "optimizer", "training"}
 
 # The usual mean and standard deviation of CIFAR-10's red, green and blue, for pixel values from 0 to 1.
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -51,8 +52,8 @@ class Checkpoint:
     """What a checkpoint file holds. Raises CheckpointError unless the parts fit each other.
 
     spec: the network. state: its parameters and buffers by name, float32 or float64.
-    classes: a name for each class; by default "0", "1", ...
-    mean, std: normalisation of red, green and blue: the network sees (pixel / 255 - mean) / std.
+    classes: a name for each class; None: not known.
+    mean, std: normalisation of red, green and blue: the network sees (pixel / 255 - mean) / std; None, both of them: not known.
     metrics: name -> number ("test_accuracy": 0.72).
     provenance: where the weights come from (data, recipe, command, versions), JSON types.
     optimizer: name -> flat array, such as SGD's velocity, in the order of `flat_parameters`; None for weights to use.
@@ -61,23 +62,24 @@ class Checkpoint:
 
     spec: NetworkSpec
     state: dict[str, np.ndarray]
-    classes: tuple[str, ...] = ()
-    mean: tuple[float, float, float] = CIFAR10_MEAN
-    std: tuple[float, float, float] = CIFAR10_STD
+    classes: tuple[str, ...] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)
     optimizer: dict[str, np.ndarray] | None = None
     training: dict | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes or map(str, range(self.spec.num_classes))))
-        object.__setattr__(self, "mean", tuple(map(float, self.mean)))
-        object.__setattr__(self, "std", tuple(map(float, self.std)))
         _check_state(self.spec, self.state)
-        _check_labels(self.spec, self.classes)
-        for values, what in ((self.mean, "mean"), (self.std, "standard deviation")):
-            if len(values) != 3 or not all(map(math.isfinite, values)) or (what != "mean" and min(values) <= 0):
-                raise CheckpointError(f"normalisation with the {what} {values}: expected three finite numbers, deviations over 0")
+        if self.classes is not None:
+            object.__setattr__(self, "classes", _checked_labels(self.spec, self.classes))
+        if (self.mean is None) != (self.std is None):
+            given, missing = ("mean", "standard deviation") if self.std is None else ("standard deviation", "mean")
+            raise CheckpointError(f"normalisation with a {given} and no {missing}: expected both, or neither")
+        for name, what in (("mean", "mean"), ("std", "standard deviation")):
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _checked_colours(what, values))
         object.__setattr__(self, "metrics", {name: plain(value) for name, value in self.metrics.items()})
         for name, value in self.metrics.items():
             if not isinstance(name, str) or not _is_finite(value):
@@ -171,7 +173,10 @@ def _check_state(spec: NetworkSpec, state: dict[str, np.ndarray]) -> None:
             raise CheckpointError(f"{spec.name}: {name} has the shape {state[name].shape}, expected {shape}")
 
 
-def _check_labels(spec: NetworkSpec, classes: tuple[str, ...]) -> None:
+def _checked_labels(spec: NetworkSpec, given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise CheckpointError(f"class names {given!r}: expected a list of names, one a class")
+    classes = tuple(given)
     if len(classes) != spec.num_classes:
         raise CheckpointError(f"{len(classes)} class names for a network of {spec.num_classes} classes; expected one a class")
     wrong = [name for name in classes if not isinstance(name, str) or not name or not name.isprintable()]
@@ -179,6 +184,17 @@ def _check_labels(spec: NetworkSpec, classes: tuple[str, ...]) -> None:
         raise CheckpointError(
             f"class names {wrong[0]!r}: expected printable text" if wrong else "class names: one is there twice"
         )
+    return classes
+
+
+def _checked_colours(what: str, given: Iterable[float]) -> tuple[float, ...]:
+    try:
+        values = tuple(map(float, given))
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != 3 or not all(map(math.isfinite, values)) or (what != "mean" and min(values) <= 0):
+        raise CheckpointError(f"normalisation with the {what} {given!r}: expected three finite numbers, deviations over 0")
+    return values
 
 
 def _shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
@@ -202,9 +218,7 @@ def _file_image(checkpoint: Checkpoint) -> bytes:
         "layers": _weight_shapes(checkpoint.spec),
         "optimizer": None if checkpoint.optimizer is None else list(checkpoint.optimizer),
         "payload_sha256": hashlib.sha256(payload).hexdigest(),
-        "classes": list(checkpoint.classes),
-        "mean": list(checkpoint.mean),
-        "std": list(checkpoint.std),
+        **{name: None if (given := getattr(checkpoint, name)) is None else list(given) for name in ("classes", "mean", "std")},
         "metrics": {name: int(v) if isinstance(v, numbers.Integral) else float(v) for name, v in checkpoint.metrics.items()},
         "provenance": checkpoint.provenance,
         "training": checkpoint.training,
@@ -282,7 +296,7 @@ def _read_index(file: BufferedReader, contents: Contents) -> dict:
     for name, kind in ENTRIES.items():
         if type(entries[name]) is not kind and not (entries[name] is None and name in MAY_BE_NONE):
             raise Damage(f"its {name} is a {type(entries[name]).__name__}")
-    if not all(map(is_number, (*entries["mean"], *entries["std"]))):
+    if not all(map(is_number, (*(entries["mean"] or ()), *(entries["std"] or ())))):
         raise Damage("its normalisation is not of numbers")
     names = entries["optimizer"] or []
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):

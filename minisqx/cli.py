@@ -273,15 +273,17 @@ def _evaluate(args: argparse.Namespace) -> int:
     use_threads(thread_count(args.threads)[0])
     from minisqx import report
     from minisqx.data.dataset import open_parts, say_on_stderr
-    from minisqx.evaluation import evaluate, model_labels
+    from minisqx.evaluation import evaluate, model_labels, with_classes
     from minisqx.inference import load
     from minisqx.warmup import announce_compiling
 
     announce_compiling()
     model = load(args.MODEL)
-    size = model.network.spec.input_size
-    data = open_parts(args.data, image_size=size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
+    if model.mean is None:
+        model.check_described()  # before the data is read: it can name the classes, but not the normalisation
+    data = open_parts(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
     part = data.measured(args.all, say_on_stderr)
+    model = with_classes(model, data.classes, say_on_stderr)
     labels = model_labels(model, data.classes, part.labels, say_on_stderr)
     print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
     _print(report.evaluation(evaluate(model, part.images, labels, args.batch_size)))
@@ -297,9 +299,10 @@ def _infer(args: argparse.Namespace) -> int:
 
     announce_compiling()
     model = load(args.model or zoo.DEFAULT)
-    topk = min(3, len(model.classes)) if args.topk is None else args.topk
-    if not 1 <= topk <= len(model.classes):
-        raise OptionError(f"topk {topk}: expected 1 to {len(model.classes)}, the number of classes")
+    most = model.spec.num_classes
+    topk = min(3, most) if args.topk is None else args.topk
+    if not 1 <= topk <= most:
+        raise OptionError(f"topk {topk}: expected 1 to {most}, the number of classes")
     code = 0
     for name in args.images:
         # One bad file among many does not keep the others' answers back.

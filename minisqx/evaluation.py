@@ -1,6 +1,6 @@
 """How well a model does on labelled images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,8 +47,10 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     """Runs the model on images uint8 (N, H, W, 3) of its input size, with labels int64 (N,) from 0 to its classes - 1.
 
     The batch size changes the time alone. Raises OptionError if it is below 1, CheckpointError where the model gives
-    numbers that are not finite.
+    numbers that are not finite, or doesn't know its normalisation.
     """
+    model.check_described()
+    assert model.classes is not None and model.mean is not None and model.std is not None
     network = model.network
     loader = Loader(
         images,
@@ -71,32 +73,52 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     return Evaluation(model.classes, confusion, loss_sum / len(labels))
 
 
+def with_classes(model: Model, classes: tuple[str, ...], say: Say) -> Model:
+    """The model; where its file names no classes, one whose classes are a data set's, in their order, which `say` is told.
+
+    Raises DataError if there are more or fewer of them than the model tells apart.
+    """
+    if model.classes is not None:
+        return model
+    count = model.spec.num_classes
+    if len(classes) != count:
+        raise DataError(
+            f"the data has {len(classes)} classes, and the model {model.name!r} tells {count} apart, without names for them:"
+            " expected as many; save the model with its classes"
+        )
+    say(f"the model {model.name!r} has no names for its classes: the data's are taken, in their order")
+    return replace(model, classes=classes)
+
+
 def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray, say: Say) -> np.ndarray:
     """Labels of a data set with `classes` in the numbering of the model: by name, never by number.
 
     `say` takes a line where names are the same but for case or Unicode form. Raises DataError for a class with images that the
     model doesn't know.
     """
+    known = model.classes
+    assert known is not None  # `with_classes` comes first
     used = [classes[label] for label in np.unique(labels)]
-    matched = match_classes(used, model.classes)
+    matched = match_classes(used, known)
     unknown = [name for name in used if name not in matched]
     if unknown:
-        raise DataError(_unknown(model, classes, unknown, [name for name in model.classes if name not in matched.values()]))
+        left = [name for name in known if name not in matched.values()]
+        raise DataError(_unknown(f"the model {model.name!r}", known, classes, unknown, left))
     line = likeness_line(matched, f"those of the model {model.name!r}")
     if line is not None:
         say(line)
-    numbers = {name: number for number, name in enumerate(model.classes)}
+    numbers = {name: number for number, name in enumerate(known)}
     return np.array([numbers.get(matched.get(name, name), -1) for name in classes], np.int64)[labels]
 
 
-def _unknown(model: Model, classes: tuple[str, ...], unknown: list[str], left: list[str]) -> str:
+def _unknown(model: str, known: tuple[str, ...], classes: tuple[str, ...], unknown: list[str], left: list[str]) -> str:
     """What is said of classes that the model doesn't know, and what to do about them."""
     what, are = ("class", "is") if len(unknown) == 1 else ("classes", "are")
-    line = f"the data's {what} {listed(unknown)} {are} unknown to the model {model.name!r}"
+    line = f"the data's {what} {listed(unknown)} {are} unknown to {model}"
     line += f", whose other classes are {listed(left)}: " if left else ", all of whose classes are there already: "
-    if _are_numbers(model.classes) and not _are_numbers(classes):
+    if _are_numbers(known) and not _are_numbers(classes):
         return line + "it has numbers for names: name the data's classes by them, or save the model with the names of its classes"
-    if _are_numbers(classes) and not _are_numbers(model.classes):
+    if _are_numbers(classes) and not _are_numbers(known):
         return line + "the data has numbers for names: name its classes as the model does ('classes' in an HDF5 file, or folders)"
     return line + "name the data's classes as the model does, or take those away that it can't know"
 

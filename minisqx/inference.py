@@ -4,8 +4,8 @@ import functools
 import os
 import reprlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -29,6 +29,11 @@ class Prediction:
 
     probabilities: np.ndarray
     classes: tuple[str, ...]
+
+    def __setstate__(self, state: dict) -> None:
+        probabilities = np.array(state["probabilities"])
+        probabilities.flags.writeable = False  # which a copied array forgets
+        vars(self).update(state, probabilities=probabilities)
 
     @property
     def index(self) -> int:
@@ -80,17 +85,21 @@ class Model:
     """A network with all that is needed to use it.
 
     spec, state, classes, mean, std, metrics, provenance: as in `Checkpoint`. name: a shipped model's name, or the file's.
-    `infer` takes the network as it is on the first call; later changes of its weights don't count.
+    `infer` takes the network as it is on the first call; later changes of its weights don't count. A copy, in this process or
+    another, gives the same bits.
     """
 
     name: str
     spec: NetworkSpec = field(repr=False)
     state: dict[str, np.ndarray] = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    mean: tuple[float, float, float] = field(repr=False)
-    std: tuple[float, float, float] = field(repr=False)
+    classes: tuple[str, ...] | None = field(repr=False)
+    mean: tuple[float, float, float] | None = field(repr=False)
+    std: tuple[float, float, float] | None = field(repr=False)
     metrics: dict[str, float]
     provenance: dict = field(repr=False)
+
+    def __getstate__(self) -> dict:
+        return dict(vars(self))  # at once: another thread may be making its plan
 
     @_Once
     def network(self) -> "Network":
@@ -99,6 +108,7 @@ class Model:
 
         network = Network(self.spec, dtype=self._dtype.name)
         network.load_state_dict(self.state)
+        network.classes, network.mean, network.std = self.classes, self.mean, self.std
         return network
 
     @property
@@ -150,8 +160,18 @@ class Model:
     @_Once
     def _values(self) -> np.ndarray:
         """(3, 256): what the network gets for each value of each colour, rounded once, as in training."""
+        self.check_described()
         mean, std = np.array([self.mean, self.std])[:, :, None]
         return ((np.arange(256) / 255 - mean) / std).astype(self._dtype)
+
+    def check_described(self) -> None:
+        """Raises CheckpointError unless the model knows its classes and how its images are normalised: a guess would be wrong."""
+        missing = ["class names"] * (self.classes is None) + ["normalisation"] * (self.mean is None)
+        if missing:
+            raise CheckpointError(
+                f"the file of the model {self.name!r} has no {' and no '.join(missing)}: say it in minisqx.load(path, classes="
+                "..., mean=..., std=...), or when it is saved, in net.save(path, classes=..., mean=..., std=...)"
+            )
 
     def check_finite(self, logits: np.ndarray) -> None:
         """Raises CheckpointError unless all of its logits are finite numbers."""
@@ -167,6 +187,7 @@ class Model:
         layout = self._plan.layout(len(inputs), *self.spec.input_size)
         logits = self._plan.run(layout.pack(np.stack(inputs), layout.empty(3, self._dtype)), layout)
         self.check_finite(logits)
+        assert self.classes is not None  # `check_described` has seen to it
         return [Prediction(row, self.classes) for row in softmax(logits)]
 
 
@@ -179,10 +200,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers
 
 
-def load(name_or_path: str | os.PathLike) -> Model:
+def load(
+    name_or_path: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Model:
     """The model of a checkpoint file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
 
-    Raises CheckpointError where there is none, or where it is damaged.
+    classes, mean, std: as in `Checkpoint`, for a file that has none, or other ones; None: those of the file.
+    Raises CheckpointError where there is none, or where it is damaged, or where what is given doesn't fit it.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise OptionError(f"model {reprlib.repr(name_or_path)}: expected a checkpoint's path or the name of a model")
@@ -195,10 +222,12 @@ def load(name_or_path: str | os.PathLike) -> Model:
         checkpoint = load_checkpoint(name_or_path)
     else:
         known = "or one of " + ", ".join(sorted(shipped)) if shipped else "since no weights come with this installation"
-        given = os.fspath(name_or_path)
-        if zoo.is_name(str(given)):
-            known += f"; no weights of {given} come with minisqx: train them with `minisqx train --model {given}`"
-        raise CheckpointError(f"there is no model {given!r}; expected the path of a checkpoint, {known}")
+        wanted = os.fspath(name_or_path)
+        if zoo.is_name(str(wanted)):
+            known += f"; no weights of {wanted} come with minisqx: train them with `minisqx train --model {wanted}`"
+        raise CheckpointError(f"there is no model {wanted!r}; expected the path of a checkpoint, {known}")
+    given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std}
+    checkpoint = replace(checkpoint, **{name: value for name, value in given.items() if value is not None})
     kept = ("spec", "state", "classes", "mean", "std", "metrics", "provenance")
     return Model(name, *(getattr(checkpoint, part) for part in kept))
 

@@ -20,17 +20,18 @@ import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.kernels import convolution, counters, dropout, im2col, linear, max_pool, pooling, product, residual
-from minisqx.kernels.activation import ELU, KINDS, NO_ACTIVATION, RELU
+from minisqx.kernels.activation import ELU, NO_ACTIVATION, RELU, check_activation, kind_of
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
 from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.jit import bound, most_threads
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import VECTOR_BYTES
+from minisqx.parts import Part
 from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, FireSpec, MaxPoolSpec
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Part):
     """A tensor between two layers: y = f(data * scale + shift), the activation f only where it is still to be done.
 
     data: (chunks, channels or more, stride), of which `channels` rows from `row` on are meant. activation: the kind of f
@@ -45,6 +46,9 @@ class Activation:
     shift: np.ndarray
     activation: int
     sums: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_activation(self.activation)
 
     @property
     def channels(self) -> int:
@@ -76,7 +80,7 @@ def no_taps(dtype) -> Taps:
 
 
 @dataclass(frozen=True)
-class Gradient:
+class Gradient(Part):
     """The gradient of a tensor, before it is formed: for its first rows a product, for the others stored, and an addend.
 
     weight: (out_channels * taps, rows) and dz (chunks, out_channels or more, stride), from its row `dz_row` on, of the layer that
@@ -117,7 +121,7 @@ class Gradient:
         )
 
 
-class Workspace:
+class Workspace(Part):
     """What all layers of a network share: the dtype, rows of zeros and ones, and a scratch for each thread."""
 
     def __init__(self, dtype):
@@ -156,7 +160,7 @@ class Workspace:
         )
 
 
-class Kept:
+class Kept(Part):
     """The buffers that a layer has for each of the last batch shapes: a full batch and the shorter last one keep theirs."""
 
     SHAPES = 3
@@ -176,7 +180,7 @@ class Kept:
         return self._last_made
 
 
-class Call:
+class Call(Part):
     """A kernel with its arguments, which are made of `inputs`: made again only when those are other objects than last time."""
 
     def __init__(self, kernel):
@@ -232,7 +236,42 @@ class BlockParameters:
     beta: np.ndarray
 
 
-class Concatenation:
+def check_input(layer: Part, x: object, channels: int, dtype: np.dtype) -> None:
+    """Raises OptionError unless x is what the layer before may hand on."""
+    if not isinstance(x, Activation):
+        raise OptionError(
+            f"{layer!r}.forward of {_described(x)}: expected the Activation that the layer before returns; give arrays to"
+            " the network's own forward"
+        )
+    if x.channels != channels or x.data.dtype != dtype:
+        given = f"{x.channels} channels of {x.data.dtype}"
+        raise OptionError(f"{layer!r}.forward of an Activation of {given}: expected {channels} channels of {dtype}")
+
+
+def check_gradient(layer: Part, gradient: object) -> None:
+    """Raises OptionError unless gradient is what the layer after may hand back."""
+    if not isinstance(gradient, Gradient):
+        raise OptionError(
+            f"{layer!r}.backward of {_described(gradient)}: expected the Gradient that the layer after returns; give arrays to"
+            " the network's own backward"
+        )
+
+
+def check_array(layer: Part, call: str, array: Any, shape: tuple, dtype: np.dtype) -> None:
+    """Raises OptionError unless array is contiguous, of that dtype and shape (None: any length)."""
+    fits = isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous and array.ndim == len(shape)
+    if not fits or any(length not in (None, given) for length, given in zip(shape, array.shape)):
+        expected = ", ".join("N" if length is None else str(length) for length in shape)
+        raise OptionError(f"{layer!r}.{call} of {_described(array)}: expected a contiguous array {dtype} of shape ({expected})")
+
+
+def _described(given: object) -> str:
+    if isinstance(given, np.ndarray):
+        return f"an array {given.dtype} of shape {given.shape}"
+    return f"a {type(given).__name__}"
+
+
+class Concatenation(Part):
     """A tensor of `rows` channels in which several blocks write side by side."""
 
     def __init__(self, rows: int, workspace: Workspace):
@@ -240,7 +279,7 @@ class Concatenation:
         self.kept = Kept(lambda layout: workspace.empty(layout, rows))
 
 
-class BasicBlock:
+class BasicBlock(Part):
     """Convolution, activation, batch norm, in the order that the description says, fused; see `kernels/convolution.py`.
 
     specs: one convolution, or a bottleneck's first one and its shortcut, which read the same input and are computed as
@@ -266,7 +305,7 @@ class BasicBlock:
         self.channels = sum(s.out_channels for s in specs)
         self.concatenation, self.row = concatenation or Concatenation(self.channels, workspace), row
         # Channels that have an activation come first: only a shortcut may lack it.
-        self.kind = KINDS[spec.activation]
+        self.kind = kind_of(spec.activation)
         self.activated = sum(s.out_channels for s in specs if s.activation)
         depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
         self.depth = depth
@@ -277,6 +316,7 @@ class BasicBlock:
         self.scale, self.shift = np.ones(self.channels, dtype), np.zeros(self.channels, dtype)
         self.mean, self.variance = np.empty(self.channels), np.empty(self.channels)
         self.sums = np.empty((2, self.channels))
+        self.x: Any = None
         self.kept = Kept(self._buffers)
 
     def _buffers(self, inputs: Layout) -> BlockBuffers:
@@ -318,6 +358,8 @@ class BasicBlock:
 
     def forward(self, x: Activation) -> Activation:
         """x: (N, in_channels, H, W) deferred; returns the output deferred, and updates the running statistics."""
+        if x is not self.x:
+            check_input(self, x, self.specs[0].in_channels, self.workspace.dtype)
         self.x, self.buffers = x, self.kept(x.layout)
         p, b = self.parameters, self.buffers
         if not b.forward.is_for(x):
@@ -351,6 +393,7 @@ class BasicBlock:
         if self.norm_first:
             gradient, activated = self._backward_activation(gradient), 0
         if not b.backward.is_for(x, gradient, keep):
+            check_gradient(self, gradient)
             regions = self.workspace.regions(0, gradient.depth, self.channels)
             scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
             arguments = (
@@ -372,7 +415,7 @@ class BasicBlock:
         return b.through_activation(gradient, (b.e, self.scale, self.shift, self.kind), self.activated, stored, stored)
 
 
-class BackwardThroughActivation:
+class BackwardThroughActivation(Part):
     """ds = g f'(y), f the activation of `kind`, with the row sums of u and v; see `kernels/residual.py`.
 
     layout: of ds, u and v. sampled_size: (height, width) of the maps of which these are only the samples.
@@ -391,6 +434,7 @@ class BackwardThroughActivation:
         them).
         """
         if not self.call.is_for(gradient, *y, *u, *v):
+            check_gradient(self, gradient)
             data, scale, shift, activation = y
             rows = self.ds.shape[1]
             scratch = self.workspace.scratch(gradient.depth + rows + 1)
@@ -415,14 +459,14 @@ class SumBuffers:
     through_activation: BackwardThroughActivation
 
 
-class ResidualSum:
+class ResidualSum(Part):
     """r = f(u + v), f the activation of `kind`; backward hands ds to both and gives their batch norms the sums they need.
 
     sampled: whether r is summed only where a layer with stride 2 reads it.
     """
 
     def __init__(self, channels: int, workspace: Workspace, kind: int = ELU, sampled: bool = False):
-        self.channels, self.workspace, self.kind, self.sampled = channels, workspace, kind, sampled
+        self.channels, self.workspace, self.kind, self.sampled = channels, workspace, check_activation(kind), sampled
         self.sums = np.empty((2, channels))
         self.kept = Kept(self._buffers)
 
@@ -456,12 +500,13 @@ class ResidualSum:
         return b.through_activation(gradient, y, self.channels, (*of_u, u.sums, u.row), (*of_v, v.sums, v.row))
 
 
-class Bottleneck:
+class Bottleneck(Part):
     """Five basic blocks and a shortcut, added. `blocks[0]` computes the first convolution and the shortcut's together."""
 
     def __init__(self, spec: BottleneckSpec, blocks: list[BasicBlock], workspace: Workspace):
-        self.spec, self.blocks, self.has_shortcut = spec, blocks, spec.shortcut is not None
-        self.sum = ResidualSum(blocks[-1].channels, workspace, KINDS[spec.activation], spec.sampled)
+        # A tuple: inference follows the description, so a block that is added here would be passed over there.
+        self.spec, self.blocks, self.has_shortcut = spec, tuple(blocks), spec.shortcut is not None
+        self.sum = ResidualSum(blocks[-1].channels, workspace, kind_of(spec.activation), spec.sampled)
         self._of: tuple[Gradient, Gradient] | None = None
         self._both: Gradient
 
@@ -512,7 +557,7 @@ class FireBuffers:
     joint: Gradient | None = None
 
 
-class Fire:
+class Fire(Part):
     """SqueezeNet's fire module: squeeze, then expand1 and expand3, which write side by side in one tensor."""
 
     def __init__(self, spec: FireSpec, blocks: list[BasicBlock], workspace: Workspace):
@@ -538,6 +583,7 @@ class Fire:
         return self.kept(squeezed.layout).y
 
     def backward(self, gradient: Gradient) -> Gradient:
+        check_gradient(self, gradient)
         b = self.kept(self.layout)
         form(gradient, b.gradient, self.layout, self.workspace)
         form(self.expand1.backward(b.of_expand[0]), b.squeezed, self.layout, self.workspace)
@@ -551,7 +597,7 @@ class Fire:
         return found | {self.spec.name: self.kept(self.layout).y.values()}
 
 
-class MaxPool:
+class MaxPool(Part):
     """The largest of every window; see `kernels/max_pool.py`. It reads a tensor with nothing deferred."""
 
     def __init__(self, spec: MaxPoolSpec, workspace: Workspace):
@@ -568,12 +614,14 @@ class MaxPool:
         return self.workspace.plain(out, layout), place, g, Gradient(stored=dx), taps
 
     def forward(self, x: Activation) -> Activation:
+        check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
         y, place, _, _, taps = self.kept(x.layout)
         max_pool.forward(y.data, place, x.data, x.row, taps, cut_of(x.layout))
         return y
 
     def backward(self, gradient: Gradient) -> Gradient:
+        check_gradient(self, gradient)
         y, place, g, dx, _ = self.kept(self.x.layout)
         form(gradient, g, y.layout, self.workspace)
         max_pool.backward(dx.stored, g, place, cut_of(y.layout), self.x.layout.map_pixels, y.layout.map_pixels)
@@ -584,7 +632,7 @@ class MaxPool:
         return {self.spec.name: self.kept(self.x.layout)[0].values()}
 
 
-class Dropout:
+class Dropout(Part):
     """Zeroes elements at random and scales the rest; the mask is drawn from (seed, step, image, element), see
     `kernels/dropout.py`. `step` is set before each forward pass.
     """
@@ -599,6 +647,7 @@ class Dropout:
         return self.workspace.plain(out, layout), Gradient(stored=dx)
 
     def forward(self, x: Activation) -> Activation:
+        check_input(self, x, self.channels, self.workspace.dtype)
         self.layout = x.layout
         if self.probability == 0:
             return x
@@ -607,6 +656,7 @@ class Dropout:
         return y
 
     def backward(self, gradient: Gradient) -> Gradient:
+        check_gradient(self, gradient)
         if self.probability == 0:
             return gradient
         formed = form(gradient, self.dx.stored, self.layout, self.workspace)
@@ -631,7 +681,7 @@ def form(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspa
     return out
 
 
-class AveragePool:
+class AveragePool(Part):
     """The mean over the whole map: (N, C, H, W) to (N, C)."""
 
     def __init__(self, spec: AveragePoolSpec, workspace: Workspace):
@@ -639,6 +689,7 @@ class AveragePool:
         self.kept = Kept(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
 
     def forward(self, x: Activation) -> np.ndarray:
+        check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
         features = self.features = np.empty((x.layout.images, self.spec.channels), self.workspace.dtype)
         rows = -(-x.layout.stride // BLOCK)
@@ -653,24 +704,27 @@ class AveragePool:
 
     def backward(self, dfeatures: np.ndarray) -> Gradient:
         x = self.x
+        check_array(self, "backward", dfeatures, self.features.shape, self.features.dtype)
         dx = self.kept(x.layout)
         pooling.backward(dx.stored, x.sums, dfeatures, x.data, cut_of(x.layout), x.layout.map_pixels)
         return dx
 
 
-class Linear:
+class Linear(Part):
     """logits = features weight^T + bias."""
 
     def __init__(self, weight, bias, dweight, dbias):
         self.weight, self.bias, self.dweight, self.dbias = weight, bias, dweight, dbias
 
     def forward(self, features: np.ndarray) -> np.ndarray:
+        check_array(self, "forward", features, (None, self.weight.shape[1]), self.weight.dtype)
         self.features = features
         logits = np.empty((len(features), len(self.bias)), features.dtype)
         linear.forward(logits, features, self.weight, self.bias)
         return logits
 
     def backward(self, dlogits: np.ndarray) -> np.ndarray:
+        check_array(self, "backward", dlogits, (len(self.features), len(self.bias)), self.weight.dtype)
         dfeatures = np.empty_like(self.features)
         linear.backward(dfeatures, self.dweight, self.dbias, dlogits, self.features, self.weight)
         return dfeatures

@@ -1,7 +1,7 @@
 """A network: its layers in order, and one flat buffer each for parameters, gradients and running statistics."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from minisqx.layers import (
     Workspace,
     form,
 )
+from minisqx.parts import Layers
 from minisqx.plan import Plan
 from minisqx.spec import (
     AveragePoolSpec,
@@ -33,20 +34,37 @@ from minisqx.spec import (
     LinearSpec,
     MaxPoolSpec,
     NetworkSpec,
+    Size,
     Unit,
 )
 from minisqx.squeezenext import SqueezeNextSpec
 
 DTYPES = ("float32", "float64")
+BUFFERS = ("flat_parameters", "flat_gradients", "flat_buffers")
+# Put in place of these, another object would be passed over: by the layers, which hold views, or by inference, which follows the
+# description.
+FIXED = ("spec", "dtype", "seed", "layers", *BUFFERS)
+# What follows from them and is made anew in a copy.
+_DERIVED = (
+    "layers", "_row", "_workspace", "_layout", "_idle",
+    "_parameters", "_gradients", "_buffers", "_parameter_sections", "_gradient_sections", "_buffer_sections",
+)  # fmt: skip
 
 
 class Network:
     """A network of any family, with `forward` and `backward` and no autograd.
 
     spec: what it is. seed: of the initial weights and of dropout's masks. dtype: "float32", or "float64" for checking gradients.
+    classes, mean, std: what `save` writes with it, as in `Checkpoint`; None until you set them, or from the model that it is of.
 
     Weights start Xavier uniform with gain sqrt(2), biases at 0, as in the authors' code.
+
+    A copy (`copy.copy`, `copy.deepcopy`, pickle) has buffers of its own, and layers that work on those.
     """
+
+    classes: Sequence[str] | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
 
     def __init__(self, spec: NetworkSpec, seed: int = 0, dtype: str = "float32"):
         self.spec = spec
@@ -54,11 +72,37 @@ class Network:
         self.seed = plain(seed)
         require(is_whole(self.seed, 0, 2**63 - 1), "seed", self.seed, "a whole number from 0 to 9223372036854775807")
         self.dropout_step = 0
-        self._ready = False
+        self.classes = self.mean = self.std = None
+        self._make("before any forward pass")
+        self._initialise()
+
+    def _make(self, idle: str) -> None:
+        """Allocates the buffers and makes the layers. idle: why there is nothing for `backward`, in words."""
         self._workspace = Workspace(self.dtype)
         self._allocate()
-        self.layers = {unit.name: self._layer(unit) for unit in spec.units}
-        self._initialise()
+        self._row = tuple(self._layer(unit) for unit in self.spec.units)
+        self.layers = Layers(dict(zip((unit.name for unit in self.spec.units), self._row)))
+        self._idle = idle
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name not in _DERIVED}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update((name, value) for name, value in state.items() if name not in BUFFERS)
+        self._make("of a copy, which has no forward pass of its own")
+        for name in BUFFERS:
+            getattr(self, name)[:] = state[name]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in FIXED and value is not vars(self).get(name, value):
+            todo = f"write into it, as in net.{name}[:] = values" if name in BUFFERS else "make a new network"
+            raise OptionError(f"{name} of a network can't be replaced, since its layers are made for the one it has: {todo}")
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        spec, (height, width) = self.spec, self.spec.input_size
+        what = f"{height} x {width} pixels, {spec.num_classes} classes, {spec.parameters} parameters"
+        return f"{type(self).__name__}({spec.name}: {what}, {self.dtype})"
 
     def _allocate(self) -> None:
         """Cuts the flat buffers into tensors. Convolutions of one group lie next to each other, so that their weights
@@ -103,6 +147,8 @@ class Network:
             case LinearSpec():
                 named = (self._parameters, self._gradients)
                 return Linear(*(tensors[f"{unit.name}.{kind}"] for tensors in named for kind in ("weight", "bias")))
+            case _:
+                raise OptionError(f"{unit!r}: there is no such layer; expected a unit of minisqx.spec")
 
     def _basic_block(self, group: tuple[ConvolutionSpec, ...], concatenation: Concatenation | None = None, row: int = 0):
         first, empty = group[0], np.empty(0, self.dtype)
@@ -140,13 +186,14 @@ class Network:
         if not training:
             return self.plan().run(data, layout)
         self.dropout_step += 1
-        self._ready = True
+        self._idle = "after a forward pass that failed"
         self._layout = layout
         y: Any = self._workspace.plain(data, layout)  # an Activation, and after the last layer the logits
-        for layer in self.layers.values():
+        for layer in self._row:
             if isinstance(layer, Dropout):
                 layer.step = self.dropout_step
             y = layer.forward(y)
+        self._idle = ""
         return y
 
     def backward(self, dlogits: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
@@ -155,12 +202,12 @@ class Network:
         It uses up what the last training forward pass kept, so each forward pass has one backward pass.
         """
         self._require_forward("backward")
-        self._ready = False
         dlogits = np.asarray(dlogits)
         expected = (self._layout.images, self.spec.num_classes)
         if dlogits.shape != expected or dlogits.dtype.kind != "f":
             raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
-        stem, *others = self.layers.values()
+        self._idle = "after backward, which has used up the forward pass"
+        stem, *others = self._row
         gradient = np.ascontiguousarray(dlogits, self.dtype)
         for layer in reversed(others):
             gradient = layer.backward(gradient)
@@ -171,8 +218,10 @@ class Network:
         return layout.unpack(form(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
 
     def _require_forward(self, what: str) -> None:
-        if not self._ready:
-            raise OptionError(f"{what} without a forward pass: call forward(x, training=True) first, once for each backward")
+        if self._idle:
+            raise OptionError(
+                f"{what} {self._idle}: call it after forward(x, training=True); each forward pass has one backward, at its end"
+            )
 
     def plan(self) -> Plan:
         """The network as it is now, ready to run: batch norm constant, nothing kept for backward."""
@@ -180,14 +229,23 @@ class Network:
 
     def _packed(self, x) -> tuple[np.ndarray, Layout]:
         if hasattr(x, "layout"):
-            return x.data, x.layout
+            data, layout = x.data, x.layout
+            if data.dtype != self.dtype or data.shape != (layout.chunks, 3, layout.stride):
+                raise OptionError(
+                    f"a batch of {data.dtype}, packed as {data.shape}: expected {self.dtype}, from a loader of that dtype"
+                )
+            self._check_size((layout.height, layout.width))
+            return data, layout
         x = np.asarray(x)
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] < 1 or x.dtype.kind not in "fiu":
             raise OptionError(f"input of shape {x.shape} and dtype {x.dtype}: expected (N, 3, H, W) of numbers, N at least 1")
-        if x.shape[2:] != self.spec.input_size:
-            replace(self.spec, input_size=x.shape[2:])  # refuses what is too small for the strides
+        self._check_size((x.shape[2], x.shape[3]))
         layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
         return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
+
+    def _check_size(self, size: Size) -> None:
+        if size != self.spec.input_size:
+            replace(self.spec, input_size=size)  # refuses what is too small for the strides
 
     def activations(self) -> dict[str, np.ndarray]:
         """By name what every basic block, bottleneck, fire module and pool of the last training forward pass returned, (N, C, H,
@@ -195,7 +253,7 @@ class Network:
         """
         self._require_forward("activations")
         found: dict[str, np.ndarray] = {}
-        for layer in self.layers.values():
+        for layer in self._row:
             if hasattr(layer, "values"):
                 found |= layer.values()
         return found
@@ -232,11 +290,22 @@ class Network:
         for name, view in views.items():
             view[...] = arrays[name]
 
-    def save(self, path) -> None:
-        """Writes the network's description and state to a checkpoint; see `minisqx.checkpoint`."""
+    def save(
+        self,
+        path,
+        classes: Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        """Writes the network's description and state to a checkpoint; see `minisqx.checkpoint`.
+
+        classes, mean, std: as in `Checkpoint`; None: the network's own, and without those the file says that it has none.
+        """
         from minisqx.checkpoint import Checkpoint, save_checkpoint
 
-        save_checkpoint(path, Checkpoint(self.spec, self.state_dict()))
+        given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std}
+        described = {name: getattr(self, name) if value is None else value for name, value in given.items()}
+        save_checkpoint(path, Checkpoint(self.spec, self.state_dict(), **described))
 
 
 class ShallowSqueezeNext(Network):

@@ -28,6 +28,7 @@ class SGD:
     """Stochastic gradient descent on a network's flat buffers; see `kernels/sgd.py` for the formula.
 
     `lr` may be set between steps. `velocity` is the momentum's state, flat, in the order of `network.flat_parameters`.
+    A copy has a velocity of its own. Copied or pickled together with the network, as one tuple, it is the copied network's.
     """
 
     def __init__(self, network, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
@@ -42,6 +43,14 @@ class SGD:
         self.network, self.lr, self.nesterov = network, lr, nesterov
         self.momentum, self.weight_decay = float(momentum), float(weight_decay)
         self.velocity = np.zeros_like(network.flat_parameters)
+
+    def __setstate__(self, state: dict) -> None:
+        # What came from another process may be a file in memory that can only be read.
+        vars(self).update(state, velocity=np.array(state["velocity"]))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in ("lr", "momentum", "nesterov", "weight_decay"))
+        return f"SGD({self.network.spec.name}, {options})"
 
     def step(self) -> None:
         """Moves the parameters along the gradients that the last `backward` wrote."""
@@ -68,6 +77,9 @@ class StepSchedule:
         known = isinstance(milestones, Iterable) and all(map(is_number, steps))
         require(known, "milestones", milestones, "epochs, such as (60, 120, 150, 180)")
         self.base, self.gamma, self.milestones = lr, gamma, steps
+
+    def __repr__(self) -> str:
+        return f"StepSchedule(lr={self.base}, milestones={self.milestones}, gamma={self.gamma})"
 
     def lr(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""

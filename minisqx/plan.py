@@ -5,8 +5,9 @@ from threading import Thread
 
 import numpy as np
 
+from minisqx.errors import OptionError
 from minisqx.kernels import im2col, inference, product
-from minisqx.kernels.activation import KINDS
+from minisqx.kernels.activation import kind_of
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.im2col import Geometry, Taps
@@ -15,6 +16,7 @@ from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
     ConvolutionSpec,
+    DropoutSpec,
     FireSpec,
     LinearSpec,
     MaxPoolSpec,
@@ -25,24 +27,41 @@ from minisqx.threads import threads
 
 
 class Plan:
-    """A network frozen as it is: batch norm's running statistics become constants. Safe to run from several threads at once."""
+    """A network frozen as it is: batch norm's running statistics become constants. Safe to run from several threads at once.
+
+    A copy, in this process or another, has the same constants and makes its own tables and memory.
+    """
 
     def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray]):
-        self.spec = spec
-        self.dtype = next(iter(state.values())).dtype
-        # Images that go through the network together on one thread: enough for the small maps, little enough for the cache.
-        self._images_per_chunk = MOST_IMAGES_IN_CHUNK * spec.larger_chunks
-        im2col.prepare(self.dtype)
-        product.prepare(self.dtype, training=False)
-        self._weights, self._places = _constant_weights(spec, state)
+        _check_ending(spec)
+        weights, places = _constant_weights(spec, state)
+        dtype = weights.dtype
         linear = [layer.name for layer in spec.layers if isinstance(layer, LinearSpec)]
         # A classifier without channels stands for none: then the averages are the logits.
-        self._classifier = (
+        classifier = (
             (state[f"{linear[0]}.weight"], state[f"{linear[0]}.bias"])
             if linear
-            else (np.empty((0, 0), self.dtype), np.empty(0, self.dtype))
+            else (np.empty((0, 0), dtype), np.empty(0, dtype))
         )
+        self.__setstate__((spec, weights, places, classifier))
+
+    def __getstate__(self) -> tuple:
+        return self.spec, self._weights, self._places, self._classifier
+
+    def __setstate__(self, state: tuple) -> None:
+        self.spec, weights, self._places, classifier = state
+        self.dtype = weights.dtype
+        # Arrays of its own: those that are given may be written to later, or be a file in memory that can only be read.
+        self._weights, *classifier = (np.array(array, self.dtype, order="C") for array in (weights, *classifier))
+        self._classifier = tuple(classifier)
+        # Images that go through the network together on one thread: enough for the small maps, little enough for the cache.
+        self._images_per_chunk = MOST_IMAGES_IN_CHUNK * self.spec.larger_chunks
+        im2col.prepare(self.dtype)
+        product.prepare(self.dtype, training=False)
         self._programs: dict[tuple[int, int, int], _Program] = {}
+
+    def __repr__(self) -> str:
+        return f"Plan({self.spec.name}, {self.dtype})"
 
     def layout(self, images: int, height: int, width: int) -> Layout:
         """The cut of a batch that needs no copying into another one."""
@@ -131,6 +150,10 @@ class _Program:
                     x, size = self._max_pool(unit, x, size)
                 case AveragePoolSpec():
                     self._features = unit.channels
+                case DropoutSpec() | LinearSpec():
+                    pass  # the first does nothing here, the second is no step
+                case _:
+                    raise OptionError(f"{unit!r}: inference has no such layer; expected a unit of minisqx.spec")
         self.steps = np.array(self._steps, np.int64)
         self.columns = self.layout.padded(0)
         self.scratch = max(self._deepest * SCRATCH_STRIDE, 2 * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
@@ -183,7 +206,7 @@ class _Program:
             other, other_size = entry + group[0].out_channels * self._stride(size), size
         for convolution in rest:
             main, size = self._convolve((convolution,), main, size, release=main != entry)
-        y = self._add(main, size, other, other_size, rest[-1].out_channels, KINDS[unit.activation])
+        y = self._add(main, size, other, other_size, rest[-1].out_channels, kind_of(unit.activation))
         for place in (x, entry, main, other):
             self._memory.release(place)
         return y, size
@@ -213,7 +236,7 @@ class _Program:
         if out is None:
             out = self._memory.take(rows * self._stride(size))
         step = self._step(inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
-        step[inference.ACTIVATION] = KINDS[spec.activation]
+        step[inference.ACTIVATION] = kind_of(spec.activation)
         step[inference.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
         step[inference.WEIGHT_AT] = self._places[spec.name]
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
@@ -263,6 +286,14 @@ def measured_memory(spec: NetworkSpec, images: int, dtype="float32") -> tuple[in
     """Bytes that a plan takes to run `images` together: on each thread that runs, and for all of them."""
     places = {group[0].name: 0 for group in _weight_groups(spec)}
     return _Measured(spec, places, images, np.dtype(dtype)).memory_bytes()
+
+
+def _check_ending(spec: NetworkSpec) -> None:
+    """Refuses what `inference.run` would pass over: it takes the average after the last step, and one classifier."""
+    kinds = [type(unit) for unit in spec.units]
+    ending = kinds[kinds.index(AveragePoolSpec) :] if AveragePoolSpec in kinds else []
+    if ending not in ([AveragePoolSpec], [AveragePoolSpec, LinearSpec]) or LinearSpec in kinds[: -len(ending)]:
+        raise OptionError(f"{spec.name}: inference needs a network that ends in an average pool, or in that and one linear layer")
 
 
 def _arranged(unit: BottleneckSpec, after_sampled: bool):

@@ -14,6 +14,9 @@ class OneCycleSchedule:
         self._lr = lr
         self._epochs = epochs
 
+    def __repr__(self) -> str:
+        return f"OneCycleSchedule(lr={self._lr}, epochs={self._epochs})"
+
     def lr(self, position: float) -> float:
         """The learning rate at `position`, in epochs from the run's start (12.5: in the middle of the thirteenth epoch)."""
         done = position / self._epochs

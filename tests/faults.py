@@ -53,6 +53,10 @@ FILES = ("test_hostile_files.py",)
 CACHED = ("test_data_image_folder.py",)
 THREADS = ("test_threads.py",)
 KERNELS = ("test_kernel_cache.py",)
+COPIES = ("test_copies.py",)
+VELOCITY = ("test_copies.py::test_a_shallow_copy_of_an_optimizer_has_its_network_and_a_velocity_of_its_own",)
+DESCRIBED = ("test_described.py",)
+UNKNOWN = ("test_unknown.py",)
 
 FAULTS = (
     # Batch norm.
@@ -682,6 +686,43 @@ FAULTS = (
         "    except OSError as error:",
         "    except KeyError as error:",
         ("test_cli.py",),
+    ),
+    Fault(
+        "a copy without its weights",
+        "minisqx/network.py",
+        "            getattr(self, name)[:] = state[name]\n",
+        "            pass\n",
+        COPIES,
+    ),
+    Fault("a copy that shares its velocity", "minisqx/optim.py", 'np.array(state["velocity"])', 'state["velocity"]', VELOCITY),
+    Fault(
+        "a copied answer that can be changed",
+        "minisqx/inference.py",
+        "        probabilities.flags.writeable = False  #",
+        "        #",
+        COPIES,
+    ),
+    Fault("a plan with the caller's weights", "minisqx/plan.py", 'np.array(array, self.dtype, order="C")', "array", COPIES),
+    Fault(
+        "a network's own class names are not saved",
+        "minisqx/network.py",
+        "getattr(self, name) if value is None else value",
+        "value",
+        DESCRIBED,
+    ),
+    Fault(
+        "an unknown activation is let through",
+        "kernels/plain.py",
+        "    if kind not in ACTIVATION_KINDS:",
+        "    if False:",
+        UNKNOWN,
+    ),
+    Fault(
+        "a unit that inference doesn't know",
+        "minisqx/plan.py",
+        "                case _:\n                    raise",
+        "                case None:\n                    raise",
+        UNKNOWN,
     ),
     Fault("no finite numbers in evaluate", "minisqx/evaluation.py", "        model.check_finite(logits)\n", "", ("test_cli.py",)),
 )

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from minisqx import container
-from minisqx.checkpoint import Checkpoint, save_checkpoint
+from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, save_checkpoint
 from minisqx.container import Part, pack, unpack
 from minisqx.spec import NetworkSpec
 from minisqx.squeezenext import SqueezeNextSpec
@@ -46,8 +46,9 @@ class Hostile(NamedTuple):
 
 
 def _checkpoint(path: Path, spec: NetworkSpec = SPEC, **more) -> None:
-    shapes = {**spec.parameter_shapes, **spec.buffer_shapes}
-    save_checkpoint(path, Checkpoint(spec, {name: np.ones(shape, np.float32) for name, shape in shapes.items()}, **more))
+    state = {name: np.ones(shape, np.float32) for name, shape in {**spec.parameter_shapes, **spec.buffer_shapes}.items()}
+    described = {"classes": map(str, range(spec.num_classes)), "mean": CIFAR10_MEAN, "std": CIFAR10_STD}
+    save_checkpoint(path, Checkpoint(spec, state, **described, **more))
 
 
 @functools.cache

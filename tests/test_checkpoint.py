@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minisqx import zoo
-from minisqx.checkpoint import MOST_INDEX_BYTES, Checkpoint, load_checkpoint, save_checkpoint
+from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, MOST_INDEX_BYTES, Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.container import lookup3, pack, unpack
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.options import MOST_EPOCHS, TrainingOptions
@@ -31,9 +31,9 @@ def random_state(spec, dtype="float32"):
 
 @pytest.fixture
 def saved(tmp_path):
-    """The path of a checkpoint as small as they come."""
+    """The path of a checkpoint as small as they come, with classes and normalisation."""
     path = tmp_path / "weights.h5"
-    save_checkpoint(path, Checkpoint(SPEC, random_state(SPEC)))
+    save_checkpoint(path, Checkpoint(SPEC, random_state(SPEC), tuple("0123456789"), CIFAR10_MEAN, CIFAR10_STD))
     return path
 
 
@@ -75,9 +75,10 @@ def test_everything_that_was_saved_comes_back_bit_for_bit(tmp_path, dtype):
     assert after.optimizer["velocity"].tobytes() == before.optimizer["velocity"].tobytes()
 
 
-def test_defaults_name_the_classes_by_number_and_hold_nothing_of_training(saved):
-    checkpoint = load_checkpoint(saved)
-    assert checkpoint.classes == tuple("0123456789")
+def test_what_is_not_given_is_not_in_the_file_either(tmp_path):
+    save_checkpoint(tmp_path / "bare.h5", Checkpoint(SPEC, random_state(SPEC)))
+    checkpoint = load_checkpoint(tmp_path / "bare.h5")
+    assert (checkpoint.classes, checkpoint.mean, checkpoint.std) == (None, None, None)
     assert checkpoint.optimizer is None and checkpoint.training is None
 
 
@@ -206,6 +207,7 @@ def test_the_checksum_of_hdf5_is_lookup3(text, value):
         (lambda e: e.update(classes=[*"012345678", "\x1b[31m"]), "printable"),
         (lambda e: e.update(mean=[0, 0]), "mean"),
         (lambda e: e.update(std=[1, 1, 0]), "standard deviation"),
+        (lambda e: e.update(mean=None), "no mean"),
         (lambda e: e.update(metrics={"accuracy": "high"}), "accuracy"),
         (lambda e: e.update(optimizer=["velocity"]), "payload"),
         (lambda e: e.update(dtype="float64"), "payload"),
@@ -320,7 +322,10 @@ def test_a_path_that_can_be_none_is_refused_in_one_line(tmp_path, monkeypatch, p
         (lambda parts: parts["state"].update({"head.bias": np.zeros(25)}), "float32, float64"),
         (lambda parts: parts.update(classes=("a", "b")), "2 class names"),
         (lambda parts: parts.update(metrics={"loss": float("nan")}), "loss"),
-        (lambda parts: parts.update(std=(1, 1, -1)), "standard deviation"),
+        (lambda parts: parts.update(classes="0123456789"), "a list of names"),
+        (lambda parts: parts.update(mean=(0, 0, 0), std=(1, 1, -1)), "standard deviation"),
+        (lambda parts: parts.update(mean=(0, 0, 0)), "no standard deviation: expected both"),
+        (lambda parts: parts.update(mean=0.5, std=(1, 1, 1)), "mean 0.5: expected three"),
         (lambda parts: parts.update(optimizer={"velocity": np.zeros(3, np.float32)}), "velocity"),
     ],
 )

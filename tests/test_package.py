@@ -39,7 +39,8 @@ import sys
 others = ("scipy", "tqdm", "matplotlib", "pooch", "torch")
 sys.modules.update(dict.fromkeys(others))  # each import of these now fails
 import minisqx, numpy
-minisqx.ShallowSqueezeNext(width=0.125).save({str(tmp_path / "net.h5")!r})
+described = dict(classes=list("0123456789"), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+minisqx.ShallowSqueezeNext(width=0.125).save({str(tmp_path / "net.h5")!r}, **described)
 print(minisqx.infer(numpy.zeros((40, 50, 3), numpy.uint8), {str(tmp_path / "net.h5")!r}))
 """
     done = python("-c", code)
