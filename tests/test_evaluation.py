@@ -25,13 +25,13 @@ def own_cache(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Weights that answer in different ways, and the same without names for their classes."""
+    """Weights that answer in different ways, and the same with numbers for the names of their classes."""
     net = minisqx.ShallowSqueezeNext(width=0.125, num_classes=3)
     net.parameters()["classifier.weight"][:] *= 30
     x = np.stack([picture(seed, (32, 32)) for seed in range(60)]).transpose(0, 3, 1, 2) / 255 - 0.5
     net.parameters()["classifier.bias"][:] -= np.median(net.forward(x.astype(np.float32), training=False), axis=0)
     folder = tmp_path_factory.mktemp("weights")
-    for name, classes in (("fruit.h5", CLASSES), ("numbers.h5", ())):
+    for name, classes in (("fruit.h5", CLASSES), ("numbers.h5", ("0", "1", "2"))):
         save_checkpoint(folder / name, Checkpoint(net.spec, net.state_dict(), classes, mean=(0.5,) * 3, std=(1.0,) * 3))
     return folder
 
