@@ -15,7 +15,7 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from minisqx.kernels.jit import cpu_features, cpu_name
+from minisqx.kernels.cache import cpu_features, cpu_name
 from minisqx.kernels.plain import ELU, RELU, check_activation, intrinsic_of
 
 INDEX = ir.IntType(64)

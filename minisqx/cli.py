@@ -101,9 +101,9 @@ class _Parser(argparse.ArgumentParser):
 
 class _Version(argparse.Action):
     def __call__(self, parser, *_):
-        from importlib.metadata import version
+        from minisqx import __version__
 
-        print("minisqx", version("minisqx"))
+        print("minisqx", __version__)
         parser.exit()
 
 
@@ -173,6 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_threads(added)
 
     added = command("warmup", _warmup, "compile the kernels of inference and training ahead", "minisqx warmup")
+    text = "as root: keep them in the system's folder, where every user of this machine or image finds them"
+    added.add_argument("--system", action="store_true", help=text)
     _add_threads(added)
 
     added = command("info", _info, "print versions, CPU, threads and folders", "minisqx info")
@@ -270,14 +272,12 @@ def _paper(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     if not 1 <= args.batch_size <= MOST_BATCH:
         raise OptionError(f"batch size {args.batch_size}: expected 1 to {MOST_BATCH} images")
-    use_threads(thread_count(args.threads)[0])
+    use_threads(*thread_count(args.threads))
     from minisqx import report
     from minisqx.data.dataset import open_parts, say_on_stderr
     from minisqx.evaluation import evaluate, model_labels, with_classes
     from minisqx.inference import load
-    from minisqx.warmup import announce_compiling
 
-    announce_compiling()
     model = load(args.MODEL)
     if model.mean is None:
         model.check_described()  # before the data is read: it can name the classes, but not the normalisation
@@ -291,13 +291,11 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _infer(args: argparse.Namespace) -> int:
-    use_threads(thread_count(args.threads)[0])
+    use_threads(*thread_count(args.threads))
     from minisqx import report
     from minisqx.errors import ImageError
     from minisqx.inference import load
-    from minisqx.warmup import announce_compiling
 
-    announce_compiling()
     model = load(args.model or zoo.DEFAULT)
     most = model.spec.num_classes
     topk = min(3, most) if args.topk is None else args.topk
@@ -322,30 +320,27 @@ def _bench(args: argparse.Namespace) -> int:
     if not 0 < args.seconds <= MOST_SECONDS:
         raise OptionError(f"seconds {args.seconds!r}: expected more than 0, up to {MOST_SECONDS}")
     spec = options.given_network(args, args.model or zoo.SHALLOW) if untrained else None
-    count, _ = thread_count(args.threads)
-    use_threads(count)
+    use_threads(*thread_count(args.threads))
     from minisqx import bench, report
     from minisqx.inference import load
-    from minisqx.warmup import announce_compiling
 
-    announce_compiling()
     model = load(args.model or zoo.DEFAULT) if spec is None else bench.untrained(spec)
     _print(report.speed(bench.measure(model, args.seconds, args.repeats, args.layers)))
     return 0
 
 
 def _warmup(args: argparse.Namespace) -> int:
-    use_threads(thread_count(args.threads)[0])
+    use_threads(*thread_count(args.threads))
     from minisqx.warmup import warm_up
 
-    for line in warm_up():
+    for line in warm_up(args.system):
         print(line, flush=True)
     return 0
 
 
 def _info(args: argparse.Namespace) -> int:
     count, source = thread_count(args.threads)
-    use_threads(count)
+    use_threads(count, source)
     from minisqx.system import info
 
     _print(info(count, source))

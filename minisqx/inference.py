@@ -5,6 +5,7 @@ import os
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.resources import as_file
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
@@ -216,7 +217,8 @@ def load(
     shipped = zoo.weights()
     if name_or_path in shipped:
         name = str(name_or_path)
-        checkpoint = load_checkpoint(shipped[name])
+        with as_file(shipped[name]) as path:
+            checkpoint = load_checkpoint(path)
     elif os.path.lexists(name_or_path):
         name = os.path.basename(os.fspath(name_or_path))
         checkpoint = load_checkpoint(name_or_path)

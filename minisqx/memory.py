@@ -13,7 +13,6 @@ import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
-from minisqx.kernels.jit import most_threads, threads
 from minisqx.kernels.layout import MOST_IMAGES_IN_CHUNK, Layout
 from minisqx.limits import available, megabytes
 from minisqx.plan import measured_memory
@@ -27,6 +26,7 @@ from minisqx.spec import (
     NetworkSpec,
     Size,
 )
+from minisqx.threads import most_threads, threads
 
 # What Python, Numba and the machine code of training come to, beside all arrays.
 CODE = 64 << 20

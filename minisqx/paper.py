@@ -18,9 +18,8 @@ Seconds an epoch are training plus test; the paper's are on an RTX 2080 Ti.
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from importlib.resources import files
 
-import minisqx.data
 from minisqx import paper_layers, paper_printed, zoo
 from minisqx.errors import OptionError
 from minisqx.report import WIDTH
@@ -212,5 +211,5 @@ def _measured() -> dict[str, dict]:
 
     Table IV looks for the network and its dropout: "shallow-06-0.4x dropout 0.3".
     """
-    files = (Path(folder, "measured.json") for folder in minisqx.data.__path__)
-    return next((json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()), {})
+    file = files("minisqx.data") / "measured.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -7,18 +7,19 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib import metadata
 from itertools import islice
 
+import numba
 import numpy as np
 
+import minisqx
 from minisqx.checkpoint import Checkpoint
 from minisqx.data.dataset import Part
 from minisqx.data.loader import Batch, Loader
 from minisqx.diagnosis import all_finite, diverges, first_in, first_in_backward, first_in_forward
 from minisqx.errors import OptionError, TrainingError
 from minisqx.interrupt import Stopped, StopRequest
-from minisqx.kernels.jit import cpu_name
+from minisqx.kernels.cache import cpu_name
 from minisqx.memory import check_training
 from minisqx.network import Network
 from minisqx.optim import SGD, StepSchedule, cross_entropy
@@ -333,4 +334,5 @@ def right_answers(logits: np.ndarray, labels: np.ndarray) -> int:
 
 def versions() -> dict[str, str]:
     """Of what decides the bits of a result."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in ("minisqx", "numpy", "numba")}}
+    packages = {"minisqx": minisqx, "numpy": np, "numba": numba}
+    return {"python": platform.python_version(), **{name: package.__version__ for name, package in packages.items()}}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minisqx.errors import DataError, OptionError, TrainingError
-from minisqx.interrupt import Stopped, StopRequest
+from minisqx.interrupt import Stopped, StopRequest, ended_by
 from minisqx.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 from minisqx.threads import thread_count, use_threads
 
@@ -35,7 +35,7 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
     """Trains a new network to the planned end; `say` takes the lines that report the run.
 
     Ctrl-C (SIGTERM, SIGHUP) saves the run after the current batch, then raises KeyboardInterrupt (SystemExit); before the first
-    batch it does so at once. The same becomes of a run whose `say` raises OSError.
+    batch, and where it is the second, it does so at once. The same becomes of a run whose `say` raises OSError.
     Raises DataError for bad data, OptionError for options that don't fit it, TrainingError if the loss is not finite or the
     run folder can't be written.
     """
@@ -114,9 +114,7 @@ def _stoppable() -> Iterator[None]:
     except Stopped as stopped:
         if isinstance(stopped.wish, OSError):
             raise stopped.wish from None
-        if stopped.wish == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise SystemExit(128 + stopped.wish) from None
+        raise ended_by(stopped.wish) from None
 
 
 def _options(folder, config: dict) -> TrainingOptions:
@@ -152,10 +150,7 @@ def check_reproducible(options: TrainingOptions, say: Say = print) -> None:
 
 def _use_threads(options: TrainingOptions, say: Say) -> None:
     count, source = thread_count(options.threads)
-    use_threads(count)
-    from minisqx.warmup import announce_compiling
-
-    announce_compiling()
+    use_threads(count, source)
     say(f"threads: {count} ({source})")
 
 

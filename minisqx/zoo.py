@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import minisqx.data
 from minisqx.errors import OptionError
 from minisqx.spec import NetworkSpec
 from minisqx.squeezenet import SqueezeNetSpec
 from minisqx.squeezenext import BASELINE, SHALLOW_NETWORKS, VERSIONS, SqueezeNextSpec
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 SHALLOW = "shallow"  # with the options of the command line: width, blocks, ...
 DEFAULT = "shallow-06-0.2x"  # whose weights come with minisqx
@@ -79,9 +80,14 @@ def _cuts(digits: str) -> Iterator[tuple[int, ...]]:
             yield tuple(map(int, parts))
 
 
-def weights() -> dict[str, Path]:
-    """Name -> checkpoint of the weights that are installed with minisqx."""
-    return {file.stem: file for folder in minisqx.data.__path__ for file in Path(folder, "weights").glob("*.h5")}
+def weights() -> dict[str, "Traversable"]:
+    """Name -> checkpoint of the weights that come with minisqx: a file, or a part of the zip that minisqx is imported from."""
+    from importlib.resources import files
+
+    folder = files("minisqx.data") / "weights"
+    if not folder.is_dir():
+        return {}
+    return {file.name.removesuffix(".h5"): file for file in folder.iterdir() if file.name.endswith(".h5")}
 
 
 def from_dict(description: Mapping) -> NetworkSpec:

@@ -662,7 +662,7 @@ FAULTS = (
         "no thread to be had is an error", "minisqx/plan.py", "except (RuntimeError, MemoryError):", "except KeyError:", THREADS
     ),
     Fault(
-        "a kernel's checksum not looked at", "kernels/jit.py", "if hashlib.sha256(data).digest() != ", "if False and ", KERNELS
+        "a kernel's checksum not looked at", "kernels/cache.py", "if hashlib.sha256(data).digest() != ", "if False and ", KERNELS
     ),
     Fault(
         "copies of a function under one name",
@@ -678,8 +678,8 @@ FAULTS = (
         "for offset in (0, 0)",
         ("test_kernels_product.py",),
     ),
-    Fault("another kernel's code", "kernels/jit.py", "        if found != key:", "        if False:", KERNELS),
-    Fault("another user's folder", "kernels/jit.py", "status.st_mode & 0o022", "False", KERNELS),
+    Fault("another kernel's code", "kernels/cache.py", "        if found != key:", "        if False:", KERNELS),
+    Fault("another user's folder", "kernels/cache.py", "status.st_mode & 0o022", "False", KERNELS),
     Fault(
         "a full disk behind stdout",
         "minisqx/cli.py",

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-import minisqx.data
 from minisqx import paper, paper_layers, zoo
 from minisqx.errors import OptionError
 
@@ -233,7 +232,7 @@ def test_an_unknown_table_or_style_is_refused_in_one_line(table, style, what):
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """Writes `measured.json` where the tables look for it."""
-    monkeypatch.setattr(minisqx.data, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(paper, "files", lambda package: tmp_path)
     return lambda figures: (tmp_path / "measured.json").write_text(json.dumps(figures), encoding="utf-8")
 
 

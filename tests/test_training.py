@@ -19,7 +19,7 @@ from PIL import Image
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
 from minisqx.curves import draw_curves
 from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
-from minisqx.interrupt import SIGNALS
+from minisqx.interrupt import SIGNALS, StopRequest
 from minisqx.network import Network
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar
@@ -454,18 +454,30 @@ def test_a_signal_ends_a_real_run_after_the_batch_with_a_checkpoint(name, code, 
     assert state["epoch"] >= 1 and len(rows(RunFolder(tmp_path / "run"))) == state["epoch"]
 
 
-def test_a_second_signal_ends_the_process_at_once():
-    code = """if True:
-        import signal
-        from minisqx.interrupt import StopRequest
-        with StopRequest() as stop:
-            signal.raise_signal(signal.SIGINT)
-            print(stop.wish.name, flush=True)
-            signal.raise_signal(signal.SIGINT)
-            print("still here")
-    """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.split()) == (130, ["SIGINT"])
+@pytest.mark.parametrize("number, error, words", [("SIGINT", KeyboardInterrupt, "^$"), ("SIGTERM", SystemExit, "^143$")])
+def test_a_second_signal_ends_what_is_running_at_once_and_python_goes_on(number, error, words):
+    with pytest.raises(error, match=words), StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.wish == signal.SIGINT
+        signal.raise_signal(getattr(signal, number))
+        pytest.fail("still running")
+
+
+def test_a_second_ctrl_c_ends_a_run_in_its_batch_and_what_was_saved_stays(data, tmp_path, monkeypatch):
+    def train_batch(trainer, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("still running")
+
+    monkeypatch.setattr(Trainer, "_train_batch", train_batch)
+    said: list[str] = []
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), said.append)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert not any("stopped and saved" in line for line in said)
+    monkeypatch.undo()
+    assert resume(tmp_path / "run", said.append).history  # the folder is free, and last.h5 is whole
 
 
 def test_signals_are_as_before_once_a_run_is_over(data, tmp_path):
