@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 
 import numba
 import numpy as np
+import numpy.ma  # Numba would at a kernel's first call: a fork in that moment left its child waiting for the import's lock
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
