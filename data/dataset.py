@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minisqx.checks import plain
+from minisqx.checks import is_whole, plain, require
 from minisqx.data.classes import composed, listed
 from minisqx.errors import DataError, OptionError
 from minisqx.limits import available, megabytes
@@ -182,6 +182,10 @@ def open_dataset(
 def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> "Parts":
     """As `open_dataset`, in the parts that the source itself has."""
     image_size, skip_bad_images = plain((image_size, skip_bad_images))
+    if image_size is not None:
+        pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(is_whole(s, 1, 4096) for s in image_size)
+        require(pair, "image_size", image_size, "(height, width) in pixels, each from 1 to 4096")
+        image_size = (image_size[0], image_size[1])
     if path is not None and not isinstance(path, (str, os.PathLike)):
         raise DataError(f"data {path!r}: expected a path or the name of a data set")
     if path is None:

@@ -1,6 +1,7 @@
 """Loss and optimizer: softmax cross-entropy, SGD with momentum, and the paper's step schedule."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,17 @@ class SGD:
     def __setstate__(self, state: dict) -> None:
         # What came from another process may be a file in memory that can only be read.
         vars(self).update(state, velocity=np.array(state["velocity"]))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "network" and value is not vars(self).get(name, value):
+            raise OptionError("the network of an optimizer can't be replaced, since the velocity is its: make a new SGD")
+        if name == "velocity":
+            flat = self.network.flat_parameters
+            fits = isinstance(value, np.ndarray) and value.dtype == flat.dtype and value.shape == flat.shape
+            if not fits or not value.flags.c_contiguous or not value.flags.writeable:
+                given = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+                raise OptionError(f"velocity: {given}; expected {flat.dtype} of shape {flat.shape}, contiguous and writable")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={getattr(self, name)}" for name in ("lr", "momentum", "nesterov", "weight_decay"))

@@ -10,7 +10,8 @@ from minisqx.data.loader import Loader
 from minisqx.errors import OptionError
 from minisqx.kernels import activation, plain, simd
 from minisqx.layers import Activation, Gradient, ResidualSum, Workspace
-from minisqx.network import Network
+from minisqx.network import Network, ShallowSqueezeNext
+from minisqx.optim import SGD
 from minisqx.plan import Plan
 from minisqx.spec import AveragePoolSpec, ConvolutionSpec, LinearSpec
 from minisqx.squeezenext import SqueezeNextSpec
@@ -200,3 +201,15 @@ def test_a_batch_that_was_made_for_another_network_is_refused():
             net.forward(batch(12, "float64"), training=training)
         with pytest.raises(OptionError, match="^input size 2 x 2 is too small"):
             net.forward(batch(2, "float32"), training=training)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3, np.float32), [0.0], np.zeros(11253 * 2, np.float32)[::2], None])
+def test_an_optimizer_takes_no_velocity_of_another_network(wrong):
+    optimizer = SGD(ShallowSqueezeNext(width=0.2), lr=0.1)
+    before = optimizer.velocity
+    with pytest.raises(OptionError, match=r"^velocity: .*; expected float32 of shape \(11253,\), contiguous and writable$"):
+        optimizer.velocity = wrong
+    assert optimizer.velocity is before
+    optimizer.velocity = np.ones_like(before)
+    with pytest.raises(OptionError, match="^the network of an optimizer can't be replaced"):
+        optimizer.network = ShallowSqueezeNext(width=0.3)
