@@ -39,6 +39,7 @@ def peak_gflops(seconds: float) -> float:
     from minisqx.kernels import product
     from minisqx.kernels.layout import aligned_empty
     from minisqx.kernels.simd import VECTOR_BYTES
+    from minisqx.kernels.structures import Affine, Extent, Matrix
 
     product.prepare(np.dtype(np.float32))
     rows, depth, columns = 48, 64, product.VECTORS * VECTOR_BYTES // 4
@@ -46,7 +47,8 @@ def peak_gflops(seconds: float) -> float:
     @njit
     def repeat(times, out, weight, x, zeros, ones):
         for _ in range(times):
-            product.product(out, columns, weight, rows, x, columns, depth, columns, rows, 0, zeros, ones, zeros)
+            extent, epilogue = Extent(0, rows, depth, 0, columns), Affine(zeros, ones, zeros)
+            product.product(Matrix(out, 0, columns), Matrix(weight, 0, rows), Matrix(x, 0, columns), extent, epilogue, 0)
 
     out, x = (aligned_empty(size * columns, np.float32) for size in (rows, depth))
     x[:], weight = 1, np.ones(rows * depth, np.float32)

@@ -16,10 +16,11 @@ Source: Ioffe and Szegedy 2015; eps 1e-5 and momentum 0.1 as in the authors' PyT
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 
 from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activation_backward, intrinsic_of
-from minisqx.kernels.simd import Loop, Vectors, data_pointer, switch
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activation_backward, intrinsic_of, row_of_block
+from minisqx.kernels.simd import INDEX, Loop, Vectors, moved, switch, unpacked
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -51,14 +52,14 @@ def merge_lanes(moments, lane_moments, lane_count, count):
 
 
 @njit
-def add_moments(moments, e, e_at, e_stride, channels, count_before, count):
-    """Merges `count` pixels a channel, too few for a vector, into `moments` (2, channels) float64: mean and sum of squared
-    deviations of `count_before` pixels.
+def add_moments(moments, e, count_before, count):
+    """Merges pixels count_before : count_before + count of e, a `Matrix`, too few for a vector, into `moments` (2, channels)
+    float64: mean and sum of squared deviations of the pixels before.
     """
     weight = count / (count_before + count)
-    for m in range(channels):
-        at = e_at + m * e_stride
-        row = e[at : at + count]
+    for m in range(moments.shape[1]):
+        at = e.at + m * e.stride + count_before
+        row = e.data[at : at + count]
         mean, squares = 0.0, 0.0
         for p in range(count):
             mean += np.float64(row[p])
@@ -72,11 +73,11 @@ def add_moments(moments, e, e_at, e_stride, channels, count_before, count):
 
 
 @njit
-def merge_moments(chunk_moments, chunk_counts, mean, variance):
-    """The mean and biased variance (channels,) of all chunks' moments (chunks, 2, channels), merged in chunk order;
-    returns the count.
+def merge_moments(norm, chunk_moments, chunk_counts):
+    """The mean and biased variance of a `Norm` from all chunks' moments (chunks, 2, channels), merged in chunk order; returns the
+    count.
     """
-    total = 0.0
+    mean, variance, total = norm.mean, norm.variance, 0.0
     mean[:] = 0
     variance[:] = 0
     for chunk in range(chunk_moments.shape[0]):
@@ -93,69 +94,72 @@ def merge_moments(chunk_moments, chunk_counts, mean, variance):
 
 
 @njit
-def affine(scale, shift, gamma, beta, mean, variance):
-    """Batch norm as y = e * scale + shift, all (channels,)."""
-    for m in range(scale.size):
-        s = np.float64(gamma[m]) / np.sqrt(np.float64(variance[m]) + EPSILON)
-        scale[m] = s
-        shift[m] = beta[m] - mean[m] * s
+def affine(norm, parameters):
+    """Batch norm as y = e * scale + shift: the scale and shift of a `Norm` from its statistics and gamma and beta."""
+    for m in range(norm.scale.size):
+        s = np.float64(parameters.gamma[m]) / np.sqrt(np.float64(norm.variance[m]) + EPSILON)
+        norm.scale[m] = s
+        norm.shift[m] = parameters.beta[m] - norm.mean[m] * s
 
 
 @njit
-def update_running(running_mean, running_var, mean, variance, count):
-    """running = 0.9 running + 0.1 batch, with the unbiased variance."""
+def update_running(norm, count):
+    """running = 0.9 running + 0.1 batch, with the unbiased variance; count: of the values of a channel."""
+    mean, variance, running_mean, running_var = norm.mean, norm.variance, norm.running_mean, norm.running_var
     for m in range(mean.size):
         running_mean[m] = (1 - MOMENTUM) * running_mean[m] + MOMENTUM * mean[m]
         running_var[m] = (1 - MOMENTUM) * running_var[m] + MOMENTUM * variance[m] * (count / (count - 1))
 
 
 @njit
-def backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums):
-    """a, b, c of dL/de = a g + b e + c, as `coefficients` (3, channels); and dgamma, dbeta.
+def backward_coefficients(coefficients, gradients, norm, parameters, count):
+    """a, b, c of dL/de = a g + b e + c, as `coefficients` (3, channels); and dgamma, dbeta, written to `gradients`.
 
-    sums: (2, channels) float64, sum g and sum g e over the batch.
+    norm.sums: sum g and sum g e over the batch. count: of the values of a channel.
     """
+    mean, variance, gamma = norm.mean, norm.variance, parameters.gamma
     for m in range(mean.size):
         r = 1 / np.sqrt(variance[m] + EPSILON)
-        total = sums[0, m]
-        centred = sums[1, m] - mean[m] * total
+        total = norm.sums[m, 0]
+        centred = norm.sums[m, 1] - mean[m] * total
         slope = -gamma[m] * r * r * r * centred / count
         coefficients[0, m] = gamma[m] * r
         coefficients[1, m] = slope
         coefficients[2, m] = -gamma[m] * r * total / count - slope * mean[m]
-        dgamma[m] = r * centred
-        dbeta[m] = total
+        gradients.gamma[m] = r * centred
+        gradients.beta[m] = total
 
 
-def _dz(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
-    gradient, output = g[g_at : g_at + columns], e[e_at : e_at + columns]
-    out[out_at : out_at + columns] = activation_backward(a * gradient + (b * output + c), output, kind)
+def _dz(dz, g, e, m, coefficients, activation, block):
+    gradient, output, out = (row_of_block(x, m, block) for x in (g, e, dz))
+    a, b, c = coefficients[:, m]
+    out[:] = activation_backward(a * gradient + (b * output + c), output, activation)
 
 
 @intrinsic_of(_dz)
-def _dz_vectors(typing_context, out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
+def dz_row(typing_context, dz, g, e, m, coefficients, activation, block):
+    """dz[m, p] = (a g[m, p] + b e[m, p] + c) f'(e[m, p]) for the pixels p of a block; dz, g and e: `Matrix`.
+
+    coefficients: (3, channels) a, b and c. activation: the number of f.
+    """
     index = types.int64
-    signature = types.void(out, index, g, index, e, index, a, b, c, index, index)
+    signature = types.void(dz, g, e, index, coefficients, index, block)
 
     def generate(context, builder, signature, arguments):
-        v = Vectors(builder, signature.args[0].dtype)
-        out, g, e = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4))
-        out_at, g_at, e_at, kind, columns = (arguments[i] for i in (1, 3, 5, 9, 10))
-        a, b, c = (v.broadcast(arguments[i]) for i in (6, 7, 8))
+        v = Vectors(builder, signature.args[0].types[0].dtype)
+        dz, g, e, m, _, activation, block = (unpacked(context, builder, *each) for each in zip(signature.args, arguments))
+        dz, g, e = (moved(builder, matrix, m, block.first).data for matrix in (dz, g, e))
+        array = context.make_array(signature.args[4])(context, builder, arguments[4])
+        channels = cgutils.unpack_tuple(builder, array.shape)[1]
+        a, b, c = (v.broadcast(v.load_scalar(array.data, builder.add(m, builder.mul(INDEX(row), channels)))) for row in range(3))
 
-        def emit(kind: int) -> None:
+        def emit(activation: int) -> None:
             loop = Loop(builder, "dz", [])
-            values = (v.load(base, builder.add(at, loop.index)) for base, at in ((g, g_at), (e, e_at)))
-            v.store(v.batch_norm_activation_backward(*values, a, b, c, kind), out, builder.add(out_at, loop.index))
-            loop.close([], v.lanes, columns)
+            values = (v.load(each, loop.index) for each in (g, e))
+            v.store(v.batch_norm_activation_backward(*values, a, b, c, activation), dz, loop.index)
+            loop.close([], v.lanes, block.columns)
 
-        switch(builder, kind, {kind: lambda kind=kind: emit(kind) for kind in (NO_ACTIVATION, ELU, RELU)})
+        switch(builder, activation, {each: lambda each=each: emit(each) for each in (NO_ACTIVATION, ELU, RELU)})
         return context.get_dummy_value()
 
     return signature, generate
-
-
-@njit
-def dz_row(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns):
-    """out[out_at + p] = (a g + b e + c) f'(e) for 0 <= p < `columns`, a multiple of a vector. kind: of the activation f."""
-    _dz_vectors(out, out_at, g, g_at, e, e_at, a, b, c, kind, columns)

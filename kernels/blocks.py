@@ -1,69 +1,36 @@
-"""What the fused kernels share: the walk over a chunk in blocks of pixels, and where a gradient comes from.
+"""What the fused kernels share: the walk over a chunk in blocks of pixels, and the gradient that comes in.
 
-A fused kernel passes over a chunk in blocks of `BLOCK` pixels, so that everything it makes on the way (im2col, the
-incoming gradient) stays in a scratch that fits in cache.
+A fused kernel passes over a chunk in blocks of `BLOCK` pixels, so that everything it makes on the way (im2col, the incoming
+gradient) stays in a scratch that fits in cache:
+
+    for number in range(blocks_in(pixels, itemsize)):
+        block = block_at(number, pixels, itemsize)
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
-from minisqx.kernels.im2col import im2col
+from minisqx.kernels.activation import NO_ACTIVATION, activate_row
+from minisqx.kernels.im2col import Taps, im2col
 from minisqx.kernels.jit import njit
 from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.product import product
 from minisqx.kernels.sampling import add_spread, spread
+from minisqx.kernels.simd import flat
+from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Rows, Scratch
 
 BLOCK = 2048
 # Rows of the scratch are one cache line longer than a block, so that they don't all fall on the same cache sets.
 SCRATCH_STRIDE = BLOCK + 16
 
 
-class Cut(NamedTuple):
-    """The part of `layout.Layout` that kernels need."""
-
-    images: int
-    images_per_chunk: int
-
-
-class Constants(NamedTuple):
-    """Rows of 0 and of 1, each at least as long as a row of any activation and as the largest number of channels."""
-
-    zeros: np.ndarray
-    ones: np.ndarray
-
-
-class Source(NamedTuple):
-    """Where the gradient g of a tensor comes from, for its rows one after the other.
-
-    The first `produced` rows are the product of the next convolution's weight and of its dz, formed when they are needed: weight
-    is (out_channels * taps, produced) with flipped taps, dz (chunks, out_channels or more, stride), of which the rows `dz_row`
-    on are meant, geometry, inside and index the `Taps` of the transposed one. The other rows are read from `stored` (chunks, rows
-    - produced or more, stride), from `stored_row` on. Where `added` is true, `addend` (chunks, rows, stride) is added to all.
-    Where `sampled` is true, stored and addend hold only the samples (`kernels.sampling`) of a map of height x width, since all
-    else is zero.
-    """
-
-    produced: int
-    weight: np.ndarray
-    dz: np.ndarray
-    dz_row: int
-    geometry: np.ndarray
-    inside: np.ndarray
-    index: np.ndarray
-    stored: np.ndarray
-    stored_row: int
-    added: bool
-    addend: np.ndarray
-    sampled: bool
-    height: int
-    width: int
-
-
 @njit
 def images_of(cut, chunk):
     """Images of one chunk."""
     return min(cut.images_per_chunk, cut.images - chunk * cut.images_per_chunk)
+
+
+@njit
+def pixels_of(cut, chunk):
+    """Pixels of one chunk: of all its images."""
+    return images_of(cut, chunk) * cut.map_pixels
 
 
 @njit
@@ -74,17 +41,63 @@ def whole_vectors(pixels, itemsize):
 
 
 @njit
+def blocks_in(pixels, itemsize):
+    """The number of blocks of a chunk."""
+    return (whole_vectors(pixels, itemsize) + BLOCK - 1) // BLOCK
+
+
+@njit
+def block_at(number, pixels, itemsize):
+    """One of them; the last ends with the last cache line that has a pixel."""
+    first = number * BLOCK
+    return Block(first, min(BLOCK, whole_vectors(pixels, itemsize) - first), pixels)
+
+
+@njit
+def matrix_of(rows, chunk):
+    """One chunk of `Rows` or of a `Tensor` as it is stored, its first row the first of the tensor's."""
+    stride = rows.data.shape[2]
+    return Matrix(flat(rows.data), (chunk * rows.data.shape[1] + rows.row) * stride, stride)
+
+
+@njit
+def chunk_of(tensor, chunk):
+    """One chunk of a `Tensor`."""
+    stored = matrix_of(tensor, chunk)
+    return Chunk(stored.data, stored.at, stored.stride, flat(tensor.scale), flat(tensor.shift), tensor.activation)
+
+
+@njit
+def scratch_of(workspace, thread):
+    """One thread's scratch."""
+    memory, start = flat(workspace.memory), thread * workspace.memory.shape[1]
+    return Scratch(
+        Matrix(memory, start, SCRATCH_STRIDE),
+        Matrix(memory, start + workspace.gradient, SCRATCH_STRIDE),
+        Matrix(memory, start + workspace.columns, SCRATCH_STRIDE),
+        flat(workspace.zeros),
+        flat(workspace.ones),
+    )
+
+
+@njit
+def of_block(region, block):
+    """A region of a `Scratch` for a block: the `Matrix` whose column p is the chunk's pixel p."""
+    return Matrix(region.data, region.at - block.first, region.stride)
+
+
+@njit
 def is_pointwise(geometry):
     """Whether im2col would only copy: a 1x1 kernel with stride 1. geometry: `Geometry.array`."""
     return geometry[0] * geometry[1] * geometry[2] * geometry[3] * geometry[4] * geometry[5] == 1
 
 
 @njit
-def clear_tail(data, at, stride, rows, pixels, columns):
-    """Zeroes the columns from `pixels` to `columns` of a chunk's matrix: the padding of `layout`."""
+def clear_tail(matrix, rows, pixels, columns):
+    """Zeroes the columns from `pixels` to `columns`: the padding of `layout`."""
     for m in range(rows):
-        for p in range(at + m * stride + pixels, at + m * stride + columns):
-            data[p] = 0
+        for p in range(matrix.at + m * matrix.stride + pixels, matrix.at + m * matrix.stride + columns):
+            matrix.data[p] = 0
 
 
 @njit
@@ -108,51 +121,61 @@ def flip_taps(flipped, weight, taps):
 
 
 @njit
-def source_operand(source, chunk, first, columns, pixels, constants, scratch):
-    """(flat array, stride of its rows): what the source's weight is multiplied with: its dz, or the im2col of that in
-    `scratch`.
+def columns_of(x, channels, taps, block, scratch):
+    """x as an operand of a product, `Matrix` (channels * taps, pixels): its im2col, made in `scratch` for a block; or x itself,
+    where im2col would only copy. x: a `Chunk`, whose scale, shift and activation are applied; taps: a structure with those of
+    `Taps` among its fields.
     """
-    dz = source.dz.reshape(source.dz.size)
-    stride, taps = source.dz.shape[2], source.inside.shape[0]
-    at = (chunk * source.dz.shape[1] + source.dz_row) * stride
-    if is_pointwise(source.geometry):
-        return dz[at + first :], stride
-    im2col(
-        scratch, SCRATCH_STRIDE, dz[at:], stride, source.weight.shape[0] // taps, source.geometry,
-        source.inside.reshape(source.inside.size), source.index.reshape(source.index.size), source.inside.shape[1],
-        first, columns, pixels, constants.ones, constants.zeros,
-    )  # fmt: skip
-    return scratch, SCRATCH_STRIDE
+    if is_pointwise(taps.geometry) and not x.activation:
+        return Matrix(x.data, x.at, x.stride)
+    im2col(scratch, x, channels, Taps(taps.geometry, taps.inside, taps.index), block)
+    if x.activation:
+        for r in range(channels * taps.inside.shape[0]):
+            at = scratch.at + r * scratch.stride
+            activate_row(scratch.data, at, scratch.data, at, x.activation, block.columns)
+    return of_block(scratch, block)
 
 
 @njit
-def fill_gradient(g, start, rows, source, chunk, first, columns, pixels, constants, scratch):
-    """Writes the gradient of pixels `first` to `first + columns` of a chunk into `g`, flat with rows of SCRATCH_STRIDE.
+def as_stored(x, scratch):
+    """A chunk without its scale, shift and activation; x: a `Matrix` or a `Chunk`."""
+    return Chunk(x.data, x.at, x.stride, scratch.ones, scratch.zeros, NO_ACTIVATION)
 
-    start: the first row that is wanted, 0 or `source.produced`. `columns` is a multiple of a vector; columns beyond
-    `pixels` have any finite value. scratch: flat, for the im2col of the source.
+
+@njit
+def source_columns(source, chunk, block, scratch):
+    """What the source's weight is multiplied with: its dz, or the im2col of that for a block."""
+    dz = as_stored(matrix_of(Rows(source.dz, source.dz_row), chunk), scratch)
+    return columns_of(dz, source.weight.shape[0] // source.inside.shape[0], source, block, scratch.source)
+
+
+@njit
+def fill_gradient(g, start, rows, source, chunk, block, scratch):
+    """Writes a block of the gradient that comes in, rows start : rows, into the `Matrix` g.
+
+    start: 0 or `source.produced`. Columns beyond the pixels have any finite value.
     """
     if start < source.produced:
-        operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
-        weight = source.weight.reshape(source.weight.size)
-        product(
-            g, SCRATCH_STRIDE, weight, source.produced, operand, operand_stride,
-            source.weight.shape[0], columns, source.produced, 0, constants.zeros, constants.ones, constants.zeros,
-        )  # fmt: skip
-    stored, addend = source.stored.reshape(source.stored.size), source.addend.reshape(source.addend.size)
+        # g = W^T dz, the input's gradient of the convolution that comes next.
+        weight = Matrix(flat(source.weight), 0, source.produced)
+        extent = Extent(0, source.produced, source.weight.shape[0], block.first, block.columns)
+        epilogue = Affine(scratch.zeros, scratch.ones, scratch.zeros)
+        product(g, weight, source_columns(source, chunk, block, scratch), extent, epilogue, NO_ACTIVATION)
+    stored = matrix_of(Rows(source.stored, source.stored_row), chunk)
     for m in range(source.produced, rows):
-        at = (chunk * source.stored.shape[1] + source.stored_row + m - source.produced) * source.stored.shape[2]
+        to, at = g.at + m * g.stride + block.first, stored.at + (m - source.produced) * stored.stride
         if source.sampled:
-            spread(g, m * SCRATCH_STRIDE, stored, at, source.height, source.width, first, columns, pixels)
+            spread(g.data, to, stored.data, at, source.height, source.width, block)
         else:
-            copy(g, m * SCRATCH_STRIDE, stored, at + first, columns)
+            copy(g.data, to, stored.data, at + block.first, block.columns)
     if source.added:
+        addend = matrix_of(Rows(source.addend, 0), chunk)
         for m in range(start, rows):
-            at = (chunk * source.addend.shape[1] + m) * source.addend.shape[2]
+            to, at = g.at + m * g.stride + block.first, addend.at + m * addend.stride
             if source.sampled:
-                add_spread(g, m * SCRATCH_STRIDE, addend, at, source.height, source.width, first, columns, pixels)
+                add_spread(g.data, to, addend.data, at, source.height, source.width, block)
                 continue
-            at += first
-            row, other = g[m * SCRATCH_STRIDE : m * SCRATCH_STRIDE + columns], addend[at : at + columns]
-            for p in range(columns):
+            at += block.first
+            row, other = g.data[to : to + block.columns], addend.data[at : at + block.columns]
+            for p in range(block.columns):
                 row[p] += other[p]

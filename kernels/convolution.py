@@ -1,7 +1,7 @@
 """The basic block, fused: convolution -> activation f -> batch norm, forward and backward.
 
 Forward, a block of pixels at a time while it is in cache:   e = f(W x + b), stored; mean and squared deviations of e.
-Batch norm is then a scale and a shift that whoever reads e applies (`batch_norm`). If the input is itself such a
+Batch norm is then a scale and a shift that the reader of e applies (`batch_norm`). If the input is itself such a
 tensor, x = e' s + t, and the convolution is 1x1, the scale and shift go into the weights: W x + b = (W s) e' + (b + W
 t). Other convolutions apply them in their im2col.
 
@@ -26,292 +26,272 @@ import numpy as np
 from numba import get_thread_id, prange
 
 from minisqx.kernels import batch_norm
-from minisqx.kernels.activation import NO_ACTIVATION, activate_row
+from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.blocks import (
-    BLOCK,
-    SCRATCH_STRIDE,
+    as_stored,
+    block_at,
+    blocks_in,
+    chunk_of,
     clear_tail,
+    columns_of,
     copy,
     fill_gradient,
-    images_of,
     is_pointwise,
-    source_operand,
+    matrix_of,
+    of_block,
+    pixels_of,
+    scratch_of,
+    source_columns,
     whole_vectors,
 )
-from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH, PADDING_HEIGHT, PADDING_WIDTH, im2col
+from minisqx.kernels.im2col import PADDING_HEIGHT, PADDING_WIDTH
 from minisqx.kernels.jit import njit
 from minisqx.kernels.product import product, product_to_dz, product_with_moments, weight_gradient
-from minisqx.kernels.simd import VECTOR_BYTES
+from minisqx.kernels.simd import VECTOR_BYTES, flat
+from minisqx.kernels.structures import Affine, ChunkMoments, Extent, Matrix, Moments, NormBackward, Rows
 
 # Elements from which a loop is worth starting the other threads for.
 WORTH_SHARING = 100_000
 
 
 @njit
-def fold(folded_weight, folded_bias, weight, bias, scale, shift, taps, pointwise):
-    """The weight input-major, (K * taps, M), and the bias; with the input's scale and shift in them if `pointwise`."""
+def fold(folded, parameters, x, taps, pointwise):
+    """Writes the weight (M, K * taps) input-major, (K * taps, M), and the bias to a `Folded`; if `pointwise`, with the scale and
+    shift of the input x in them.
+    """
+    weight, bias = parameters.weight, parameters.bias
     outputs, channels = weight.shape[0], weight.shape[1] // taps
     for m in range(outputs):
         total = np.float64(bias[m])
         for k in range(channels):
             for r in range(k * taps, (k + 1) * taps):
                 if pointwise:
-                    folded_weight[r, m] = weight[m, r] * scale[k]
-                    total += np.float64(weight[m, r]) * shift[k]
+                    folded.weight[r * outputs + m] = weight[m, r] * x.scale[k]
+                    total += np.float64(weight[m, r]) * x.shift[k]
                 else:
-                    folded_weight[r, m] = weight[m, r]
-        folded_bias[m] = total
+                    folded.weight[r * outputs + m] = weight[m, r]
+        folded.bias[m] = total
 
 
 @njit
-def gather(scratch, x, at, stride, channels, taps, first, columns, pixels, scale, shift, activation):
-    """im2col of a block into `scratch` (rows of SCRATCH_STRIDE), through the activation before which the input is stored."""
-    inside, index = taps.inside.reshape(taps.inside.size), taps.index.reshape(taps.index.size)
-    im2col(
-        scratch, SCRATCH_STRIDE, x[at:], stride, channels, taps.geometry, inside, index, taps.inside.shape[1],
-        first, columns, pixels, scale, shift,
-    )  # fmt: skip
-    if activation:
-        for r in range(channels * taps.inside.shape[0]):
-            activate_row(scratch, r * SCRATCH_STRIDE, scratch, r * SCRATCH_STRIDE, activation, columns)
+def convolve_chunk(out, x, pixels, convolution, folded, moments, scratch):
+    """One chunk of out = f(W im2col(x) + bias) * scale + shift: a `Convolution` of x with the constants `folded`.
 
-
-@njit
-def convolve_chunk(
-    out, out_at, out_stride, outputs, x, x_at, x_stride, channels, pixels, weight, bias, scale, shift, kind, activated,
-    taps, in_scale, in_shift, in_activation, moments, scratch,
-):  # fmt: skip
-    """One chunk of out = f(weight^T im2col(x) + bias) * scale + shift, f of `kind`; rows from `activated` on have no activation.
-
-    out, x, weight: flat, with the places of their elements [0, 0]; weight is (channels * taps, outputs) and bias
-    (outputs,), from `fold`. pixels: the chunk's output pixels. in_scale, in_shift, in_activation (a kind): what the gather
-    applies to x. moments: (2, outputs) float64, written: the moments of what was stored, which then has no scale and no
-    shift; or None. scratch: flat, for the im2col and, if moments are wanted, behind it for 3 vectors an output.
+    out: `Matrix` (outputs, pixels); pixels: the chunk's output pixels. x: `Chunk` (inputs, its pixels), whose scale, shift and
+    activation apply only where it goes through im2col; else they are in `folded`. moments: `ChunkMoments` to be written, of what
+    is stored, which then has no scale and no shift; or None.
     """
-    depth = channels * taps.inside.shape[0]
-    direct = is_pointwise(taps.geometry) and not in_activation
-    padded = whole_vectors(pixels, out.itemsize)
-    lane_count = VECTOR_BYTES // out.itemsize
-    lane_moments = scratch[depth * SCRATCH_STRIDE :]
+    outputs, depth = convolution.outputs, convolution.inputs * convolution.inside.shape[0]
+    lane_count = VECTOR_BYTES // out.data.itemsize
+    weight = Matrix(folded.weight, 0, outputs)
     if moments is not None:
-        lane_moments[: 3 * outputs * lane_count] = 0
-    for first in range(0, padded, BLOCK):
-        columns = min(BLOCK, padded - first)
-        if direct:
-            operand, operand_stride = x[x_at + first :], x_stride
-        else:
-            gather(scratch, x, x_at, x_stride, channels, taps, first, columns, pixels, in_scale, in_shift, in_activation)
-            operand, operand_stride = scratch, SCRATCH_STRIDE
-        for start, stop, activation in ((0, activated, kind), (activated, outputs, NO_ACTIVATION)):
+        moments.lanes[: 3 * outputs * lane_count] = 0
+    for number in range(blocks_in(pixels, out.data.itemsize)):
+        block = block_at(number, pixels, out.data.itemsize)
+        first, columns = block.first, block.columns
+        # x_columns (inputs * taps, pixels): x itself, or its im2col for this block.
+        x_columns = columns_of(x, convolution.inputs, convolution, block, scratch.columns)
+        # The outputs with an activation, and those without.
+        middle = convolution.activated
+        for start, stop, activation in ((0, middle, convolution.activation), (middle, outputs, NO_ACTIVATION)):
             if start < stop:
-                target, rows = out[out_at + start * out_stride + first :], stop - start
                 # Whole vectors of pixels give their moments on the way; the columns of padding must not.
                 whole = 0
                 if moments is not None:
                     whole = min(columns, pixels - first) // lane_count * lane_count
                     if whole > 0:
-                        product_with_moments(
-                            target, out_stride, weight[start:], outputs, operand, operand_stride, depth, whole,
-                            rows, activation, bias[start:], lane_moments[3 * start * lane_count :], first // lane_count,
-                        )  # fmt: skip
+                        extent = Extent(start, stop, depth, first, whole)
+                        product_with_moments(out, weight, x_columns, extent, Moments(folded.bias, moments.lanes), activation)
+                # All that is left: the block, or its last pixels and the padding.
                 if whole < columns:
-                    product(
-                        target[whole:], out_stride, weight[start:], outputs, operand[whole:], operand_stride, depth,
-                        columns - whole, rows, activation, bias[start:], scale[start:], shift[start:],
-                    )  # fmt: skip
-    clear_tail(out, out_at, out_stride, outputs, pixels, padded)
+                    extent = Extent(start, stop, depth, first + whole, columns - whole)
+                    product(out, weight, x_columns, extent, Affine(folded.bias, folded.scale, folded.shift), activation)
+    clear_tail(out, outputs, pixels, whole_vectors(pixels, out.data.itemsize))
     if moments is not None:
         rest = pixels % lane_count
-        batch_norm.merge_lanes(moments, lane_moments, lane_count, pixels // lane_count)
+        batch_norm.merge_lanes(moments.merged, moments.lanes, lane_count, pixels // lane_count)
         if rest > 0:
-            batch_norm.add_moments(moments, out, out_at + pixels - rest, out_stride, outputs, pixels - rest, rest)
-
-
-@njit(parallel=True)
-def forward(
-    out, out_row, scale, shift, normalised, mean, variance, running_mean, running_var, x, in_scale, in_shift, in_activation,
-    weight, bias, gamma, beta, kind, activated, taps, cut, constants, folded_weight, folded_bias, chunk_moments, workspace,
-):  # fmt: skip
-    """The training forward pass of a basic block.
-
-    Writes rows `out_row` to out_row + M of out (chunks, M or more, stride), and, if `normalised`, the batch's mean and variance
-    (float64), scale and shift (M,); it then updates the running statistics. kind: of the activation, which the first `activated`
-    rows have. x (chunks, K or more, stride) with in_scale, in_shift (K,), of which the first K rows are read; weight (M, K *
-    taps). folded_weight, folded_bias, chunk_moments (chunks, 2, M), workspace (threads, size): scratch.
-    """
-    pointwise = is_pointwise(taps.geometry) and not in_activation
-    fold(folded_weight, folded_bias, weight, bias, in_scale, in_shift, taps.inside.shape[0], pointwise)
-    outputs = weight.shape[0]
-    out_pixels = taps.geometry[OUT_HEIGHT] * taps.geometry[OUT_WIDTH]
-    out_stride, x_stride = out.shape[2], x.shape[2]
-    out_flat, x_flat, weight_flat = out.reshape(out.size), x.reshape(x.size), folded_weight.reshape(folded_weight.size)
-    counts = np.empty(out.shape[0], np.int64)
-    for chunk_ in prange(out.shape[0]):
-        chunk = np.int64(chunk_)
-        counts[chunk] = images_of(cut, chunk) * out_pixels
-        convolve_chunk(
-            out_flat, (chunk * out.shape[1] + out_row) * out_stride, out_stride, outputs,
-            x_flat, chunk * x.shape[1] * x_stride, x_stride, in_scale.size, counts[chunk],
-            weight_flat, folded_bias, constants.ones, constants.zeros, kind, activated,
-            taps, in_scale, in_shift, in_activation, chunk_moments[chunk], workspace[get_thread_id()],
-        )  # fmt: skip
-    if normalised:
-        count = batch_norm.merge_moments(chunk_moments, counts, mean, variance)
-        batch_norm.affine(scale, shift, gamma, beta, mean, variance)
-        batch_norm.update_running(running_mean, running_var, mean, variance, count)
+            batch_norm.add_moments(moments.merged, out, pixels - rest, rest)
 
 
 @njit
-def write_dz(
-    dz, dz_stride, e, e_stride, outputs, kind, activated, coefficients,
-    source, chunk, first, columns, pixels, constants, g, scratch,
-):  # fmt: skip
-    """dz = (a g + b e + c) f'(e) for a block of pixels, flat from its first element on; dz may be e itself.
-
-    coefficients: (3, outputs) a, b, c. g, scratch: flat, for the rows of the gradient that are no product, and for an im2col.
-    """
-    a, b, c = coefficients
-    in_registers = 0 if source.added else source.produced
-    if in_registers > 0:
-        operand, operand_stride = source_operand(source, chunk, first, columns, pixels, constants, scratch)
-        weight = source.weight.reshape(source.weight.size)
-        middle = min(activated, in_registers)
-        for start, stop, activation in ((0, middle, kind), (middle, in_registers, NO_ACTIVATION)):
-            if start < stop:
-                product_to_dz(
-                    dz[start * dz_stride :], dz_stride, weight[start:], source.produced, operand, operand_stride,
-                    source.weight.shape[0], columns, stop - start, activation, constants.zeros,
-                    a[start:], b[start:], c[start:], e[start * e_stride :], e_stride,
-                )  # fmt: skip
-    if in_registers < outputs:
-        fill_gradient(g, in_registers, outputs, source, chunk, first, columns, pixels, constants, scratch)
-        for m in range(in_registers, outputs):
-            row_kind = kind if m < activated else NO_ACTIVATION
-            batch_norm.dz_row(dz, m * dz_stride, g, m * SCRATCH_STRIDE, e, m * e_stride, a[m], b[m], c[m], row_kind, columns)
-    clear_tail(dz, 0, dz_stride, outputs, pixels - first, columns)
+def row_after(region, rows):
+    """What follows the first rows of a region of a scratch, flat."""
+    return region.data[region.at + rows * region.stride :]
 
 
 @njit(parallel=True)
-def backward(
-    e, e_row, keep, dweight, dbias, dgamma, dbeta, in_sums, source, sums, count, normalised, mean, variance, gamma,
-    kind, activated, x, in_scale, in_shift, in_activation, weight, taps, cut, constants, chunk_gradients, workspace, regions,
-):  # fmt: skip
+def forward(out, norm, x, parameters, convolution, cut, folded, workspace):
+    """The training forward pass of a basic block.
+
+    Writes out, `Rows` (M channels), and, if there is a batch norm, the `Norm`: the batch's mean and variance, scale and shift;
+    and updates its running statistics. x: `Tensor` (K channels). cut: of out. folded: `Folded`, written; its scale is 1, its
+    shift 0. workspace.by_chunk: (chunks, 2, M) float64, the moments of each chunk; its columns are followed by 3 vectors an
+    output.
+    """
+    # W (x' s + t) + b = (W s) x' + (b + W t) where nothing else is between: a scale and a shift for free.
+    pointwise = is_pointwise(convolution.geometry) and not x.activation
+    fold(folded, parameters, x, convolution.inside.shape[0], pointwise)
+    depth = convolution.inputs * convolution.inside.shape[0]
+    chunk_moments = workspace.by_chunk
+    counts = np.empty(chunk_moments.shape[0], np.int64)
+    for chunk_ in prange(chunk_moments.shape[0]):
+        chunk = np.int64(chunk_)
+        counts[chunk] = pixels_of(cut, chunk)
+        scratch = scratch_of(workspace, get_thread_id())
+        moments = ChunkMoments(chunk_moments[chunk], row_after(scratch.columns, depth))
+        convolve_chunk(matrix_of(out, chunk), chunk_of(x, chunk), pixels_of(cut, chunk), convolution, folded, moments, scratch)
+    if parameters.gamma.size > 0:
+        count = batch_norm.merge_moments(norm, chunk_moments, counts)
+        batch_norm.affine(norm, parameters)
+        batch_norm.update_running(norm, count)
+
+
+@njit
+def write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch):
+    """dz = (a g + b e + c) f'(e) for a block of pixels; dz, e: `Matrix` (outputs, pixels); dz may be e itself.
+
+    coefficients: (3, outputs) a, b, c. source: of g.
+    """
+    outputs = convolution.outputs
+    # Rows of g that are a product, W^T dz of the next convolution, become dz in registers ...
+    in_registers = 0 if source.added else source.produced
+    if in_registers > 0:
+        weight = Matrix(flat(source.weight), 0, source.produced)
+        dz_columns = source_columns(source, chunk, block, scratch)  # (out_channels * taps, pixels)
+        a, b, c = coefficients
+        epilogue = NormBackward(scratch.zeros, a, b, c, e)
+        # ... those with an activation, and those without.
+        middle = min(convolution.activated, in_registers)
+        for start, stop, activation in ((0, middle, convolution.activation), (middle, in_registers, NO_ACTIVATION)):
+            if start < stop:
+                extent = Extent(start, stop, source.weight.shape[0], block.first, block.columns)
+                product_to_dz(dz, weight, dz_columns, extent, epilogue, activation)
+    # The other rows of g are written out first.
+    if in_registers < outputs:
+        g = of_block(scratch.gradient, block)
+        fill_gradient(g, in_registers, outputs, source, chunk, block, scratch)
+        for m in range(in_registers, outputs):
+            activation = convolution.activation if m < convolution.activated else NO_ACTIVATION
+            batch_norm.dz_row(dz, g, e, m, coefficients, activation, block)
+    clear_tail(dz, outputs, block.pixels, block.first + block.columns)
+
+
+@njit
+def backward_chunk(e, keep_dz, source, x, convolution, coefficients, chunk, pixels, gradient, scratch):
+    """One chunk of a basic block's backward: writes dz in the place of e, and the chunk's sums G and B to `gradient`.
+
+    e: `Matrix` (M, pixels). x: `Chunk` (K, pixels of the input). gradient: `Matrix` (M, (K + 1) * taps), written: G, (M, K *
+    taps), and beside it B, (M, taps).
+    """
+    inputs, outputs, tap_count = convolution.inputs, convolution.outputs, convolution.inside.shape[0]
+    depth = inputs * tap_count
+    gradient.data[gradient.at : gradient.at + outputs * gradient.stride] = 0
+    weight_sums, bias_sums = gradient, Matrix(gradient.data, gradient.at + depth, gradient.stride)
+    # Without padding every tap lies inside everywhere: one sum of dz serves all.
+    has_padding = convolution.geometry[PADDING_HEIGHT] + convolution.geometry[PADDING_WIDTH] > 0
+    inside, bias_taps = Matrix(scratch.ones, 0, 0), 1
+    if has_padding:
+        inside, bias_taps = Matrix(flat(convolution.inside), 0, convolution.inside.shape[1]), tap_count
+    for number in range(blocks_in(pixels, e.data.itemsize)):
+        block = block_at(number, pixels, e.data.itemsize)
+        # dz (M, pixels) = (a g + b e + c) f'(e): in the place of e, which has no readers left, and is in cache.
+        dz = e if keep_dz else of_block(scratch.gradient, block)
+        write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch)
+        # x_columns (K * taps, pixels): of the input as it is stored, since scale and shift are applied to the sums
+        # (`add_chunks`); after an activation they can't be.
+        x_columns = columns_of(x if x.activation else as_stored(x, scratch), inputs, convolution, block, scratch.columns)
+        # G += dz x_columns^T: (M, K * taps).
+        weight_gradient(weight_sums, dz, x_columns, Extent(0, outputs, depth, block.first, block.columns))
+        # B += dz inside^T: (M, taps). inside (taps, pixels) is 1 where a tap lies in the map.
+        weight_gradient(bias_sums, dz, inside, Extent(0, outputs, bias_taps, block.first, block.columns))
+
+
+@njit(parallel=True)
+def backward(e, keep_dz, gradients, source, x, convolution, parameters, norm, cut, workspace):
     """The backward pass of a basic block whose batch norm comes last, or has none; see the file's head.
 
-    e: (chunks, M or more, stride), whose rows `e_row` on are the block's stored output, becomes dz if `keep`: nobody reads it any
-    more, and it is in cache. dweight, weight: (M, K * taps). sums: (2, M) float64, sum g and sum g e, from whoever read this
-    block's output; in_sums: (2, K or more), the same for the input, written. chunk_gradients: (chunks, M, (K + 1) * taps),
-    scratch. regions: where in a thread's workspace the source's im2col, g, and the input's im2col begin.
+    e: `Rows` (M channels), the block's stored output; overwritten with dz if keep_dz. gradients: `Parameters`, written. source:
+    of the gradient of the output. x: `Tensor` (K channels), the input, whose sums are written. norm: `Norm`, with the sums of
+    this block's output. cut: of e. workspace.by_chunk: (chunks, M, (K + 1) * taps), the sums G and B of each chunk.
     """
-    outputs, stride = weight.shape[0], e.shape[2]
-    channels, x_stride = in_scale.size, x.shape[2]
-    tap_count, columns_of_table = taps.inside.shape
-    depth = channels * tap_count
-    out_pixels = taps.geometry[OUT_HEIGHT] * taps.geometry[OUT_WIDTH]
-    direct = is_pointwise(taps.geometry) and not in_activation
-    inside = taps.inside.reshape(taps.inside.size)
-    # Without padding every tap lies inside everywhere: one sum of dz serves all.
-    has_padding = taps.geometry[PADDING_HEIGHT] + taps.geometry[PADDING_WIDTH] > 0
-    bias_taps = tap_count if has_padding else 1
-    centre = taps.geometry[0] // 2 * taps.geometry[1] + taps.geometry[1] // 2
-    coefficients = np.empty((3, outputs), e.dtype)
-    if normalised:
-        batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, count, sums)
+    outputs, tap_count = convolution.outputs, convolution.inside.shape[0]
+    coefficients = np.empty((3, outputs), e.data.dtype)
+    if parameters.gamma.size > 0:
+        count = np.float64(cut.images * cut.map_pixels)
+        batch_norm.backward_coefficients(coefficients, gradients, norm, parameters, count)
     else:
         coefficients[0] = 1
         coefficients[1:] = 0
-    e_flat, x_flat = e.reshape(e.size), x.reshape(x.size)
-    gradients = chunk_gradients.reshape(chunk_gradients.size)
-    gradient_stride = depth + tap_count
-    for chunk_ in prange(e.shape[0]):
+    chunk_gradients = workspace.by_chunk
+    stride = chunk_gradients.shape[2]
+    for chunk_ in prange(chunk_gradients.shape[0]):
         chunk = np.int64(chunk_)
-        scratch = workspace[get_thread_id()]
-        g, columns_of_x = scratch[regions[1] : regions[2]], scratch[regions[2] :]
-        pixels = images_of(cut, chunk) * out_pixels
-        padded = whole_vectors(pixels, e.itemsize)
-        at, x_at = (chunk * e.shape[1] + e_row) * stride, chunk * x.shape[1] * x_stride
-        gradient_at = chunk * outputs * gradient_stride
-        gradients[gradient_at : gradient_at + outputs * gradient_stride] = 0
-        for first in range(0, padded, BLOCK):
-            columns = min(BLOCK, padded - first)
-            stored = e_flat[at + first :]
-            dz, dz_stride = (stored, stride) if keep else (g, SCRATCH_STRIDE)
-            write_dz(
-                dz, dz_stride, stored, stride, outputs, kind, activated, coefficients,
-                source, chunk, first, columns, pixels, constants, g, scratch,
-            )  # fmt: skip
-            if direct:
-                operand, operand_stride = x_flat[x_at + first :], x_stride
-            else:
-                # The input as it is stored; scale and shift come afterwards, below. (After an activation they can't.)
-                gather_scale, gather_shift = (in_scale, in_shift) if in_activation else (constants.ones, constants.zeros)
-                gather(
-                    columns_of_x, x_flat, x_at, x_stride, channels, taps, first, columns, pixels,
-                    gather_scale, gather_shift, in_activation,
-                )  # fmt: skip
-                operand, operand_stride = columns_of_x, SCRATCH_STRIDE
-            ones, ones_stride = (inside[first:], columns_of_table) if has_padding else (constants.ones, 0)
-            sums = gradients[gradient_at:]
-            weight_gradient(sums, gradient_stride, dz, dz_stride, outputs, operand, operand_stride, depth, columns)
-            weight_gradient(sums[depth:], gradient_stride, dz, dz_stride, outputs, ones, ones_stride, bias_taps, columns)
-    total = np.zeros((outputs, gradient_stride))
+        gradient = Matrix(flat(chunk_gradients), chunk * outputs * stride, stride)
+        backward_chunk(
+            matrix_of(e, chunk), keep_dz, source, chunk_of(x, chunk), convolution, coefficients, chunk,
+            pixels_of(cut, chunk), gradient, scratch_of(workspace, get_thread_id()),
+        )  # fmt: skip
+    # Chunks are added in their order, whatever thread does it: rows of the weight are shared among threads.
+    total = np.zeros((outputs, stride))
     if chunk_gradients.size > WORTH_SHARING:
         for m_ in prange(outputs):
             m = np.int64(m_)
-            add_chunks(total[m], dweight, dbias, m, chunk_gradients, in_scale, in_shift, in_activation, bias_taps, centre)
+            add_chunks(total[m], gradients, m, chunk_gradients, x, convolution.geometry)
     else:
         for m in range(outputs):
-            add_chunks(total[m], dweight, dbias, m, chunk_gradients, in_scale, in_shift, in_activation, bias_taps, centre)
-    sums_of_input(in_sums, total, weight, channels, tap_count)
+            add_chunks(total[m], gradients, m, chunk_gradients, x, convolution.geometry)
+    sums_of_input(x.sums, total, parameters.weight, tap_count)
 
 
 @njit
-def add_chunks(total, dweight, dbias, m, chunk_gradients, in_scale, in_shift, in_activation, bias_taps, centre):
-    """Row m of the gradients: `total` ((K + 1) * taps,) float64, of the weight on the stored input and of the bias tap by tap,
-    and what follows from it. Chunks are added in their order, whatever thread does it.
+def add_chunks(total, gradients, m, chunk_gradients, x, geometry):
+    """Row m of the gradients: `total` ((K + 1) * taps,) float64, G of the weight on the stored input and B of the bias tap by
+    tap, and what follows from it, dW = s G + t B and db = B[centre].
     """
-    depth, channels = dweight.shape[1], in_scale.size
-    taps = depth // channels
+    taps = geometry[0] * geometry[1]
+    depth = gradients.weight.shape[1]
+    has_padding = geometry[PADDING_HEIGHT] + geometry[PADDING_WIDTH] > 0
+    bias_taps = taps if has_padding else 1
+    centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2
     for chunk in range(chunk_gradients.shape[0]):
         for r in range(depth + bias_taps):
             total[r] += chunk_gradients[chunk, m, r]
     total[depth + bias_taps :] = total[depth]
-    dbias[m] = total[depth + centre]
-    for k in range(channels):
+    gradients.bias[m] = total[depth + centre]
+    for k in range(depth // taps):
         for t in range(taps):
             r, inside_sum = k * taps + t, total[depth + t]
-            dweight[m, r] = total[r] if in_activation else in_scale[k] * total[r] + in_shift[k] * inside_sum
+            gradients.weight[m, r] = total[r] if x.activation else x.scale[k] * total[r] + x.shift[k] * inside_sum
 
 
 @njit
-def sums_of_input(in_sums, total, weight, channels, taps):
-    """The row sums of the input's gradient: in_sums[:, :channels] of the weight's and the bias's gradient `total` (M, (K + 1) *
-    taps), as they are before scale and shift.
+def sums_of_input(sums, total, weight, taps):
+    """The row sums of the input's gradient g', sum g' and sum g' e', as sums (K, 2): of the sums G and B of all chunks, `total`
+    (M, (K + 1) * taps).
     """
-    in_sums[:, :channels] = 0
+    depth = weight.shape[1]
+    sums[:] = 0
     for m in range(weight.shape[0]):
-        for k in range(channels):
+        for k in range(depth // taps):
             for t in range(taps):
                 r = k * taps + t
-                in_sums[0, k] += weight[m, r] * total[m, channels * taps + t]
-                in_sums[1, k] += weight[m, r] * total[m, r]
+                sums[k, 0] += weight[m, r] * total[m, depth + t]
+                sums[k, 1] += weight[m, r] * total[m, r]
 
 
 @njit(parallel=True)
-def input_gradient(dx, source, cut, constants, map_pixels, workspace, regions):
+def input_gradient(dx, source, cut, workspace):
     """dx (chunks, K, stride): the gradient that `source` describes, written out."""
-    dx_flat = dx.reshape(dx.size)
-    rows, stride = dx.shape[1], dx.shape[2]
+    rows = dx.shape[1]
     for chunk_ in prange(dx.shape[0]):
         chunk = np.int64(chunk_)
-        scratch = workspace[get_thread_id()]
-        g = scratch[regions[1] :]
-        pixels = images_of(cut, chunk) * map_pixels
-        padded = whole_vectors(pixels, dx.itemsize)
-        at = chunk * rows * stride
-        for first in range(0, padded, BLOCK):
-            columns = min(BLOCK, padded - first)
-            fill_gradient(g, 0, rows, source, chunk, first, columns, pixels, constants, scratch)
+        scratch, pixels, out = scratch_of(workspace, get_thread_id()), pixels_of(cut, chunk), matrix_of(Rows(dx, 0), chunk)
+        for number in range(blocks_in(pixels, dx.itemsize)):
+            block = block_at(number, pixels, dx.itemsize)
+            g = of_block(scratch.gradient, block)
+            fill_gradient(g, 0, rows, source, chunk, block, scratch)
             for m in range(rows):
-                copy(dx_flat, at + m * stride + first, g, m * SCRATCH_STRIDE, columns)
-        clear_tail(dx_flat, at, stride, rows, pixels, padded)
+                to, at = out.at + m * out.stride + block.first, g.at + m * g.stride + block.first
+                copy(out.data, to, g.data, at, block.columns)
+        clear_tail(out, rows, pixels, whole_vectors(pixels, dx.itemsize))

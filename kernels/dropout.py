@@ -9,34 +9,39 @@ Source: Srivastava et al. 2014, in its inverted form, as PyTorch's.
 import numpy as np
 from numba import prange
 
-from minisqx.kernels.blocks import clear_tail, images_of, whole_vectors
+from minisqx.kernels.blocks import chunk_of, clear_tail, images_of, matrix_of, whole_vectors
 from minisqx.kernels.counters import draw
 from minisqx.kernels.jit import njit
+from minisqx.kernels.structures import Rows
+
+
+@njit
+def mask_chunk(out, x, rows, images, key, first_image, probability, map_pixels):
+    """One chunk of `apply`: out `Matrix`, x `Chunk`, `images` images from `first_image` on."""
+    # An element is kept where its 53 random bits, as a number in [0, 1), are not below the probability.
+    threshold = np.uint64(np.ceil(probability * 9007199254740992.0))
+    factor = out.data.dtype.type(1 / (1 - probability))
+    for m in range(rows):
+        for i in range(images):
+            image_key = draw(key, first_image + i)
+            for p in range(map_pixels):
+                column = i * map_pixels + p
+                value = x.data[x.at + m * x.stride + column] * x.scale[m] + x.shift[m]
+                kept = (draw(image_key, m * map_pixels + p) >> np.uint64(11)) >= threshold
+                out.data[out.at + m * out.stride + column] = value * factor if kept else 0
+    pixels = images * map_pixels
+    clear_tail(out, rows, pixels, whole_vectors(pixels, out.data.itemsize))
 
 
 @njit(parallel=True)
-def apply(out, x, row, scale, shift, probability, key, cut, map_pixels):
-    """out = mask * (x * scale + shift) / (1 - probability) for rows `row` on of x (chunks, rows, stride).
+def apply(out, x, probability, key, cut):
+    """out (chunks, rows, stride) = mask * (x * scale + shift) / (1 - probability); x: `Tensor` of as many channels.
 
-    key: of the stream (seed, DROPOUT, step). Forward with the input's deferred scale and shift (rows,); backward on the
-    gradient, with scale 1 and shift 0.
+    key: of the stream (seed, DROPOUT, step). Forward with the input's deferred scale and shift; backward on the gradient, with
+    scale 1 and shift 0.
     """
-    rows, stride = out.shape[1], out.shape[2]
-    out_flat, x_flat = out.reshape(out.size), x.reshape(x.size)
-    # An element is kept where its 53 random bits, as a number in [0, 1), are not below the probability.
-    threshold = np.uint64(np.ceil(probability * 9007199254740992.0))
-    factor = out.dtype.type(1 / (1 - probability))
     for chunk_ in prange(out.shape[0]):
         chunk = np.int64(chunk_)
+        masked, first_image = matrix_of(Rows(out, 0), chunk), chunk * cut.images_per_chunk
         images = images_of(cut, chunk)
-        at = chunk * rows * stride
-        for m in range(rows):
-            for i in range(images):
-                image_key = draw(key, chunk * cut.images_per_chunk + i)
-                for p in range(map_pixels):
-                    column = i * map_pixels + p
-                    value = x_flat[(chunk * x.shape[1] + row + m) * stride + column] * scale[m] + shift[m]
-                    kept = (draw(image_key, m * map_pixels + p) >> np.uint64(11)) >= threshold
-                    out_flat[at + m * stride + column] = value * factor if kept else 0
-        pixels = images * map_pixels
-        clear_tail(out_flat, at, stride, rows, pixels, whole_vectors(pixels, out.itemsize))
+        mask_chunk(masked, chunk_of(x, chunk), out.shape[1], images, key, first_image, probability, cut.map_pixels)

@@ -25,12 +25,24 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import types
-from numba.core import typing
+from numba.core import cgutils, typing
 
 from minisqx.kernels.jit import call_published, publish
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.plain import addresses, intrinsic_of
-from minisqx.kernels.simd import INDEX, VECTOR_BYTES, Loop, Vectors, advance, lanes, multiply_add
+from minisqx.kernels.sampling import pixel_at, rows_below
+from minisqx.kernels.simd import (
+    INDEX,
+    VECTOR_BYTES,
+    Loop,
+    Vectors,
+    advance,
+    as_c_argument,
+    lanes,
+    multiply_add,
+    structure,
+)
+from minisqx.kernels.structures import Block, Chunk, Matrix
 
 # Places in a geometry as kernels take it.
 KERNEL_HEIGHT, KERNEL_WIDTH = range(2)
@@ -168,38 +180,28 @@ def _look_up(typing_context, out, x, index, columns, scale, shift):
     return signature, generate
 
 
-def _im2col(
-    out,
-    out_stride,
-    x,
-    x_stride,
-    channels,
-    geometry,
-    inside,
-    index,
-    table_stride,
-    first,
-    columns,
-    pixels,
-    scale,
-    shift,
-    lane_count,
-):
-    taps = geometry[0] * geometry[1]
+def _im2col(out, x, channels, taps, table_stride, block, lane_count):
+    """The C function: `im2col`, with the addresses of all arrays. table_stride: of the rows of the tables in `taps`."""
+    geometry, first, columns, pixels = taps.geometry, block.first, block.columns, block.pixels
+    tap_count = geometry[0] * geometry[1]
     strided = geometry[2] * geometry[3] * geometry[4] * geometry[5] > 1
     padding_height, padding_width = geometry[6], geometry[7]
     in_height, in_width, out_height, out_width = geometry[8], geometry[9], geometry[10], geometry[11]
     same = not strided and in_height == out_height and in_width == out_width
-    zero = x[0] * 0
+    last = min(first + columns, pixels)
+    zero = x.data[x.at] * 0
     for c in range(channels):
-        a, b, channel = scale[c], shift[c], advance(x, c * x_stride)
-        for t in range(taps):
-            row = advance(out, (c * taps + t) * out_stride - first)
+        a, b, channel = x.scale[c], x.shift[c], advance(x.data, x.at + c * x.stride)
+        for t in range(tap_count):
+            # row[p], first <= p < first + columns: this tap of output pixel p; the tap lies i rows below the pixel, j to its
+            # right.
+            row = advance(out.data, out.at + (c * tap_count + t) * out.stride - first)
             i, j = t // geometry[1] - padding_height, t % geometry[1] - padding_width
             if same:
+                # The input's row moved by i rows and j pixels, where the mask says that this ends inside the same map.
                 offset = i * in_width + j
-                mask, source = advance(inside, t * table_stride), advance(channel, offset)
-                # Within these bounds the shifted pixel exists in this chunk, though it may belong to another row or image.
+                mask, source = advance(taps.inside, t * table_stride), advance(channel, offset)
+                # Within these bounds the moved pixel exists in this chunk, though it may belong to another row or image.
                 left = min(max(first, -offset), first + columns)
                 right = max(left, min(first + columns, pixels - offset))
                 for p in range(first, left):
@@ -209,25 +211,24 @@ def _im2col(
                 for p in range(right, first + columns):
                     row[p] = zero
             elif not strided and out_width >= lane_count:
-                p = first
-                last = min(first + columns, pixels)
-                inside_image = first % (out_height * out_width)
-                image, y, start = first // (out_height * out_width), inside_image // out_width, inside_image % out_width
+                # Each row of the output's map is a run of a row of the input's map.
+                p, pixel = first, pixel_at(first, out_height, out_width)
                 while p < last:
-                    from_y = y + i
-                    source = advance(channel, (image * in_height + from_y) * in_width + j)
+                    from_y = pixel.y + i
+                    source = advance(channel, (pixel.image * in_height + from_y) * in_width + j)
                     # As many whole rows as lie inside the map, and leave room for what the last one writes beyond its end.
                     rows = 0
-                    if start == 0 and from_y >= 0 and j >= 0 and j + out_width <= in_width:
+                    if pixel.x == 0 and from_y >= 0 and j >= 0 and j + out_width <= in_width:
                         beyond = (lane_count - out_width % lane_count) % lane_count
-                        rows = min((first + columns - p - beyond) // out_width, (last - p) // out_width, out_height - y)
+                        rows = min((first + columns - p - beyond) // out_width, (last - p) // out_width, out_height - pixel.y)
                         rows = min(rows, in_height - from_y)
                     if rows > 0:
                         _copy_rows(advance(row, p), out_width, source, in_width, rows, a, b)
                         p += rows * out_width
-                        y += rows
+                        pixel = rows_below(pixel, rows, out_height)
                     else:
                         # The part of one row of one image that lies in this block.
+                        start = pixel.x
                         end = min(out_width, start + last - p)
                         left = min(max(start, -j), end)
                         right = max(min(end, in_width - j), left)
@@ -241,15 +242,12 @@ def _im2col(
                         for q in range(right, end):
                             target[q] = zero
                         p += end - start
-                        start = 0
-                        y += 1
-                    if y == out_height:
-                        y = 0
-                        image += 1
+                        pixel = rows_below(pixel, 1, out_height)
                 for q in range(max(last, first), first + columns):
                     row[q] = zero
             else:
-                _look_up(advance(row, first), channel, advance(index, t * table_stride + first), columns, a, b)
+                # Any stride or upsampling: the table says which pixel it is.
+                _look_up(advance(row, first), channel, advance(taps.index, t * table_stride + first), columns, a, b)
                 # The last chunk may have fewer images than the table.
                 for q in range(max(pixels, first), first + columns):
                     row[q] = zero
@@ -263,47 +261,34 @@ def prepare(dtype) -> None:
     """Compiles `im2col` for a dtype, or loads it; to be called once before a kernel that uses it is compiled or run."""
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
-    geometry, table = types.CPointer(index), types.CPointer(types.int32)
-    signature = types.void(
-        pointer, index, pointer, index, index, geometry, pointer, table, index, index, index, index, pointer, pointer, index
-    )  # fmt: skip
+    out, x = structure(Matrix, pointer, index, index), structure(Chunk, pointer, index, index, pointer, pointer, index)
+    taps = structure(Taps, types.CPointer(index), pointer, types.CPointer(types.int32))
+    signature = types.void(out, x, index, taps, index, structure(Block, index, index, index), index)
     publish(_name(element), signature, _im2col)
 
 
-def _called(out, *arguments):
-    _im2col(*addresses((out, *arguments)), VECTOR_BYTES // out.itemsize)
+def _called(out, x, channels, taps, block):
+    table_stride, lane_count = taps.inside.shape[1], VECTOR_BYTES // out.data.itemsize
+    _im2col(*addresses((out, x, channels, taps, table_stride, block, lane_count)))
 
 
 @intrinsic_of(_called)
-def im2col(
-    typing_context,
-    out,
-    out_stride,
-    x,
-    x_stride,
-    channels,
-    geometry,
-    inside,
-    index,
-    table_stride,
-    first,
-    columns,
-    pixels,
-    scale,
-    shift,
-):
-    """Gathers output pixels `first` to `first + columns` of one chunk that has `pixels` output pixels; beyond them is zero.
+def im2col(typing_context, out, x, channels, taps, block):
+    """Gathers a `Block` of output pixels of a chunk; beyond the pixels is zero.
 
-    out, x: flat, beginning at element [0, 0]. geometry, inside, index: flat arrays of `Taps`, whose rows are
-    `table_stride` long. scale, shift: (channels,).
+    out: `Matrix` (channels * taps, columns), column 0 the block's first. x: `Chunk` of `channels` rows, whose scale and shift are
+    applied, and whose activation is not.
     """
-    i64 = types.int64
-    arguments = (out, i64, x, i64, i64, geometry, inside, index, i64, i64, i64, i64, scale, shift)
+    index = types.int64
 
     def generate(context, builder, signature, values):
-        element = signature.args[0].dtype
-        signature = typing.signature(types.void, *signature.args, i64)
-        call_published(context, builder, _name(element), signature, [*values, INDEX(lanes(element))])
+        arguments = [as_c_argument(context, builder, *each) for each in zip(signature.args, values, strict=True)]
+        kind = signature.args[3].types[Taps._fields.index("inside")]
+        inside = context.make_array(kind)(context, builder, builder.extract_value(values[3], Taps._fields.index("inside")))
+        arguments.insert(4, (index, cgutils.unpack_tuple(builder, inside.shape)[1]))  # table_stride
+        arguments.append((index, INDEX(lanes(kind.dtype))))
+        call = typing.signature(types.void, *(kind for kind, _ in arguments))
+        call_published(context, builder, _name(kind.dtype), call, [value for _, value in arguments])
         return context.get_dummy_value()
 
-    return types.void(*arguments), generate
+    return types.void(out, x, index, taps, block), generate

@@ -14,11 +14,14 @@ OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
 
 from minisqx.kernels import linear, pooling
 from minisqx.kernels.activation import NO_ACTIVATION
+from minisqx.kernels.blocks import SCRATCH_STRIDE
 from minisqx.kernels.convolution import convolve_chunk
 from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
 from minisqx.kernels.jit import njit
 from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
+from minisqx.kernels.simd import flat
+from minisqx.kernels.structures import Chunk, Convolution, Folded, Matrix, Sampling, Scratch
 
 CONVOLUTION, SUM, MAX_POOL = range(3)
 KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATION, ACTIVATED, WEIGHT_AT, TABLE_AT = range(11)
@@ -27,49 +30,43 @@ COLUMNS = GEOMETRY + 12
 
 
 @njit
-def run(
-    logits, features, images, steps, weights, inside, index, memory, ones, zeros, scratch, classifier_weight, classifier_bias
-):
+def run(logits, program, classifier, images, memory, features, scratch_memory):
     """Fills logits (images, classes) for one chunk, whose input lies where the first step reads it.
 
-    features (images, C), memory, scratch: written. ones, zeros: rows as in `blocks.Constants`. classifier_weight (classes, C),
-    classifier_bias (classes,), or empty where the averages are the logits. All of one dtype; `steps` (steps, COLUMNS) int64.
+    program: `Program`; classifier: `Classifier`. memory, features (images, C), scratch_memory: written. All of one dtype.
     """
-    for s in range(steps.shape[0]):
-        step = steps[s]
+    zeros, ones, weights, memory = flat(program.zeros), flat(program.ones), flat(program.weights), flat(memory)
+    columns = Matrix(flat(scratch_memory), 0, SCRATCH_STRIDE)
+    scratch = Scratch(columns, columns, columns, zeros, ones)  # forward, only its columns are used
+    for s in range(program.steps.shape[0]):
+        step = program.steps[s]
         rows, geometry = step[ROWS], step[GEOMETRY:]
         pixels = images * geometry[OUT_HEIGHT] * geometry[OUT_WIDTH]
+        out = Matrix(memory, step[OUT_AT], step[OUT_STRIDE])
+        x = Chunk(memory, step[IN_AT], step[IN_STRIDE], ones, zeros, NO_ACTIVATION)
         count = geometry[KERNEL_HEIGHT] * geometry[KERNEL_WIDTH]
         table, end = step[TABLE_AT], step[TABLE_AT] + count * step[OUT_STRIDE]
         shape = (count, step[OUT_STRIDE])
-        taps = Taps(geometry, inside[table:end].reshape(shape), index[table:end].reshape(shape))
+        inside, index = program.inside[table:end].reshape(shape), program.index[table:end].reshape(shape)
         if step[KIND] == CONVOLUTION:
+            # The weight (in_rows * taps, rows), then bias, scale and shift (rows,).
             weight = weights[step[WEIGHT_AT] :]
             bias = weight[step[IN_ROWS] * count * rows :]
-            convolve_chunk(
-                memory, step[OUT_AT], step[OUT_STRIDE], rows, memory, step[IN_AT], step[IN_STRIDE], step[IN_ROWS], pixels,
-                weight, bias, bias[rows:], bias[2 * rows :], step[ACTIVATION], step[ACTIVATED],
-                taps, ones, zeros, NO_ACTIVATION, None, scratch,
-            )  # fmt: skip
+            folded = Folded(weight, bias, bias[rows:], bias[2 * rows :])
+            convolution = Convolution(geometry, inside, index, step[IN_ROWS], rows, step[ACTIVATION], step[ACTIVATED])
+            convolve_chunk(out, x, pixels, convolution, folded, None, scratch)
         elif step[KIND] == SUM:
-            add_chunk(
-                memory, step[OUT_AT], step[OUT_STRIDE], rows,
-                memory, step[IN_AT], step[IN_STRIDE], ones, zeros, NO_ACTIVATION,
-                memory, step[OTHER_AT], step[OTHER_STRIDE], ones, zeros, NO_ACTIVATION, step[OTHER_SAMPLED] != 0,
-                geometry[IN_HEIGHT], geometry[IN_WIDTH], step[ACTIVATION], pixels, scratch,
-            )  # fmt: skip
+            other = Chunk(memory, step[OTHER_AT], step[OTHER_STRIDE], ones, zeros, NO_ACTIVATION)
+            sampling = Sampling(step[OTHER_SAMPLED] != 0, geometry[IN_HEIGHT], geometry[IN_WIDTH])
+            add_chunk(out, x, other, sampling, rows, step[ACTIVATION], pixels, columns)
         else:
-            pool_chunk(
-                memory, step[OUT_AT], step[OUT_STRIDE], rows, None, memory, step[IN_AT], step[IN_STRIDE], taps, pixels
-            )  # fmt: skip
-    last = steps[steps.shape[0] - 1]
-    rows, stride = last[ROWS], last[OUT_STRIDE]
-    y = memory[last[OUT_AT] : last[OUT_AT] + rows * stride].reshape(1, rows, stride)
-    pooling.average(
-        features, y, 0, 0, images, last[GEOMETRY + OUT_HEIGHT] * last[GEOMETRY + OUT_WIDTH], ones, zeros, NO_ACTIVATION, scratch
-    )
-    if classifier_bias.size > 0:
-        linear.forward(logits, features, classifier_weight, classifier_bias)
+            pool_chunk(out, x, rows, Taps(geometry, inside, index), pixels, None)
+    last = program.steps[program.steps.shape[0] - 1]
+    y = Chunk(memory, last[OUT_AT], last[OUT_STRIDE], ones, zeros, NO_ACTIVATION)
+    map_pixels = last[GEOMETRY + OUT_HEIGHT] * last[GEOMETRY + OUT_WIDTH]
+    pooling.average(features, y, 0, images, map_pixels, columns)
+    if classifier.bias.size > 0:
+        linear.forward(logits, features, classifier.weight, classifier.bias)
     else:
         for n in range(images):
             for k in range(features.shape[1]):

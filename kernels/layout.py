@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 CACHE_LINE = 64
-MOST_CHUNKS = 16
-MOST_IMAGES_IN_CHUNK = 8
+MAX_CHUNKS = 16
+MAX_IMAGES_IN_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Layout:
         """
         # NumPy's integers overflow, and a kernel would be compiled once more for each kind of them.
         images, height, width, larger = map(operator.index, (images, height, width, larger))
-        per_chunk = min(-(-images * larger // MOST_CHUNKS), MOST_IMAGES_IN_CHUNK * larger)
+        per_chunk = min(-(-images * larger // MAX_CHUNKS), MAX_IMAGES_IN_CHUNK * larger)
         return cls(images, height, width, np.dtype(dtype).itemsize, per_chunk)
 
     def resized(self, height: int, width: int) -> "Layout":

@@ -11,11 +11,11 @@ backward.
 import numpy as np
 from numba import prange, types
 
-from minisqx.kernels.blocks import clear_tail, images_of, whole_vectors
-from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH
+from minisqx.kernels.blocks import clear_tail, matrix_of, pixels_of, whole_vectors
 from minisqx.kernels.jit import njit
 from minisqx.kernels.plain import intrinsic_of
 from minisqx.kernels.simd import Loop, Vectors, data_pointer
+from minisqx.kernels.structures import Rows
 
 
 def _largest(with_place: bool):
@@ -70,47 +70,44 @@ _largest_alone, _largest_and_place = _largest(with_place=False), _largest(with_p
 
 
 @njit
-def pool_chunk(out, out_at, out_stride, rows, place, x, x_at, x_stride, taps, pixels):
-    """One chunk of `pixels` outputs, flat: rows at out[out_at:] of rows at x[x_at:].
+def pool_chunk(out, x, rows, taps, pixels, place):
+    """One chunk of `pixels` outputs: out `Matrix` (rows, pixels), x `Matrix` of as many rows. taps: `Taps` of the windows.
 
-    place: flat int32, the chunk's, as `out`: receives the pixel of x's row that was the largest; or None. taps: of the windows.
+    place: flat int32, rows of out's stride, receives the pixel of x's row that was the largest; or None.
     """
-    columns = whole_vectors(pixels, out.itemsize)
+    columns = whole_vectors(pixels, out.data.itemsize)
     count, table_stride = taps.index.shape
     for m in range(rows):
-        to, at = out_at + m * out_stride, x_at + m * x_stride
+        to, at = out.at + m * out.stride, x.at + m * x.stride
         if place is None:
-            _largest_alone(out, to, out, 0, x, at, taps.index, table_stride, count, columns)
+            _largest_alone(out.data, to, out.data, 0, x.data, at, taps.index, table_stride, count, columns)
         else:
-            _largest_and_place(out, to, place, m * out_stride, x, at, taps.index, table_stride, count, columns)
-    clear_tail(out, out_at, out_stride, rows, pixels, columns)
+            _largest_and_place(out.data, to, place, m * out.stride, x.data, at, taps.index, table_stride, count, columns)
+    clear_tail(out, rows, pixels, columns)
 
 
 @njit(parallel=True)
-def forward(out, place, x, x_row, taps, cut):
-    """out (chunks, rows, stride) of rows `x_row` on of x (chunks, rows or more, stride); place: int32, of out's shape."""
-    rows, out_stride, x_stride = out.shape[1], out.shape[2], x.shape[2]
-    out_flat, x_flat = out.reshape(out.size), x.reshape(x.size)
-    out_pixels = taps.geometry[OUT_HEIGHT] * taps.geometry[OUT_WIDTH]
+def forward(out, place, x, taps, cut):
+    """out (chunks, rows, stride) of x, `Rows`; place: int32, of out's shape, written. cut: of out."""
+    rows, stride = out.shape[1], out.shape[2]
     for chunk_ in prange(out.shape[0]):
         chunk = np.int64(chunk_)
-        pool_chunk(
-            out_flat, chunk * rows * out_stride, out_stride, rows, place[chunk].reshape(rows * out_stride),
-            x_flat, (chunk * x.shape[1] + x_row) * x_stride, x_stride, taps, images_of(cut, chunk) * out_pixels,
-        )  # fmt: skip
+        places = place[chunk].reshape(rows * stride)
+        pool_chunk(matrix_of(Rows(out, 0), chunk), matrix_of(x, chunk), rows, taps, pixels_of(cut, chunk), places)
 
 
 @njit(parallel=True)
-def backward(dx, g, place, cut, map_pixels, pooled_pixels):
-    """dx (chunks, rows, stride) from g, of the pooled map, and `place`, both (chunks, rows, its stride)."""
+def backward(dx, g, place, cut, pooled_cut):
+    """dx (chunks, rows, stride) from g, of the pooled map, and `place`, both (chunks, rows, its stride). cut: of dx; pooled_cut:
+    of g.
+    """
     rows = dx.shape[1]
     for chunk_ in prange(dx.shape[0]):
         chunk = np.int64(chunk_)
-        images = images_of(cut, chunk)
-        columns = whole_vectors(images * map_pixels, dx.itemsize)
+        columns = whole_vectors(pixels_of(cut, chunk), dx.itemsize)
         for m in range(rows):
             row, from_row, places = dx[chunk, m], g[chunk, m], place[chunk, m]
             for p in range(columns):
                 row[p] = 0
-            for q in range(images * pooled_pixels):
+            for q in range(pixels_of(pooled_cut, chunk)):
                 row[places[q]] += from_row[q]

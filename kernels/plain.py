@@ -60,8 +60,24 @@ class Pointer:
 
 
 def addresses(arguments) -> list:
-    """Arguments as a C function has them: of an array, the address of its first element."""
-    return [Pointer(argument) if isinstance(argument, np.ndarray) else argument for argument in arguments]
+    """Arguments as a C function has them: of an array, also in a structure, the address of its first element."""
+    return [_address(argument) for argument in arguments]
+
+
+def _address(argument):
+    if isinstance(argument, np.ndarray):
+        return Pointer(argument if argument.ndim == 1 else argument.reshape(-1))
+    return type(argument)(*map(_address, argument)) if isinstance(argument, tuple) else argument
+
+
+def row_of_block(matrix, row: int, block) -> np.ndarray:
+    """A row of a `structures.Matrix` or `Chunk` of arrays in a `structures.Block`, as a view."""
+    return matrix.data[matrix.at + row * matrix.stride + block.first :][: block.columns]
+
+
+def block_of(matrix, row: int, column: int, rows: int, columns: int) -> np.ndarray:
+    """Rows and columns of a `structures.Matrix` of pointers, as a view."""
+    return (matrix.data + matrix.at + row * matrix.stride + column).block(rows, columns, matrix.stride)
 
 
 def check_activation(kind: int) -> int:

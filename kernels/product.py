@@ -8,8 +8,7 @@ along p. The weight of `product` lies input-major, (K, M), so that the M weights
 serves the forward pass and the input's gradient (with the weight as it is stored, M and K exchanged), the second the
 weight's gradient.
 
-What becomes of a tile's sums is done while they are in registers. There are three endings, each with an activation f (ELU, ReLU
-or none):
+A tile's sums go through an epilogue while they are in registers. There are three (`epilogues.py`), each with an activation f:
 
     product               out = f(z) * scale + shift
     product_with_moments  out = f(z), and for each row what its mean and variance follow from, a lane of the vector at a time
@@ -22,85 +21,103 @@ Every output pixel is the same chain of multiply-adds over k whatever tile it fa
 alone and in a batch.
 """
 
+from typing import NamedTuple
+
 from numba import types
 from numba.core import typing
 
-from minisqx.kernels.endings import Affine, Ending, Moments, ToDz
+from minisqx.kernels.epilogues import AffineEpilogue, Epilogue, MomentsEpilogue, NormBackwardEpilogue
 from minisqx.kernels.jit import call_published, publish
-from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, addresses, intrinsic_of
-from minisqx.kernels.simd import INDEX, VECTOR_BYTES, Loop, Vectors, advance, lanes, switch, vector_registers
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, addresses, block_of, intrinsic_of
+from minisqx.kernels.simd import (
+    INDEX,
+    VECTOR_BYTES,
+    Loop,
+    Vectors,
+    as_c_argument,
+    lanes,
+    moved,
+    structure,
+    switch,
+    unpacked,
+    vector_registers,
+)
+from minisqx.kernels.structures import Extent, Matrix
 
 # Rows x vectors of the largest tile: as many accumulators as registers allow.
 ROWS = 6
 VECTORS = 4 if vector_registers()[1] == 32 else 2
 GRADIENT_ROWS = 4 if vector_registers()[1] == 32 else 3
 
-_ENDINGS = {"product": Affine, "product_with_moments": Moments, "product_to_dz": ToDz}
-# All three have one C signature; what an ending doesn't use is 0, or any pointer.
-_COMMON = ("out", "out_stride", "weight", "weight_stride", "x", "x_stride", "depth", "columns", "rows", "activation", "bias")
-_NAMES = {
-    "product": (*_COMMON, "scale", "shift"),
-    "product_with_moments": (*_COMMON, "moments", "before"),
-    "product_to_dz": (*_COMMON, "scale", "slope", "shift", "e", "e_stride"),
+_EPILOGUES = {
+    "product": AffineEpilogue,
+    "product_with_moments": MomentsEpilogue,
+    "product_to_dz": NormBackwardEpilogue,
 }
-_ALL = (*_COMMON, "scale", "shift", "slope", "e", "e_stride", "moments", "before")
-_OF_A_TILE = ("height", "wide", *(name for name in _ALL if name not in ("columns", "rows")))
 
 
-def _product_tiles(ending: type[Ending]):
-    """The tile of any height up to ROWS, VECTORS wide or one: a pixel is left over at the end of a row."""
+class Tile(NamedTuple):
+    """Where a tile lies in the output, and its size: height rows, and VECTORS vectors of columns if `wide`, else one."""
 
-    def meaning(*arguments):
-        given = dict(zip(_OF_A_TILE, arguments))
-        columns = (VECTORS if given["wide"] else 1) * VECTOR_BYTES // given["out"].array.itemsize
-        z = given["bias"].column(given["height"]).repeat(columns, axis=1)
-        weight = given["weight"].block(given["depth"], given["height"], given["weight_stride"])
-        for weights, pixels in zip(weight, given["x"].block(given["depth"], columns, given["x_stride"])):
+    row: int
+    column: int
+    height: int
+    wide: int
+
+
+def _product_tile(epilogue: type[Epilogue]):
+    """The tile of any height up to ROWS, VECTORS wide or one: a vector is left over at the end of a row."""
+
+    def meaning(tile, out, weight, x, depth, given, activation):
+        columns = (VECTORS if tile.wide else 1) * VECTOR_BYTES // out.data.array.itemsize
+        z = (given.bias + tile.row).column(tile.height).repeat(columns, axis=1)
+        rows_of_weight = block_of(weight, 0, tile.row, depth, tile.height)
+        for weights, pixels in zip(rows_of_weight, block_of(x, 0, tile.column, depth, columns)):
             z += weights[:, None] * pixels
-        ending.meaning(z, given)
+        epilogue.meaning(z, block_of(out, tile.row, tile.column, *z.shape), given, tile, activation)
 
     @intrinsic_of(meaning)
-    def tile(
-        typing_context, height, wide, out, out_stride, weight, weight_stride, x, x_stride, depth, activation,
-        bias, scale, shift, slope, e, e_stride, moments, before,
-    ):  # fmt: skip
-        index = types.int64
-        signature = types.void(
-            index, index, out, index, weight, index, x, index, index, index, bias, scale, shift, slope, e, index, moments, index
-        )
+    def product_tile(typing_context, tile, out, weight, x, depth, given, activation):
+        signature = types.void(tile, out, weight, x, types.int64, given, types.int64)
 
         def generate(context, builder, signature, arguments):
-            v = Vectors(builder, signature.args[2].dtype)
-            given = dict(zip(_OF_A_TILE, arguments))
-            finish = ending(v, given)
+            v, zero = Vectors(builder, signature.args[1].types[0].dtype), INDEX(0)
+            tile, out, weight, x, depth, given, activation = (
+                unpacked(context, builder, *each) for each in zip(signature.args, arguments)
+            )
+            # All of them from the tile's first element on.
+            out, weight, x = (
+                moved(builder, matrix, row, column)
+                for matrix, row, column in ((out, tile.row, tile.column), (weight, zero, tile.row), (x, zero, tile.column))
+            )
+            finish = epilogue(v, out, given, tile)
 
             def emit(rows: int, vectors: int) -> None:
                 if vectors > 1:
                     finish.ahead(rows, vectors)
                 initial = []
                 for m in range(rows):
-                    initial += [v.broadcast(v.load_scalar(given["bias"], INDEX(m)))] * vectors
+                    initial += [finish.row_constant("bias", m)] * vectors
                 loop = Loop(builder, "depth", initial)
-                x_row = builder.mul(loop.index, given["x_stride"])
-                weight_row = builder.mul(loop.index, given["weight_stride"])
-                columns = [v.load(given["x"], builder.add(x_row, INDEX(n * v.lanes))) for n in range(vectors)]
+                x_row, weight_row = builder.mul(loop.index, x.stride), builder.mul(loop.index, weight.stride)
+                columns = [v.load(x.data, builder.add(x_row, INDEX(n * v.lanes))) for n in range(vectors)]
                 if vectors > 1:
                     for n in range(vectors):
-                        v.prefetch(given["x"], builder.add(x_row, INDEX((vectors + n) * v.lanes)))
+                        v.prefetch(x.data, builder.add(x_row, INDEX((vectors + n) * v.lanes)))
                 sums = []
                 for m in range(rows):
-                    w = v.broadcast(v.load_scalar(given["weight"], builder.add(weight_row, INDEX(m))))
+                    w = v.broadcast(v.load_scalar(weight.data, builder.add(weight_row, INDEX(m))))
                     sums += [v.multiply_add(w, columns[n], loop.values[m * vectors + n]) for n in range(vectors)]
-                loop.close(sums, 1, given["depth"])
+                loop.close(sums, 1, depth)
 
-                def end(kind: int) -> None:
+                def end(activation: int) -> None:
                     for m in range(rows):
-                        finish.row(m, sums[m * vectors : (m + 1) * vectors], kind)
+                        finish.row(m, sums[m * vectors : (m + 1) * vectors], activation)
 
-                switch(builder, given["activation"], {kind: lambda kind=kind: end(kind) for kind in (NO_ACTIVATION, ELU, RELU)})
+                switch(builder, activation, {each: lambda each=each: end(each) for each in (NO_ACTIVATION, ELU, RELU)})
 
             shapes = [(rows, vectors) for rows in range(1, ROWS + 1) for vectors in (1, VECTORS)]
-            selector = builder.add(builder.mul(given["height"], INDEX(2)), given["wide"])
+            selector = builder.add(builder.mul(tile.height, INDEX(2)), tile.wide)
             switch(
                 builder,
                 selector,
@@ -110,29 +127,30 @@ def _product_tiles(ending: type[Ending]):
 
         return signature, generate
 
-    return tile
+    return product_tile
 
 
-def _gradient(height, width, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
-    products = dz.block(height, columns, dz_stride) @ x.block(width, columns, x_stride).T
-    dweight.block(height, width, dweight_stride)[...] += products
+def _gradient(height, width, dweight, dz, x, columns):
+    products = block_of(dz, 0, 0, height, columns) @ block_of(x, 0, 0, width, columns).T
+    block_of(dweight, 0, 0, height, width)[...] += products
 
 
 @intrinsic_of(_gradient)
-def _gradient_tile(typing_context, height, width, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns):
+def _gradient_tile(typing_context, height, width, dweight, dz, x, columns):
     """The tile of any shape up to GRADIENT_ROWS x GRADIENT_ROWS."""
     index = types.int64
-    signature = types.void(index, index, dweight, index, dz, index, x, index, index)
+    signature = types.void(index, index, dweight, dz, x, index)
 
     def generate(context, builder, signature, arguments):
-        v = Vectors(builder, signature.args[2].dtype)
-        height, width, dweight, dweight_stride, dz, dz_stride, x, x_stride, columns = arguments
+        v, zero = Vectors(builder, signature.args[2].types[0].dtype), INDEX(0)
+        height, width, *matrices, columns = (unpacked(context, builder, *each) for each in zip(signature.args, arguments))
+        dweight, dz, x = (moved(builder, matrix, zero, zero) for matrix in matrices)
 
         def emit(rows: int, depth: int) -> None:
             loop = Loop(builder, "columns", [v.constant(0.0)] * (rows * depth))
             left, right = (
-                [v.load(base, builder.add(loop.index, builder.mul(INDEX(i), stride))) for i in range(count)]
-                for base, stride, count in ((dz, dz_stride, rows), (x, x_stride, depth))
+                [v.load(matrix.data, builder.add(loop.index, builder.mul(INDEX(i), matrix.stride))) for i in range(count)]
+                for matrix, count in ((dz, rows), (x, depth))
             )
             sums = [v.multiply_add(left[m], right[k], loop.values[m * depth + k]) for m in range(rows) for k in range(depth)]
             loop.close(sums, v.lanes, columns)
@@ -142,8 +160,8 @@ def _gradient_tile(typing_context, height, width, dweight, dweight_stride, dz, d
                 row = [found[k * rows + m] for k in range(depth)]
                 for vector in dict.fromkeys(vector for vector, _ in row):
                     places = [k for k in range(depth) if row[k][0] is vector]
-                    at = builder.add(builder.mul(INDEX(m), dweight_stride), INDEX(places[0]))
-                    v.add_lanes(vector, [row[k][1] for k in places], dweight, at)
+                    at = builder.add(builder.mul(INDEX(m), dweight.stride), INDEX(places[0]))
+                    v.add_lanes(vector, [row[k][1] for k in places], dweight.data, at)
 
         largest = GRADIENT_ROWS + 1
         shapes = [(rows, depth) for rows in range(1, largest) for depth in range(1, largest)]
@@ -159,25 +177,17 @@ def _gradient_tile(typing_context, height, width, dweight, dweight_stride, dz, d
 
 
 def _walk(name: str, tile):
-    """The C function `name`: covers rows x columns with tiles of nearly equal height."""
+    """The C function `name`: covers an `Extent` with tiles of nearly equal height."""
 
-    def walk(
-        out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation,
-        bias, scale, shift, slope, e, e_stride, moments, before, lane_count,
-    ):  # fmt: skip
-        tiles = (rows + ROWS - 1) // ROWS
-        p = 0
-        while p < columns:
-            wide = 1 if columns - p >= VECTORS * lane_count else 0
-            m = 0
+    def walk(out, weight, x, extent, given, activation, lane_count):
+        tiles = (extent.stop - extent.start + ROWS - 1) // ROWS
+        p, end = extent.first, extent.first + extent.columns
+        while p < end:
+            wide = 1 if end - p >= VECTORS * lane_count else 0
+            m = extent.start
             for t in range(tiles):
-                height = (rows - m + tiles - t - 1) // (tiles - t)
-                tile(
-                    height, wide, advance(out, m * out_stride + p), out_stride, advance(weight, m), weight_stride,
-                    advance(x, p), x_stride, depth, activation, advance(bias, m), advance(scale, m), advance(shift, m),
-                    advance(slope, m), advance(e, m * e_stride + p), e_stride, advance(moments, 3 * m * lane_count),
-                    before + p // lane_count,
-                )  # fmt: skip
+                height = (extent.stop - m + tiles - t - 1) // (tiles - t)
+                tile(Tile(m, p, height, wide), out, weight, x, extent.depth, given, activation)
                 m += height
             p += VECTORS * lane_count if wide else lane_count
 
@@ -185,22 +195,27 @@ def _walk(name: str, tile):
     return walk
 
 
-_WALKS = {name: _walk(name, _product_tiles(ending)) for name, ending in _ENDINGS.items()}
+_WALKS = {name: _walk(name, _product_tile(epilogue)) for name, epilogue in _EPILOGUES.items()}
 
 
-def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
-    row_tiles = (rows + GRADIENT_ROWS - 1) // GRADIENT_ROWS
-    depth_tiles = (depth + GRADIENT_ROWS - 1) // GRADIENT_ROWS
-    m = 0
+def _weight_gradient(dweight, dz, x, extent):
+    """The C function: covers rows x depth with tiles of nearly equal sides."""
+    row_tiles = (extent.stop - extent.start + GRADIENT_ROWS - 1) // GRADIENT_ROWS
+    depth_tiles = (extent.depth + GRADIENT_ROWS - 1) // GRADIENT_ROWS
+    m = extent.start
     for i in range(row_tiles):
-        height = (rows - m + row_tiles - i - 1) // (row_tiles - i)
+        height = (extent.stop - m + row_tiles - i - 1) // (row_tiles - i)
         k = 0
         for j in range(depth_tiles):
-            width = (depth - k + depth_tiles - j - 1) // (depth_tiles - j)
+            width = (extent.depth - k + depth_tiles - j - 1) // (depth_tiles - j)
             _gradient_tile(
-                height, width, advance(dweight, m * dweight_stride + k), dweight_stride, advance(dz, m * dz_stride), dz_stride,
-                advance(x, k * x_stride), x_stride, columns,
-            )  # fmt: skip
+                height,
+                width,
+                Matrix(dweight.data, dweight.at + m * dweight.stride + k, dweight.stride),
+                Matrix(dz.data, dz.at + m * dz.stride + extent.first, dz.stride),
+                Matrix(x.data, x.at + k * x.stride + extent.first, x.stride),
+                extent.columns,
+            )
             k += width
         m += height
 
@@ -216,105 +231,60 @@ def prepare(dtype, training: bool = True) -> None:
     """
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
-    signature = types.void(
-        pointer, index, pointer, index, pointer, index, index, index, index, index, *[pointer] * 5, index, pointer, index, index
-    )
-    for name in _ENDINGS if training else ("product",):
+    matrix, extent = structure(Matrix, pointer, index, index), structure(Extent, *[index] * len(Extent._fields))
+    member = {"e": matrix}
+    for name, epilogue in _EPILOGUES.items() if training else [("product", AffineEpilogue)]:
+        given = structure(epilogue.STRUCTURE, *(member.get(each, pointer) for each in epilogue.STRUCTURE._fields))
+        signature = types.void(matrix, matrix, matrix, extent, given, index, index)
         publish(_published_name(name, element), signature, _WALKS[name])
     if training:
-        signature = types.void(pointer, index, pointer, index, index, pointer, index, index, index)
+        signature = types.void(matrix, matrix, matrix, extent)
         publish(_published_name("weight_gradient", element), signature, _weight_gradient)
 
 
-def _call_product(name: str, context, builder, array, given_kinds, given_values) -> None:
-    """Emits the call of a product's C function with these Numba types and LLVM values, in the order of its `_NAMES`."""
-    given, index, none = dict(zip(_NAMES[name], zip(given_kinds, given_values))), types.int64, INDEX(0)
-    kinds, values = [], []
-    for argument in _ALL:
-        if argument in given:
-            kind, value = given[argument]
-        elif argument in ("e_stride", "before"):
-            kind, value = index, none
-        else:
-            kind, value = given["out"]
-        kinds.append(kind)
-        values.append(value)
-    signature = typing.signature(types.void, *kinds, index)
-    call_published(context, builder, _published_name(name, array.dtype), signature, [*values, INDEX(lanes(array.dtype))])
+def _call(name: str, context, builder, kinds, values, more=()) -> None:
+    """Emits the call of a C function, with these Numba types and LLVM values, and `more` numbers after them."""
+    arguments = [as_c_argument(context, builder, *each) for each in zip(kinds, values, strict=True)]
+    arguments += [(types.int64, INDEX(number)) for number in more]
+    signature = typing.signature(types.void, *(kind for kind, _ in arguments))
+    call_published(context, builder, name, signature, [value for _, value in arguments])
 
 
-def _called(name: str):
-    """The call of a product's walk without the JIT."""
+def _product(name: str):
+    """The product with the epilogue of that name."""
 
-    def call(*arguments):
-        given = dict(zip(_NAMES[name], arguments))
-        values = [given.get(argument, 0 if argument in ("e_stride", "before") else given["out"]) for argument in _ALL]
-        _WALKS[name](*addresses(values), VECTOR_BYTES // given["out"].itemsize)
+    def called(out, *others):
+        _WALKS[name](*addresses((out, *others)), VECTOR_BYTES // out.data.itemsize)
 
-    return call
+    @intrinsic_of(called)
+    def product(typing_context, out, weight, x, extent, epilogue, activation):
+        def generate(context, builder, signature, values):
+            element = signature.args[0].types[0].dtype
+            _call(_published_name(name, element), context, builder, signature.args, values, more=[lanes(element)])
+            return context.get_dummy_value()
 
+        return types.void(out, weight, x, extent, epilogue, types.int64), generate
 
-@intrinsic_of(_called("product"))
-def product(
-    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift
-):
-    """out[m, p] = f(z) * scale[m] + shift[m] for `rows` rows and `columns` pixels, a multiple of a vector; see the file's
-    head. activation: the kind of f.
-
-    Arrays are flat and begin at their element [0, 0]; `columns` and `depth` are at least 1.
-    """
-    index = types.int64
-
-    def generate(context, builder, signature, values):
-        _call_product("product", context, builder, out, signature.args, values)
-        return context.get_dummy_value()
-
-    return types.void(out, index, weight, index, x, index, index, index, index, index, bias, scale, shift), generate
+    return product
 
 
-@intrinsic_of(_called("product_with_moments"))
-def product_with_moments(
-    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, moments, before
-):
-    """out[m, p] = f(z), as `product`; moments: flat (rows, 3, lanes), for each lane its first value, and the sums of the
-    differences from that and of their squares, over the `before` vectors of this row that came earlier; brought up to date.
-    The sums are 0 before the first.
-    """
-    index = types.int64
-
-    def generate(context, builder, signature, values):
-        _call_product("product_with_moments", context, builder, out, signature.args, values)
-        return context.get_dummy_value()
-
-    return types.void(out, index, weight, index, x, index, index, index, index, index, bias, moments, index), generate
-
-
-@intrinsic_of(_called("product_to_dz"))
-def product_to_dz(
-    typing_context, out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, slope,
-    shift, e, e_stride,
-):  # fmt: skip
-    """out[m, p] = (scale z + slope e + shift) f'(e), as `product`; out may be e itself. bias: zeros."""
-    index = types.int64
-
-    def generate(context, builder, signature, values):
-        _call_product("product_to_dz", context, builder, out, signature.args, values)
-        return context.get_dummy_value()
-
-    arguments = (out, index, weight, index, x, index, index, index, index, index, bias, scale, slope, shift, e, index)
-    return types.void(*arguments), generate
+# product(out, weight, x, extent, epilogue, activation) computes an `Extent` of a product: out `Matrix` (M, columns), weight (K,
+# M), x (K, columns). epilogue: a structure of `structures.py`, each product's own. activation: the number of its f. The extent's
+# depth and columns are at least 1.
+product = _product("product")  # epilogue: Affine
+product_with_moments = _product("product_with_moments")  # Moments
+product_to_dz = _product("product_to_dz")  # NormBackward
 
 
 @intrinsic_of(lambda *arguments: _weight_gradient(*addresses(arguments)))
-def weight_gradient(typing_context, dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
-    """dweight[m, k] += sum_p dz[m, p] x[k, p] for `rows` x `depth` elements and `columns` pixels, a multiple of a vector.
+def weight_gradient(typing_context, dweight, dz, x, extent):
+    """dweight[m, k] += sum_p dz[m, p] x[k, p], each a `Matrix`, for the m, k and p of an `Extent`.
 
-    Arrays are flat and begin at their element [0, 0]. Columns beyond the last pixel must be zero in `dz` and finite in `x`.
+    Columns beyond the last pixel must be zero in `dz` and finite in `x`.
     """
-    index = types.int64
 
     def generate(context, builder, signature, values):
-        call_published(context, builder, _published_name("weight_gradient", signature.args[0].dtype), signature, values)
+        _call(_published_name("weight_gradient", signature.args[0].types[0].dtype), context, builder, signature.args, values)
         return context.get_dummy_value()
 
-    return types.void(dweight, index, dz, index, index, x, index, index, index), generate
+    return types.void(dweight, dz, x, extent), generate

@@ -12,57 +12,76 @@ import numpy as np
 from numba import get_thread_id, prange, types
 
 from minisqx.kernels.activation import activate_row
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, clear_tail, copy, fill_gradient, images_of, whole_vectors
+from minisqx.kernels.blocks import (
+    block_at,
+    blocks_in,
+    chunk_of,
+    clear_tail,
+    copy,
+    fill_gradient,
+    matrix_of,
+    of_block,
+    pixels_of,
+    scratch_of,
+    whole_vectors,
+)
 from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activate, activation_backward, intrinsic_of
+from minisqx.kernels.plain import ELU, NO_ACTIVATION, RELU, activate, activation_backward, intrinsic_of, row_of_block
 from minisqx.kernels.sampling import sample
-from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer, multiply_add, switch
+from minisqx.kernels.simd import INDEX, Loop, Vectors, moved, multiply_add, switch, unpacked
+from minisqx.kernels.structures import Chunk, Matrix, Rows, Sampling
 
 
 @njit
-def load_row(out, out_at, x, at, columns, scale, shift, activation):
-    """out[p] = f(x[p] * scale + shift) for a row's block: a value as its reader means it. activation: the kind of f."""
-    target, stored = out[out_at : out_at + columns], x[at : at + columns]
-    for p in range(columns):
-        target[p] = multiply_add(stored[p], scale, shift)
-    if activation:
-        activate_row(out, out_at, out, out_at, activation, columns)
+def load_row(out, out_at, x, m, block):
+    """Row m of a block of x, a `Chunk`, as its reader sees it, into out[out_at:]: f(x * scale + shift)."""
+    at = x.at + m * x.stride + block.first
+    target, stored = out[out_at : out_at + block.columns], x.data[at : at + block.columns]
+    for p in range(block.columns):
+        target[p] = multiply_add(stored[p], x.scale[m], x.shift[m])
+    if x.activation:
+        activate_row(out, out_at, out, out_at, x.activation, block.columns)
 
 
-def _added(out, out_at, u, u_at, u_scale, u_shift, u_active, v, v_at, v_scale, v_shift, v_active, kind, columns):
-    left = activate(u[u_at : u_at + columns] * u_scale + u_shift, u_active * kind)
-    right = activate(v[v_at : v_at + columns] * v_scale + v_shift, v_active * kind)
-    out[out_at : out_at + columns] = activate(left + right, kind)
+def _added(out, u, v, m, activation, block):
+    left, right = (activate(row_of_block(x, m, block) * x.scale[m] + x.shift[m], x.activation) for x in (u, v))
+    row_of_block(out, m, block)[:] = activate(left + right, activation)
 
 
 @intrinsic_of(_added)
-def _add_vectors(
-    typing_context, out, out_at, u, u_at, u_scale, u_shift, u_active, v, v_at, v_scale, v_shift, v_active, kind, columns
-):
+def add_row(typing_context, out, u, v, m, activation, block):
+    """out[m, p] = f(u[m, p] + v[m, p]) for the pixels p of a block; out: `Matrix`; u, v: `Chunk`. activation: the number of f.
+
+    u and v may have an activation of their own; it is then f, too.
+    """
     index = types.int64
-    signature = types.void(out, index, u, index, u_scale, u_shift, index, v, index, v_scale, v_shift, index, index, index)
+    signature = types.void(out, u, v, index, index, block)
 
     def generate(context, builder, signature, arguments):
-        vectors = Vectors(builder, signature.args[0].dtype)
-        out, u, v = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 7))
-        out_at, u_at, v_at, columns = (arguments[i] for i in (1, 3, 8, 13))
-        u_scale, u_shift, v_scale, v_shift = (vectors.broadcast(arguments[i]) for i in (4, 5, 9, 10))
-
-        def emit(kind: int, u_kind: int, v_kind: int) -> None:
-            loop = Loop(builder, "add", [])
-            a = vectors.multiply_add(vectors.load(u, builder.add(u_at, loop.index)), u_scale, u_shift)
-            b = vectors.multiply_add(vectors.load(v, builder.add(v_at, loop.index)), v_scale, v_shift)
-            total = builder.fadd(vectors.activate(a, u_kind), vectors.activate(b, v_kind))
-            vectors.store(vectors.activate(total, kind), out, builder.add(out_at, loop.index))
-            loop.close([], vectors.lanes, columns)
-
-        # An activation that is deferred is the sum's own, so only whether there is one makes cases.
-        selector = builder.add(
-            builder.mul(arguments[12], INDEX(4)), builder.add(builder.mul(arguments[6], INDEX(2)), arguments[11])
+        vectors = Vectors(builder, signature.args[0].types[0].dtype)
+        out, u, v, m, activation, block = (unpacked(context, builder, *each) for each in zip(signature.args, arguments))
+        out = moved(builder, out, m, block.first).data
+        rows = [moved(builder, x, m, block.first).data for x in (u, v)]
+        scales, shifts = (
+            [vectors.broadcast(vectors.load_scalar(each, m)) for each in pair]
+            for pair in ((u.scale, v.scale), (u.shift, v.shift))
         )
+
+        def emit(activation: int, *own: int) -> None:
+            loop = Loop(builder, "add", [])
+            a, b = (
+                vectors.activate(vectors.multiply_add(vectors.load(row, loop.index), scale, shift), each)
+                for row, scale, shift, each in zip(rows, scales, shifts, own)
+            )
+            vectors.store(vectors.activate(builder.fadd(a, b), activation), out, loop.index)
+            loop.close([], vectors.lanes, block.columns)
+
+        # An activation of u or v is the sum's own, so only whether there is one makes cases.
+        u_active, v_active = (builder.zext(builder.icmp_signed("!=", x.activation, INDEX(NO_ACTIVATION)), INDEX) for x in (u, v))
+        selector = builder.add(builder.mul(activation, INDEX(4)), builder.add(builder.mul(u_active, INDEX(2)), v_active))
         cases = {
-            4 * kind + 2 * a + b: lambda kind=kind, a=a, b=b: emit(kind, a * kind, b * kind)
-            for kind in (ELU, RELU)
+            4 * each + 2 * a + b: lambda each=each, a=a, b=b: emit(each, a * each, b * each)
+            for each in (ELU, RELU)
             for a in (0, 1)
             for b in (0, 1)
         }
@@ -73,171 +92,150 @@ def _add_vectors(
 
 
 @njit
-def add_row(out, out_at, u, u_at, u_scale, u_shift, u_activation, v, v_at, v_scale, v_shift, v_activation, kind, columns):
-    """out[p] = f(u[p] * u_scale + u_shift + v[p] * v_scale + v_shift), each with an f of its own first if it is deferred."""
-    u_active, v_active = int(u_activation != 0), int(v_activation != 0)
-    _add_vectors(out, out_at, u, u_at, u_scale, u_shift, u_active, v, v_at, v_scale, v_shift, v_active, kind, columns)
+def add_chunk(out, u, v, sampling, rows, activation, pixels, scratch):
+    """One chunk of out = f(u + v): out `Matrix` (rows, pixels), u and v `Chunk`. activation: the number of f.
 
-
-@njit
-def add_chunk(
-    out, out_at, out_stride, rows, u, u_at, u_stride, u_scale, u_shift, u_activation,
-    v, v_at, v_stride, v_scale, v_shift, v_activation, v_sampled, height, width, kind, pixels, scratch,
-):  # fmt: skip
-    """One chunk of out = f(u + v), flat; u and v with their deferred scale, shift (rows,) and activation. kind: of f.
-
-    pixels: of the sum; height, width: of v's map where of it only the samples are to be read. scratch: a row.
+    pixels: of the sum. Where `sampling` says so, only the samples of v are read. scratch: a `Matrix` of one row of a block.
     """
-    padded = whole_vectors(pixels, out.itemsize)
-    for m in range(rows):
-        for first in range(0, padded, BLOCK):
-            columns = min(BLOCK, padded - first)
-            right, right_at = v, v_at + m * v_stride + first
-            if v_sampled:
-                sample(scratch, 0, v, v_at + m * v_stride, height, width, first, columns, pixels)
-                right, right_at = scratch, 0
-            add_row(
-                out, out_at + m * out_stride + first, u, u_at + m * u_stride + first, u_scale[m], u_shift[m], u_activation,
-                right, right_at, v_scale[m], v_shift[m], v_activation, kind, columns,
-            )  # fmt: skip
-    clear_tail(out, out_at, out_stride, rows, pixels, padded)
+    for number in range(blocks_in(pixels, out.data.itemsize)):
+        block = block_at(number, pixels, out.data.itemsize)
+        right = v
+        if sampling.sampled:
+            # The samples of v's row m: one row of the scratch stands for each.
+            right = Chunk(scratch.data, scratch.at - block.first, 0, v.scale, v.shift, v.activation)
+        for m in range(rows):
+            if sampling.sampled:
+                row = v.at + m * v.stride
+                sample(scratch.data, scratch.at, v.data, row, sampling.height, sampling.width, block)
+            add_row(out, u, right, m, activation, block)
+    clear_tail(out, rows, pixels, whole_vectors(pixels, out.data.itemsize))
 
 
 @njit
-def sample_chunk(out, chunk, x, x_row, height, width, pixels, scratch):
-    """The samples of rows `x_row` on of one chunk of x (chunks, rows or more, stride) into out (chunks, rows, stride)."""
-    rows, stride = out.shape[1], out.shape[2]
-    out_flat, x_flat = out.reshape(out.size), x.reshape(x.size)
+def sample_chunk(out, x, rows, sampling, pixels, scratch):
+    """The samples of a chunk: out and x are `Matrix` or `Chunk`; pixels: of out. scratch: a `Matrix` of one row of a block."""
     for m in range(rows):
-        x_at, at = (chunk * x.shape[1] + x_row + m) * x.shape[2], (chunk * rows + m) * stride
-        for first in range(0, pixels, BLOCK):
-            columns = min(BLOCK, whole_vectors(pixels, out.itemsize) - first)
-            sample(scratch, 0, x_flat, x_at, height, width, first, columns, pixels)
-            copy(out_flat, at + first, scratch, 0, columns)
+        for number in range(blocks_in(pixels, out.data.itemsize)):
+            block = block_at(number, pixels, out.data.itemsize)
+            row = x.at + m * x.stride
+            sample(scratch.data, scratch.at, x.data, row, sampling.height, sampling.width, block)
+            copy(out.data, out.at + m * out.stride + block.first, scratch.data, scratch.at, block.columns)
 
 
 @njit(parallel=True)
-def forward(
-    out, u, u_row, u_scale, u_shift, u_activation, v, v_row, v_scale, v_shift, v_activation,
-    kind, cut, map_pixels, sampled, height, width, u_samples, v_samples, workspace,
-):  # fmt: skip
-    """out (chunks, rows, stride) = f(u + v), f of `kind`; u and v: rows `u_row` and `v_row` on of (chunks, rows or more, stride).
+def forward(out, u, v, activation, cut, sampling, u_samples, v_samples, workspace):
+    """out (chunks, rows, stride) = f(u + v); u, v: `Tensor` of as many channels as out has rows. activation: the number of f.
 
-    map_pixels: of the sum. If `sampled`, only the samples of u and v, maps of height x width, are added; u_samples and v_samples
-    (chunks, rows, stride) then receive them.
+    cut: of out. Where `sampling` says so, only the samples of u and v are added; u_samples and v_samples (chunks, rows, stride)
+    then receive them.
     """
-    rows, stride = out.shape[1], out.shape[2]
-    out_flat, u_flat, v_flat = out.reshape(out.size), u.reshape(u.size), v.reshape(v.size)
-    u_kept, v_kept = u_samples.reshape(u_samples.size), v_samples.reshape(v_samples.size)
+    rows = out.shape[1]
     for chunk_ in prange(out.shape[0]):
         chunk = np.int64(chunk_)
-        scratch, at, pixels = workspace[get_thread_id()], chunk * rows * stride, images_of(cut, chunk) * map_pixels
-        left, left_at, left_stride = u_flat, (chunk * u.shape[1] + u_row) * u.shape[2], u.shape[2]
-        right, right_at, right_stride = v_flat, (chunk * v.shape[1] + v_row) * v.shape[2], v.shape[2]
-        if sampled:
-            sample_chunk(u_samples, chunk, u, u_row, height, width, pixels, scratch)
-            sample_chunk(v_samples, chunk, v, v_row, height, width, pixels, scratch)
-            left, left_at, left_stride, right, right_at, right_stride = u_kept, at, stride, v_kept, at, stride
-        add_chunk(
-            out_flat, at, stride, rows, left, left_at, left_stride, u_scale, u_shift, u_activation,
-            right, right_at, right_stride, v_scale, v_shift, v_activation, False, height, width, kind, pixels, scratch,
-        )  # fmt: skip
+        scratch, pixels = scratch_of(workspace, get_thread_id()).columns, pixels_of(cut, chunk)
+        left, right = chunk_of(u, chunk), chunk_of(v, chunk)
+        if sampling.sampled:
+            u_kept, v_kept = matrix_of(Rows(u_samples, 0), chunk), matrix_of(Rows(v_samples, 0), chunk)
+            sample_chunk(u_kept, left, rows, sampling, pixels, scratch)
+            sample_chunk(v_kept, right, rows, sampling, pixels, scratch)
+            left = Chunk(u_kept.data, u_kept.at, u_kept.stride, left.scale, left.shift, left.activation)
+            right = Chunk(v_kept.data, v_kept.at, v_kept.stride, right.scale, right.shift, right.activation)
+        add_chunk(matrix_of(Rows(out, 0), chunk), left, right, Sampling(False, 0, 0), rows, activation, pixels, scratch)
 
 
-def _ds(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
-    gradient = activation_backward(g[g_at : g_at + columns], y[y_at : y_at + columns], kind)
-    ds[ds_at : ds_at + columns] = gradient
-    for number, factor in enumerate((np.ones_like(gradient), u[u_at : u_at + columns], v[v_at : v_at + columns])):
-        sums[number] += (gradient * factor).sum(dtype=np.float64)
+def _ds(ds, g, y, u, v, m, activation, block, sums):
+    out, gradient, output, left, right = (row_of_block(x, m, block) for x in (ds, g, y, u, v))
+    gradient = activation_backward(gradient, output, activation)
+    sums += [gradient.sum(), (gradient * left).sum(), (gradient * right).sum()]
+    out[:] = gradient
 
 
 @intrinsic_of(_ds)
-def _ds_vectors(typing_context, ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
+def ds_row(typing_context, ds, g, y, u, v, m, activation, block, sums):
+    """ds[m, p] = g[m, p] f'(y[m, p]) for the pixels p of a block; all are `Matrix`. activation: the number of f.
+
+    Adds sum ds, sum ds u and sum ds v to sums (3,) float64.
+    """
     index = types.int64
-    signature = types.void(ds, index, g, index, y, index, u, index, v, index, index, index, sums)
+    signature = types.void(ds, g, y, u, v, index, index, block, sums)
 
     def generate(context, builder, signature, arguments):
-        vectors = Vectors(builder, signature.args[0].dtype)
-        ds, g, y, u, v, sums = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4, 6, 8, 12))
-        ds_at, g_at, y_at, u_at, v_at, kind, columns = (arguments[i] for i in (1, 3, 5, 7, 9, 10, 11))
+        element = signature.args[0].types[0].dtype
+        vectors = Vectors(builder, element)
+        *matrices, m, activation, block, sums = (unpacked(context, builder, *each) for each in zip(signature.args, arguments))
+        ds, g, y, u, v = (moved(builder, matrix, m, block.first).data for matrix in matrices)
 
-        def emit(kind: int) -> None:
+        def emit(activation: int) -> None:
             loop = Loop(builder, "ds", [vectors.constant(0.0)] * 3)
-            gradient, output, left, right = (
-                vectors.load(base, builder.add(at, loop.index)) for base, at in ((g, g_at), (y, y_at), (u, u_at), (v, v_at))
-            )
-            gradient = vectors.activation_backward(gradient, output, kind)
-            vectors.store(gradient, ds, builder.add(ds_at, loop.index))
+            gradient, output, left, right = (vectors.load(each, loop.index) for each in (g, y, u, v))
+            gradient = vectors.activation_backward(gradient, output, activation)
+            vectors.store(gradient, ds, loop.index)
             plain, with_u, with_v = loop.values
             following = [
                 builder.fadd(plain, gradient),
                 vectors.multiply_add(gradient, left, with_u),
                 vectors.multiply_add(gradient, right, with_v),
             ]
-            loop.close(following, vectors.lanes, columns)
+            loop.close(following, vectors.lanes, block.columns)
             for number, total in enumerate(following):
                 at = builder.gep(sums, [INDEX(number)])
-                total = context.cast(builder, vectors.sum(total), signature.args[0].dtype, types.float64)
+                total = context.cast(builder, vectors.sum(total), element, types.float64)
                 builder.store(builder.fadd(builder.load(at), total), at)
 
-        switch(builder, kind, {kind: lambda kind=kind: emit(kind) for kind in (NO_ACTIVATION, ELU, RELU)})
+        switch(builder, activation, {each: lambda each=each: emit(each) for each in (NO_ACTIVATION, ELU, RELU)})
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @njit
-def ds_row(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums):
-    """ds[p] = g f'(y) for `columns` p, a multiple of a vector. kind: of the activation f.
-
-    Adds sum ds, sum ds u and sum ds v to sums (3,) float64.
+def backward_chunk(ds, source, y, activated, u, v, chunk, pixels, sums, scratch):
+    """One chunk of `backward`: ds, u and v `Matrix` (rows, pixels), y `Chunk`. sums: (rows, 3) float64, written: for each row sum
+    ds, sum ds u and sum ds v.
     """
-    _ds_vectors(ds, ds_at, g, g_at, y, y_at, u, u_at, v, v_at, kind, columns, sums)
+    rows, value = sums.shape[0], scratch.columns
+    sums[:] = 0
+    for number in range(blocks_in(pixels, ds.data.itemsize)):
+        block = block_at(number, pixels, ds.data.itemsize)
+        first, columns = block.first, block.columns
+        valid = min(columns, pixels - first)
+        # g (rows, pixels), with zeros in the padding, which must not count in the sums.
+        g = of_block(scratch.gradient, block)
+        fill_gradient(g, 0, rows, source, chunk, block, scratch)
+        output = Matrix(y.data, y.at, y.stride)
+        if y.activation:
+            # Row m of y is made in the scratch, of which one row stands for each.
+            output = Matrix(value.data, value.at - first, 0)
+        for m in range(rows):
+            padding = g.at + m * g.stride + first
+            g.data[padding + valid : padding + columns] = 0
+            if y.activation:
+                load_row(value.data, value.at, y, m, block)
+            activation = activated.activation if m < activated.rows else NO_ACTIVATION
+            ds_row(ds, g, output, u, v, m, activation, block, sums[m])
 
 
 @njit(parallel=True)
-def backward(
-    ds, sums_u, sums_v, source, y, y_scale, y_shift, y_activation, kind, activated, u, u_row, v, v_row,
-    u_sums_at, v_sums_at, cut, map_pixels, constants, chunk_sums, workspace, regions,
-):  # fmt: skip
-    """ds (chunks, rows, stride) = g f'(y), g from `source`, f of `kind`; rows from `activated` on had no activation.
+def backward(ds, source, y, activated, u, v, cut, workspace):
+    """ds (chunks, rows, stride) = g f'(y), g from `source`, f an activation of some of the rows, `Activated`.
 
-    ds may be y itself: nobody reads it any more. sums_u, sums_v: sum ds, and sum ds times the stored u or v (their rows `u_row`
-    and `v_row` on), written to columns `u_sums_at` and `v_sums_at` on. y (chunks, rows, stride) is the activation's output, or,
-    if `y_activation` (its kind), what its input is made of (y_scale, y_shift (rows,) applied first). chunk_sums: (chunks, rows,
-    3) float64, scratch. `regions` as in `convolution.backward`; the third holds one row.
+    y: `Tensor`, the output of f as its reader sees it; ds may be its data: it has no readers left. u, v: `Tensor`, of which the
+    sums are written: sum ds, and sum ds times the stored u or v; their scale, shift and activation don't matter here. cut: of
+    ds. workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
     """
-    rows, stride = ds.shape[1], ds.shape[2]
-    ds_flat, y_flat, u_flat, v_flat = ds.reshape(ds.size), y.reshape(y.size), u.reshape(u.size), v.reshape(v.size)
+    chunk_sums = workspace.by_chunk
     for chunk_ in prange(ds.shape[0]):
         chunk = np.int64(chunk_)
-        scratch = workspace[get_thread_id()]
-        g, value = scratch[regions[1] : regions[2]], scratch[regions[2] :]
-        pixels = images_of(cut, chunk) * map_pixels
-        padded = whole_vectors(pixels, ds.itemsize)
-        chunk_sums[chunk] = 0
-        for first in range(0, padded, BLOCK):
-            columns = min(BLOCK, padded - first)
-            valid = min(columns, pixels - first)
-            fill_gradient(g, 0, rows, source, chunk, first, columns, pixels, constants, scratch)
-            for m in range(rows):
-                at = (chunk * rows + m) * stride + first
-                u_at = (chunk * u.shape[1] + u_row + m) * u.shape[2] + first
-                v_at = (chunk * v.shape[1] + v_row + m) * v.shape[2] + first
-                g[m * SCRATCH_STRIDE + valid : m * SCRATCH_STRIDE + columns] = 0
-                output, output_at = y_flat, at
-                if y_activation:
-                    load_row(value, 0, y_flat, at, columns, y_scale[m], y_shift[m], y_activation)
-                    output, output_at = value, 0
-                ds_row(
-                    ds_flat, at, g, m * SCRATCH_STRIDE, output, output_at, u_flat, u_at, v_flat, v_at,
-                    kind if m < activated else NO_ACTIVATION, columns, chunk_sums[chunk, m],
-                )  # fmt: skip
-    for m in range(rows):
+        backward_chunk(
+            matrix_of(Rows(ds, 0), chunk), source, chunk_of(y, chunk), activated,
+            matrix_of(u, chunk), matrix_of(v, chunk), chunk, pixels_of(cut, chunk),
+            chunk_sums[chunk], scratch_of(workspace, get_thread_id()),
+        )  # fmt: skip
+    for m in range(ds.shape[1]):
         total, with_u, with_v = 0.0, 0.0, 0.0
         for chunk in range(ds.shape[0]):
             total += chunk_sums[chunk, m, 0]
             with_u += chunk_sums[chunk, m, 1]
             with_v += chunk_sums[chunk, m, 2]
-        sums_u[0, u_sums_at + m], sums_u[1, u_sums_at + m] = total, with_u
-        sums_v[0, v_sums_at + m], sums_v[1, v_sums_at + m] = total, with_v
+        u.sums[m, 0], u.sums[m, 1] = total, with_u
+        v.sums[m, 0], v.sums[m, 1] = total, with_v

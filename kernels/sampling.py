@@ -3,18 +3,42 @@
     sample:  out[image, y, x] = x[image, 2 y, 2 x]
     spread:  out[image, 2 y, 2 x] = x[image, y, x], 0 elsewhere
 
-So nothing that reads a map with stride 2 computes on pixels that it throws away. A map of height x width has ceil(height / 2) x
-ceil(width / 2) samples. Both work on a part of a chunk's row of the `layout`, as vectors along each row of the map: a vector
-may reach beyond the end of a map's row, where what comes next is then written.
+So nothing that reads a map with stride 2 computes pixels that it throws away. A map of height x width has ceil(height / 2) x
+ceil(width / 2) samples. Both fill a block of a chunk's row (`layout`), as vectors along each row of the map: a vector may reach
+beyond the end of a map's row, where the next one then overwrites it.
 
 Cost: a load and a store for each vector of the map.
 """
+
+from typing import NamedTuple
 
 from numba import types
 
 from minisqx.kernels.jit import njit
 from minisqx.kernels.plain import intrinsic_of
 from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer
+
+
+class Pixel(NamedTuple):
+    """A pixel of a chunk's row, in which the maps of all the chunk's images follow each other."""
+
+    image: int
+    y: int
+    x: int
+
+
+@njit
+def pixel_at(column, height, width):
+    """The pixel in a column of a chunk's row, of maps of height x width."""
+    inside = column % (height * width)
+    return Pixel(column // (height * width), inside // width, inside % width)
+
+
+@njit
+def rows_below(pixel, rows, height):
+    """The first pixel of the row `rows` below, none of which is beyond the first row of the next image."""
+    y = pixel.y + rows
+    return Pixel(pixel.image + 1, 0, 0) if y == height else Pixel(pixel.image, y, 0)
 
 
 def _sampled(out, out_at, x, x_at, count):
@@ -64,79 +88,64 @@ def _spread_run(typing_context, out, out_at, x, x_at, count):
 
 
 @njit
-def sample(out, out_at, x, x_at, height, width, first, columns, pixels):
-    """Samples `first` to `first + columns` of a row that has `pixels` samples into out[out_at:]; beyond the last is zero.
+def sample(out, out_at, x, x_at, height, width, block):
+    """The samples of a block into out[out_at:]; zero beyond the last.
 
-    x, out: flat; the row begins at x[x_at]. height, width: of the whole map. Up to a vector more of `out` is overwritten.
+    x, out: flat; the row begins at x[x_at]. height, width: of the whole map. block: of samples. Up to a vector more of `out` is
+    overwritten.
     """
     samples_y, samples_x = (height + 1) // 2, (width + 1) // 2
-    last = min(first + columns, pixels)
-    p = first
-    image, inside = first // (samples_y * samples_x), first % (samples_y * samples_x)
-    y, start = inside // samples_x, inside % samples_x
+    first, last = block.first, min(block.first + block.columns, block.pixels)
+    p, pixel = first, pixel_at(first, samples_y, samples_x)
     while p < last:
-        run = min(samples_x - start, last - p)
-        _sample_run(out, out_at + p - first, x, x_at + (image * height + 2 * y) * width + 2 * start, run)
+        run = min(samples_x - pixel.x, last - p)
+        from_x = x_at + (pixel.image * height + 2 * pixel.y) * width + 2 * pixel.x
+        _sample_run(out, out_at + p - first, x, from_x, run)
         p += run
-        start = 0
-        y += 1
-        if y == samples_y:
-            y = 0
-            image += 1
-    for q in range(out_at + max(last, first) - first, out_at + columns):
+        pixel = rows_below(pixel, 1, samples_y)
+    for q in range(out_at + max(last, first) - first, out_at + block.columns):
         out[q] = 0
 
 
 @njit
-def spread(out, out_at, x, x_at, height, width, first, columns, pixels):
-    """The way back: pixels `first` to `first + columns` of a whole map's row of `pixels` pixels, from its samples at x[x_at:].
+def spread(out, out_at, x, x_at, height, width, block):
+    """The way back: a block of a whole map's row into out[out_at:], from the samples at x[x_at:]; zero beyond the last pixel.
 
     Up to a vector more of `out` is overwritten.
     """
     samples_y, samples_x = (height + 1) // 2, (width + 1) // 2
-    last = min(first + columns, pixels)
-    p = first
-    image, inside = first // (height * width), first % (height * width)
-    y, start = inside // width, inside % width
+    first, last = block.first, min(block.first + block.columns, block.pixels)
+    p, pixel = first, pixel_at(first, height, width)
     while p < last:
-        run = min(width - start, last - p)
+        run = min(width - pixel.x, last - p)
         at = out_at + p - first
-        if y % 2 == 1:
+        if pixel.y % 2 == 1:
             out[at : at + run] = 0
         else:
-            if start % 2 == 1:
+            # An odd pixel is a zero of its own; from the even one on, samples and zeros take turns.
+            odd = pixel.x % 2
+            if odd == 1:
                 out[at] = 0
-            even = start % 2
-            if run > even:
-                from_x = x_at + (image * samples_y + y // 2) * samples_x + (start + even) // 2
-                _spread_run(out, at + even, x, from_x, (run - even + 1) // 2)
+            if run > odd:
+                from_x = x_at + (pixel.image * samples_y + pixel.y // 2) * samples_x + (pixel.x + odd) // 2
+                _spread_run(out, at + odd, x, from_x, (run - odd + 1) // 2)
         p += run
-        start = 0
-        y += 1
-        if y == height:
-            y = 0
-            image += 1
-    for q in range(out_at + max(last, first) - first, out_at + columns):
+        pixel = rows_below(pixel, 1, height)
+    for q in range(out_at + max(last, first) - first, out_at + block.columns):
         out[q] = 0
 
 
 @njit
-def add_spread(out, out_at, x, x_at, height, width, first, columns, pixels):
+def add_spread(out, out_at, x, x_at, height, width, block):
     """Adds to out what `spread` would write."""
     samples_y, samples_x = (height + 1) // 2, (width + 1) // 2
-    last = min(first + columns, pixels)
-    p = first
-    image, inside = first // (height * width), first % (height * width)
-    y, start = inside // width, inside % width
+    first, last = block.first, min(block.first + block.columns, block.pixels)
+    p, pixel = first, pixel_at(first, height, width)
     while p < last:
-        run = min(width - start, last - p)
-        if y % 2 == 0:
-            from_y = x_at + (image * samples_y + y // 2) * samples_x
-            for q in range(start + start % 2, start + run, 2):
-                out[out_at + p - first + q - start] += x[from_y + q // 2]
+        run = min(width - pixel.x, last - p)
+        if pixel.y % 2 == 0:
+            from_y = x_at + (pixel.image * samples_y + pixel.y // 2) * samples_x
+            for q in range(pixel.x + pixel.x % 2, pixel.x + run, 2):
+                out[out_at + p - first + q - pixel.x] += x[from_y + q // 2]
         p += run
-        start = 0
-        y += 1
-        if y == height:
-            y = 0
-            image += 1
+        pixel = rows_below(pixel, 1, height)

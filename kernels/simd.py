@@ -309,6 +309,59 @@ def data_pointer(context, builder, array_type, array):
     return context.make_array(array_type)(context, builder, array).data
 
 
+@intrinsic_of(lambda array: array.reshape(-1))
+def flat(typing_context, array):
+    """An array's elements as a row, which doesn't count as a reference: structures of it cost nothing. It lives no longer than
+    the array, so a kernel makes it of its arguments alone.
+    """
+    row = types.Array(array.dtype, 1, "C")
+
+    def generate(context, builder, signature, arguments):
+        given, made = context.make_array(array)(context, builder, arguments[0]), context.make_array(row)(context, builder)
+        made.data, made.itemsize, made.nitems = given.data, given.itemsize, given.nitems
+        made.shape, made.strides = (cgutils.pack_array(builder, [each]) for each in (given.nitems, given.itemsize))
+        made.meminfo, made.parent = (cgutils.get_null_value(getattr(made, each).type) for each in ("meminfo", "parent"))
+        return made._getvalue()
+
+    return row(array), generate
+
+
+def structure(cls, *members: types.Type) -> types.BaseTuple:
+    """The Numba type of a structure (`structures.py`) whose members have these types."""
+    return types.BaseTuple.from_types(members, cls)
+
+
+def unpacked(context, builder, kind, value):
+    """A value as generators of code take it: of an array the address of its first element; of a structure the same structure, of
+    such values.
+    """
+    if isinstance(kind, types.Array):
+        return data_pointer(context, builder, kind, value)
+    if isinstance(kind, types.BaseTuple):
+        members = (builder.extract_value(value, i) for i in range(len(kind.types)))
+        return kind.instance_class(*(unpacked(context, builder, *member) for member in zip(kind.types, members)))
+    return value
+
+
+def as_c_argument(context, builder, kind, value) -> tuple:
+    """(Numba type, value) with which a C function is called: an address in the place of an array, also in a structure."""
+    if isinstance(kind, types.Array):
+        return types.CPointer(kind.dtype), data_pointer(context, builder, kind, value)
+    if isinstance(kind, types.BaseTuple):
+        members = [
+            as_c_argument(context, builder, member, builder.extract_value(value, i)) for i, member in enumerate(kind.types)
+        ]
+        lowered = structure(kind.instance_class, *(member for member, _ in members))
+        return lowered, context.make_tuple(builder, lowered, [member for _, member in members])
+    return kind, value
+
+
+def moved(builder, matrix, row, column):
+    """A `structures.Matrix` of LLVM values that begins so many rows and columns further."""
+    place = builder.add(builder.add(matrix.at, builder.mul(row, matrix.stride)), column)
+    return matrix._replace(data=builder.gep(matrix.data, [place]), at=INDEX(0))
+
+
 @intrinsic_of(lambda a, b, c: a * b + c)
 def multiply_add(typing_context, a, b, c):
     """a * b + c of three floats of one type, fused where the CPU can, as `Vectors.multiply_add` does: a loop around it is made of

@@ -123,10 +123,7 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     def seconds(table: np.ndarray) -> float:
         def sample() -> float:
             began = time.perf_counter()
-            inference.run(
-                logits, features, 1, table, plan._weights, program.inside, program.index,
-                memory, program.ones, program.zeros, scratch, *plan._classifier,
-            )  # fmt: skip
+            inference.run(logits, program.tables._replace(steps=table), plan._classifier, 1, memory, features, scratch)
             return time.perf_counter() - began
 
         return statistics.median(sample() for _ in range(LAYER_SAMPLES))

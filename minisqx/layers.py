@@ -7,7 +7,7 @@ Two things are deferred, because the neighbour can do them while the numbers are
   that dz"; the layer before forms it.
 
 A layer's arrays stay where they are from batch to batch, and so do its neighbours': for batches of one shape it returns the same
-`Activation` and `Gradient` every time, and makes the same call (`Call`), whose arguments are put together once.
+`Activation` and `Gradient` every time, and makes the same call (`BoundCall`), whose arguments are put together once.
 """
 
 from dataclasses import dataclass, replace
@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels import convolution, counters, dropout, im2col, linear, max_pool, pooling, product, residual
-from minisqx.kernels.activation import ELU, NO_ACTIVATION, RELU, check_activation, kind_of
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, Constants, Cut, Source, flip_taps
+from minisqx.kernels import convolution, counters, dropout, im2col, linear, max_pool, pooling, product, residual, structures
+from minisqx.kernels.activation import ELU, NO_ACTIVATION, RELU, check_activation, number_of
+from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, flip_taps
 from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.jit import bound
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import VECTOR_BYTES
+from minisqx.kernels.structures import Activated, Convolution, Cut, Folded, Norm, Parameters, Rows, Sampling, Source, Tensor
 from minisqx.parts import Part
 from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, FireSpec, MaxPoolSpec
 from minisqx.threads import most_threads
@@ -35,8 +36,8 @@ from minisqx.threads import most_threads
 class Activation(Part):
     """A tensor between two layers: y = f(data * scale + shift), the activation f only where it is still to be done.
 
-    data: (chunks, channels or more, stride), of which `channels` rows from `row` on are meant. activation: the kind of f
-    (`kernels/activation.py`). sums: (2, rows) float64 that the reader's backward fills with sum g and sum g * data, g =
+    The tensor is rows row : row + channels of data (chunks, channels or more, stride). activation: the number of f
+    (`kernels/activation.py`). sums: (channels, 2) float64, written by the reader's backward: sum g and sum g * data, g =
     dL/d(data * scale + shift).
     """
 
@@ -58,7 +59,11 @@ class Activation(Part):
     def part(self, start: int, stop: int, activation: int) -> "Activation":
         """Some of the channels."""
         scale, shift = self.scale[start:stop], self.shift[start:stop]
-        return Activation(self.data, self.layout, self.row + start, scale, shift, activation, self.sums)
+        return Activation(self.data, self.layout, self.row + start, scale, shift, activation, self.sums[start:stop])
+
+    def tensor(self) -> Tensor:
+        """The same as kernels take it."""
+        return Tensor(self.data, self.row, self.scale, self.shift, self.activation, self.sums)
 
     def values(self) -> np.ndarray:
         """(N, C, H, W), with everything that was deferred."""
@@ -67,11 +72,11 @@ class Activation(Part):
         return activated(y, self.activation)
 
 
-def activated(y: np.ndarray, kind: int) -> np.ndarray:
-    """The activation of a whole array, for tests and for looking at."""
-    if kind == ELU:
+def activated(y: np.ndarray, activation: int) -> np.ndarray:
+    """The activation of a whole array, for tests and for inspection."""
+    if activation == ELU:
         return np.where(y > 0, y, np.expm1(np.minimum(y, 0)))
-    return np.maximum(y, 0) if kind == RELU else y
+    return np.maximum(y, 0) if activation == RELU else y
 
 
 @cache
@@ -82,11 +87,11 @@ def no_taps(dtype) -> Taps:
 
 @dataclass(frozen=True)
 class Gradient(Part):
-    """The gradient of a tensor, before it is formed: for its first rows a product, for the others stored, and an addend.
+    """The gradient of a tensor, before it is materialised: a product for its first rows, stored for the others, and an addend.
 
-    weight: (out_channels * taps, rows) and dz (chunks, out_channels or more, stride), from its row `dz_row` on, of the layer that
-    read the tensor; taps: of its transposed geometry. stored_row: the first row of `stored` that is meant. sampled_size: (height,
-    width) of the tensor where stored and addend hold only its samples.
+    weight: (out_channels * taps, rows) and dz, rows dz_row : dz_row + out_channels of (chunks, out_channels or more, stride), of
+    the layer that read the tensor; taps: of its transposed geometry. The other rows are those of `stored` from stored_row on.
+    sampled_size: (height, width) of the tensor where stored and addend hold only its samples.
     """
 
     weight: np.ndarray | None = None
@@ -100,7 +105,7 @@ class Gradient(Part):
 
     @property
     def depth(self) -> int:
-        """Rows of scratch that forming the product takes."""
+        """Rows of scratch that the product takes."""
         return 0 if self.weight is None else max(self.weight.shape)
 
     def source(self, dtype) -> Source:
@@ -130,7 +135,8 @@ class Workspace(Part):
         im2col.prepare(self.dtype)
         product.prepare(self.dtype)
         self._scratch = np.empty((0, 0), self.dtype)
-        self._constants = Constants(np.zeros(0, self.dtype), np.ones(0, self.dtype))
+        self._no_sums = np.empty((0, 0, 0))
+        self._zeros, self._ones = np.zeros(0, self.dtype), np.ones(0, self.dtype)
 
     def scratch(self, rows: int) -> np.ndarray:
         """(threads, elements): at least `rows` rows of a block for each thread."""
@@ -138,16 +144,19 @@ class Workspace(Part):
             self._scratch = aligned_empty((most_threads(), rows * SCRATCH_STRIDE), self.dtype)
         return self._scratch
 
-    def regions(self, *rows: int) -> tuple[int, ...]:
-        """Where parts of a scratch begin: each after so many rows more."""
-        return tuple(SCRATCH_STRIDE * at for at in accumulate(rows))
+    def for_kernel(self, source: int = 0, gradient: int = 0, columns: int = 0, by_chunk: np.ndarray | None = None):
+        """What kernels take: a scratch with regions of so many rows (see `structures.Scratch`), and a kernel's sums by chunk."""
+        scratch = self.scratch(source + gradient + columns)
+        starts = SCRATCH_STRIDE * source, SCRATCH_STRIDE * (source + gradient)
+        sums = self._no_sums if by_chunk is None else by_chunk
+        return structures.Workspace(scratch, *starts, sums, *self.constants(0))
 
-    def constants(self, length: int) -> Constants:
-        """Rows of zeros and ones, at least `length` and a block long."""
+    def constants(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of zeros and of ones, at least `length` and a block long."""
         length = max(length, BLOCK)
-        if self._constants.zeros.size < length:
-            self._constants = Constants(np.zeros(length, self.dtype), np.ones(length, self.dtype))
-        return self._constants
+        if self._zeros.size < length:
+            self._zeros, self._ones = np.zeros(length, self.dtype), np.ones(length, self.dtype)
+        return self._zeros, self._ones
 
     def empty(self, layout: Layout, channels: int) -> np.ndarray:
         return layout.empty(channels, self.dtype)
@@ -155,13 +164,11 @@ class Workspace(Part):
     def plain(self, data: np.ndarray, layout: Layout) -> Activation:
         """A tensor with nothing deferred."""
         channels = data.shape[1]
-        constants = self.constants(max(layout.stride, channels))
-        return Activation(
-            data, layout, 0, constants.ones[:channels], constants.zeros[:channels], NO_ACTIVATION, np.empty((2, channels))
-        )
+        zeros, ones = self.constants(max(layout.stride, channels))
+        return Activation(data, layout, 0, ones[:channels], zeros[:channels], NO_ACTIVATION, np.empty((channels, 2)))
 
 
-class Kept(Part):
+class PerLayout(Part):
     """The buffers that a layer has for each of the last batch shapes: a full batch and the shorter last one keep theirs."""
 
     SHAPES = 3
@@ -181,7 +188,7 @@ class Kept(Part):
         return self._last_made
 
 
-class Call(Part):
+class BoundCall(Part):
     """A kernel with its arguments, which are made of `inputs`: made again only when those are other objects than last time."""
 
     def __init__(self, kernel):
@@ -198,43 +205,28 @@ class Call(Part):
 
 
 def cut_of(layout: Layout) -> Cut:
-    return Cut(layout.images, layout.images_per_chunk)
+    return Cut(layout.images, layout.images_per_chunk, layout.map_pixels)
 
 
 @dataclass
 class BlockBuffers:
     """What a basic block needs for batches of one shape; see `kernels/convolution.py` for the arrays.
 
-    count: values a channel. y, parts: what `forward` returns, as a whole and for each convolution. dx: what `backward` returns.
+    e: the tensor in which the output is stored. y, parts: what `forward` returns, as a whole and for each convolution. dx: what
+    `backward` returns.
     """
 
     layout: Layout
-    cut: Cut
-    count: float
     taps: Taps
-    transposed: Taps
     e: np.ndarray
     moments: np.ndarray
     gradients: np.ndarray
     y: Activation
     parts: list[Activation]
     dx: Gradient
-    forward: Call
-    backward: Call
+    forward: BoundCall
+    backward: BoundCall
     through_activation: "BackwardThroughActivation"
-
-
-@dataclass
-class BlockParameters:
-    """Views of the flat buffers for one basic block; a weight is (out_channels, in_channels * taps).
-
-    Without batch norm gamma and beta are empty.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-    gamma: np.ndarray
-    beta: np.ndarray
 
 
 def check_input(layer: Part, x: object, channels: int, dtype: np.dtype) -> None:
@@ -277,7 +269,7 @@ class Concatenation(Part):
 
     def __init__(self, rows: int, workspace: Workspace):
         self.rows = rows
-        self.kept = Kept(lambda layout: workspace.empty(layout, rows))
+        self.kept = PerLayout(lambda layout: workspace.empty(layout, rows))
 
 
 class BasicBlock(Part):
@@ -290,8 +282,8 @@ class BasicBlock(Part):
     def __init__(
         self,
         specs: tuple[ConvolutionSpec, ...],
-        parameters: BlockParameters,
-        gradients: BlockParameters,
+        parameters: Parameters,
+        gradients: Parameters,
         running_mean: np.ndarray,
         running_var: np.ndarray,
         workspace: Workspace,
@@ -300,25 +292,31 @@ class BasicBlock(Part):
     ):
         spec = specs[0]
         self.specs, self.name, self.parameters, self.gradients = specs, spec.name, parameters, gradients
-        self.running_mean, self.running_var, self.workspace = running_mean, running_var, workspace
+        self.workspace = workspace
         self.normalised, self.norm_first = spec.has_norm, spec.order == "conv-bn-act"
         self.tap_count = spec.kernel[0] * spec.kernel[1]
         self.channels = sum(s.out_channels for s in specs)
         self.concatenation, self.row = concatenation or Concatenation(self.channels, workspace), row
         # Channels that have an activation come first: only a shortcut may lack it.
-        self.kind = kind_of(spec.activation)
+        self.activation = number_of(spec.activation)
         self.activated = sum(s.out_channels for s in specs if s.activation)
         depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
         self.depth = depth
         # Three vectors a channel for the moments, in rows of scratch.
         self.moment_rows = -(-3 * self.channels * (VECTOR_BYTES // dtype.itemsize) // SCRATCH_STRIDE)
-        self.folded_weight, self.folded_bias = np.empty((depth, self.channels), dtype), np.empty(self.channels, dtype)
+        self.folded_weight, self.folded_bias = np.empty(depth * self.channels, dtype), np.empty(self.channels, dtype)
         self.flipped_weight = np.empty((self.channels * self.tap_count, spec.in_channels), dtype)
-        self.scale, self.shift = np.ones(self.channels, dtype), np.zeros(self.channels, dtype)
-        self.mean, self.variance = np.empty(self.channels), np.empty(self.channels)
-        self.sums = np.empty((2, self.channels))
+        self.norm = Norm(
+            mean=np.empty(self.channels),
+            variance=np.empty(self.channels),
+            running_mean=running_mean,
+            running_var=running_var,
+            scale=np.ones(self.channels, dtype),
+            shift=np.zeros(self.channels, dtype),
+            sums=np.empty((self.channels, 2)),
+        )
         self.x: Any = None
-        self.kept = Kept(self._buffers)
+        self.kept = PerLayout(self._buffers)
 
     def _buffers(self, inputs: Layout) -> BlockBuffers:
         """The buffers for an input of this layout."""
@@ -331,17 +329,13 @@ class BasicBlock(Part):
         self.workspace.constants(max(layout.stride, inputs.stride, self.channels))
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
         chunks, channels = layout.chunks, self.channels
-        transposed = geometry.transposed.taps(inputs, dtype)
-        e = self.concatenation.kept(layout)
-        deferred = self.kind if self.norm_first else NO_ACTIVATION
-        y = Activation(e, layout, self.row, self.scale, self.shift, deferred, self.sums)
+        e, transposed = self.concatenation.kept(layout), geometry.transposed.taps(inputs, dtype)
+        deferred = self.activation if self.norm_first else NO_ACTIVATION
+        y = Activation(e, layout, self.row, self.norm.scale, self.norm.shift, deferred, self.norm.sums)
         starts = accumulate((s.out_channels for s in self.specs), initial=0)
         return BlockBuffers(
             layout=layout,
-            cut=cut_of(layout),
-            count=float(layout.images * layout.map_pixels),
             taps=geometry.taps(layout, dtype),
-            transposed=transposed,
             e=e,
             moments=np.empty((chunks, 2, channels)),
             gradients=np.empty((chunks, channels, self.depth + self.tap_count), dtype),
@@ -350,10 +344,10 @@ class BasicBlock(Part):
                 y.part(at, at + s.out_channels, deferred if s.activation else NO_ACTIVATION) for at, s in zip(starts, self.specs)
             ],
             dx=Gradient(self.flipped_weight if self.tap_count > 1 else self.parameters.weight, e, self.row, transposed),
-            forward=Call(convolution.forward),
-            backward=Call(convolution.backward),
+            forward=BoundCall(convolution.forward),
+            backward=BoundCall(convolution.backward),
             through_activation=BackwardThroughActivation(
-                self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0), self.kind
+                self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0), self.activation
             ),
         )
 
@@ -362,18 +356,25 @@ class BasicBlock(Part):
         if x is not self.x:
             check_input(self, x, self.specs[0].in_channels, self.workspace.dtype)
         self.x, self.buffers = x, self.kept(x.layout)
-        p, b = self.parameters, self.buffers
+        b = self.buffers
         if not b.forward.is_for(x):
+            zeros, ones = self.workspace.constants(0)
+            # An activation that comes after the batch norm is the reader's.
+            computed = self._convolution(0 if self.norm_first else self.activated)
             arguments = (
-                b.e, self.row, self.scale, self.shift, self.normalised, self.mean, self.variance,
-                self.running_mean, self.running_var, x.data, x.scale, x.shift, x.activation,
-                p.weight, p.bias, p.gamma, p.beta, self.kind, 0 if self.norm_first else self.activated,
-                b.taps, b.cut, self.workspace.constants(0), self.folded_weight, self.folded_bias,
-                b.moments, self.workspace.scratch(self.depth + self.moment_rows),
+                Rows(b.e, self.row), self.norm, x.tensor(), self.parameters, computed, cut_of(b.layout),
+                Folded(self.folded_weight, self.folded_bias, ones, zeros),
+                self.workspace.for_kernel(columns=self.depth + self.moment_rows, by_chunk=b.moments),
             )  # fmt: skip
             b.forward.prepare((x,), arguments)
         b.forward.run()
         return b.y
+
+    def _convolution(self, activated: int) -> Convolution:
+        """What the kernels compute, with an activation of so many channels."""
+        geometry, inside, index = self.buffers.taps
+        inputs, outputs = self.specs[0].in_channels, self.channels
+        return Convolution(geometry, inside, index, inputs, outputs, self.activation, activated)
 
     @property
     def outputs(self) -> list[Activation]:
@@ -384,110 +385,109 @@ class BasicBlock(Part):
         """The output (N, C, H, W) of the last forward pass, by the name of each convolution."""
         return {spec.name: output.values() for spec, output in zip(self.specs, self.outputs)}
 
-    def backward(self, gradient: Gradient, keep: bool = True) -> Gradient:
+    def backward(self, gradient: Gradient, keep_dz: bool = True) -> Gradient:
         """Fills this block's parameter gradients and the sums of its input; returns the input's gradient, deferred.
 
-        The stored output becomes dz in place. Without `keep` dz is thrown away, and with it the input's gradient.
+        The stored output is overwritten with dz. Without keep_dz, dz is thrown away, and with it the input's gradient.
         """
-        x, p, d, b = self.x, self.parameters, self.gradients, self.buffers
-        activated = self.activated
+        x, b, activated = self.x, self.buffers, self.activated
         if self.norm_first:
             gradient, activated = self._backward_activation(gradient), 0
-        if not b.backward.is_for(x, gradient, keep):
+        if not b.backward.is_for(x, gradient, keep_dz):
             check_gradient(self, gradient)
-            regions = self.workspace.regions(0, gradient.depth, self.channels)
-            scratch = self.workspace.scratch(gradient.depth + self.channels + self.depth)
+            source = gradient.source(self.workspace.dtype)
+            workspace = self.workspace.for_kernel(gradient.depth, self.channels, self.depth, b.gradients)
             arguments = (
-                b.e, self.row, keep, d.weight, d.bias, d.gamma, d.beta, x.sums, gradient.source(self.workspace.dtype),
-                self.sums, b.count, self.normalised, self.mean, self.variance, p.gamma, self.kind, activated,
-                x.data, x.scale, x.shift, x.activation, p.weight, b.taps, b.cut, self.workspace.constants(0),
-                b.gradients, scratch, regions,
+                Rows(b.e, self.row), keep_dz, self.gradients, source, x.tensor(), self._convolution(activated),
+                self.parameters, self.norm, cut_of(b.layout), workspace,
             )  # fmt: skip
-            b.backward.prepare((x, gradient, keep), arguments)
+            b.backward.prepare((x, gradient, keep_dz), arguments)
         b.backward.run()
         if self.tap_count > 1:
-            flip_taps(self.flipped_weight, p.weight, self.tap_count)
+            flip_taps(self.flipped_weight, self.parameters.weight, self.tap_count)
         return b.dx
 
     def _backward_activation(self, gradient: Gradient) -> Gradient:
         """For the order convolution, batch norm, activation: through that, before batch norm's backward can have its sums."""
-        b = self.buffers
-        stored = (b.e, 0, self.sums, 0)
-        return b.through_activation(gradient, (b.e, self.scale, self.shift, self.kind), self.activated, stored, stored)
+        y = self.buffers.y
+        return self.buffers.through_activation(gradient, y, self.activated, y, y)
 
 
 class BackwardThroughActivation(Part):
-    """ds = g f'(y), f the activation of `kind`, with the row sums of u and v; see `kernels/residual.py`.
+    """ds = g f'(y), f the activation of that number, with the row sums of u and v; see `kernels/residual.py`.
 
     layout: of ds, u and v. sampled_size: (height, width) of the maps of which these are only the samples.
     """
 
     def __init__(
-        self, workspace: Workspace, layout: Layout, ds: np.ndarray, kind: int, sampled_size: tuple[int, int] | None = None
+        self, workspace: Workspace, layout: Layout, ds: np.ndarray, activation: int, sampled_size: tuple[int, int] | None = None
     ):
-        self.workspace, self.layout, self.ds, self.kind = workspace, layout, ds, kind
+        self.workspace, self.layout, self.ds, self.activation = workspace, layout, ds, activation
         self.chunk_sums = np.empty((layout.chunks, ds.shape[1], 3))
-        self.call = Call(residual.backward)
+        self.call = BoundCall(residual.backward)
         self.ds_gradient = Gradient(stored=ds, sampled_size=sampled_size)
 
-    def __call__(self, gradient: Gradient, y, activated: int, u, v) -> Gradient:
-        """y: (stored tensor, scale, shift, the activation that is deferred); u, v: (stored tensor, first row, sums, where in
-        them).
-        """
-        if not self.call.is_for(gradient, *y, *u, *v):
+    def __call__(self, gradient: Gradient, y: Activation, activated: int, u: Activation, v: Activation) -> Gradient:
+        """y: the output of f, of which the first `activated` channels have f. u, v: of which the sums are written."""
+        if not self.call.is_for(gradient, y, u, v):
             check_gradient(self, gradient)
-            data, scale, shift, activation = y
-            rows = self.ds.shape[1]
-            scratch = self.workspace.scratch(gradient.depth + rows + 1)
+            workspace = self.workspace.for_kernel(gradient.depth, self.ds.shape[1], 1, self.chunk_sums)
             arguments = (
-                self.ds, u[2], v[2], gradient.source(self.workspace.dtype), data, scale, shift, activation, self.kind, activated,
-                u[0], u[1], v[0], v[1], u[3], v[3], cut_of(self.layout), self.layout.map_pixels, self.workspace.constants(0),
-                self.chunk_sums, scratch, self.workspace.regions(0, gradient.depth, rows),
+                self.ds, gradient.source(self.workspace.dtype), y.tensor(), Activated(self.activation, activated),
+                u.tensor(), v.tensor(), cut_of(self.layout), workspace,
             )  # fmt: skip
-            self.call.prepare((gradient, *y, *u, *v), arguments)
+            self.call.prepare((gradient, y, u, v), arguments)
         self.call.run()
         return self.ds_gradient
 
 
 @dataclass
 class SumBuffers:
-    """What a residual sum needs for batches of one shape. samples: of u and v, if only those are summed."""
+    """What a residual sum needs for batches of one shape. samples: of u and v, if only those are summed.
+
+    summed: u and v as backward reads them, made of those that forward was given.
+    """
 
     layout: Layout
     samples: list[np.ndarray]
     y: Activation
-    forward: Call
+    forward: BoundCall
     through_activation: BackwardThroughActivation
+    summed: tuple[Activation, ...] = ()
 
 
 class ResidualSum(Part):
-    """r = f(u + v), f the activation of `kind`; backward hands ds to both and gives their batch norms the sums they need.
+    """r = f(u + v), f the activation of that number; backward hands ds to both and gives their batch norms the sums they need.
 
     sampled: whether r is summed only where a layer with stride 2 reads it.
     """
 
-    def __init__(self, channels: int, workspace: Workspace, kind: int = ELU, sampled: bool = False):
-        self.channels, self.workspace, self.kind, self.sampled = channels, workspace, check_activation(kind), sampled
-        self.sums = np.empty((2, channels))
-        self.kept = Kept(self._buffers)
+    def __init__(self, channels: int, workspace: Workspace, activation: int = ELU, sampled: bool = False):
+        self.channels, self.workspace, self.sampled = channels, workspace, sampled
+        self.activation = check_activation(activation)
+        self.kept = PerLayout(self._buffers)
 
     def _buffers(self, inputs: Layout) -> SumBuffers:
         layout = inputs.resized(-(-inputs.height // 2), -(-inputs.width // 2)) if self.sampled else inputs
         r = self.workspace.empty(layout, self.channels)
-        y = replace(self.workspace.plain(r, layout), sums=self.sums)
+        y = self.workspace.plain(r, layout)
         size = (inputs.height, inputs.width) if self.sampled else None
         samples = [self.workspace.empty(layout, self.channels) for _ in range(2)] if self.sampled else []
-        through_activation = BackwardThroughActivation(self.workspace, layout, r, self.kind, size)
-        return SumBuffers(layout, samples, y, Call(residual.forward), through_activation)
+        through_activation = BackwardThroughActivation(self.workspace, layout, r, self.activation, size)
+        return SumBuffers(layout, samples, y, BoundCall(residual.forward), through_activation)
 
     def forward(self, u: Activation, v: Activation) -> Activation:
         self.u, self.v = u, v
         b = self.buffers = self.kept(u.layout)
         if not b.forward.is_for(u, v):
+            samples = b.samples or (u.data, v.data)
+            b.summed = (u, v)
+            if self.sampled:
+                b.summed = tuple(replace(x, data=data, row=0, layout=b.layout) for x, data in zip((u, v), samples))
+            sampling = Sampling(self.sampled, u.layout.height, u.layout.width)
             arguments = (
-                b.y.data, u.data, u.row, u.scale, u.shift, u.activation, v.data, v.row, v.scale, v.shift, v.activation,
-                self.kind, cut_of(b.layout), b.layout.map_pixels, self.sampled, u.layout.height, u.layout.width,
-                *(b.samples or (u.data, v.data)), self.workspace.scratch(1),
+                b.y.data, u.tensor(), v.tensor(), self.activation, cut_of(b.layout), sampling, *samples,
+                self.workspace.for_kernel(columns=1),
             )  # fmt: skip
             b.forward.prepare((u, v), arguments)
         b.forward.run()
@@ -495,10 +495,8 @@ class ResidualSum(Part):
 
     def backward(self, gradient: Gradient) -> Gradient:
         """The gradient of u and of v, stored in the place of r."""
-        b, u, v = self.buffers, self.u, self.v
-        of_u, of_v = ((samples, 0) for samples in b.samples) if self.sampled else ((u.data, u.row), (v.data, v.row))
-        y = (b.y.data, b.y.scale, b.y.shift, NO_ACTIVATION)
-        return b.through_activation(gradient, y, self.channels, (*of_u, u.sums, u.row), (*of_v, v.sums, v.row))
+        b = self.buffers
+        return b.through_activation(gradient, b.y, self.channels, *b.summed)
 
 
 class Bottleneck(Part):
@@ -507,7 +505,7 @@ class Bottleneck(Part):
     def __init__(self, spec: BottleneckSpec, blocks: list[BasicBlock], workspace: Workspace):
         # A tuple: inference follows the description, so a block that is added here would be passed over there.
         self.spec, self.blocks, self.has_shortcut = spec, tuple(blocks), spec.shortcut is not None
-        self.sum = ResidualSum(blocks[-1].channels, workspace, kind_of(spec.activation), spec.sampled)
+        self.sum = ResidualSum(blocks[-1].channels, workspace, number_of(spec.activation), spec.sampled)
         self._of: tuple[Gradient, Gradient] | None = None
         self._both: Gradient
 
@@ -540,8 +538,8 @@ class Bottleneck(Part):
         first, *rest = (block.outputs for block in self.blocks)
         outputs = [first[0], *(output for outputs in rest for output in outputs), *first[1:]]
         found = {layer.name: output.values() for layer, output in zip(self.spec.layers, outputs)}
-        # What nobody reads is worked out here.
-        total = activated(self.sum.u.values() + self.sum.v.values(), self.sum.kind)
+        # Pixels that a stride skips have no reader, and are computed here alone.
+        total = activated(self.sum.u.values() + self.sum.v.values(), self.sum.activation)
         step = 2 if self.sum.sampled else 1
         total[:, :, ::step, ::step] = self.y.values()
         return found | {self.spec.name: total}
@@ -564,7 +562,7 @@ class Fire(Part):
     def __init__(self, spec: FireSpec, blocks: list[BasicBlock], workspace: Workspace):
         self.spec, self.workspace = spec, workspace
         self.squeeze, self.expand1, self.expand3 = blocks
-        self.kept = Kept(self._buffers)
+        self.kept = PerLayout(self._buffers)
 
     def _buffers(self, layout: Layout) -> FireBuffers:
         concatenation, empty = self.expand1.concatenation, self.workspace.empty
@@ -586,8 +584,8 @@ class Fire(Part):
     def backward(self, gradient: Gradient) -> Gradient:
         check_gradient(self, gradient)
         b = self.kept(self.layout)
-        form(gradient, b.gradient, self.layout, self.workspace)
-        form(self.expand1.backward(b.of_expand[0]), b.squeezed, self.layout, self.workspace)
+        materialise(gradient, b.gradient, self.layout, self.workspace)
+        materialise(self.expand1.backward(b.of_expand[0]), b.squeezed, self.layout, self.workspace)
         of_expand3 = self.expand3.backward(b.of_expand[1])
         b.joint = b.joint or replace(of_expand3, addend=b.squeezed)
         return self.squeeze.backward(b.joint)
@@ -603,7 +601,7 @@ class MaxPool(Part):
 
     def __init__(self, spec: MaxPoolSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
-        self.kept = Kept(self._buffers)
+        self.kept = PerLayout(self._buffers)
 
     def _buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient, Taps]:
         spec = replace(self.spec, input_size=(inputs.height, inputs.width))
@@ -618,14 +616,14 @@ class MaxPool(Part):
         check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
         y, place, _, _, taps = self.kept(x.layout)
-        max_pool.forward(y.data, place, x.data, x.row, taps, cut_of(x.layout))
+        max_pool.forward(y.data, place, Rows(x.data, x.row), taps, cut_of(y.layout))
         return y
 
     def backward(self, gradient: Gradient) -> Gradient:
         check_gradient(self, gradient)
         y, place, g, dx, _ = self.kept(self.x.layout)
-        form(gradient, g, y.layout, self.workspace)
-        max_pool.backward(dx.stored, g, place, cut_of(y.layout), self.x.layout.map_pixels, y.layout.map_pixels)
+        materialise(gradient, g, y.layout, self.workspace)
+        max_pool.backward(dx.stored, g, place, cut_of(self.x.layout), cut_of(y.layout))
         return dx
 
     def values(self) -> dict[str, np.ndarray]:
@@ -641,7 +639,7 @@ class Dropout(Part):
     def __init__(self, probability: float, seed: int, channels: int, workspace: Workspace):
         self.probability, self.seed, self.channels, self.workspace = probability, seed, channels, workspace
         self.step = 0
-        self.kept = Kept(self._buffers)
+        self.kept = PerLayout(self._buffers)
 
     def _buffers(self, layout: Layout) -> tuple[Activation, Gradient]:
         out, dx = (self.workspace.empty(layout, self.channels) for _ in range(2))
@@ -653,32 +651,26 @@ class Dropout(Part):
         if self.probability == 0:
             return x
         y, self.dx = self.kept(x.layout)
-        self._apply(y.data, x.data, x.row, x.scale, x.shift)
+        self._apply(y.data, x)
         return y
 
     def backward(self, gradient: Gradient) -> Gradient:
         check_gradient(self, gradient)
         if self.probability == 0:
             return gradient
-        formed = form(gradient, self.dx.stored, self.layout, self.workspace)
-        constants = self.workspace.constants(0)
-        self._apply(formed, formed, 0, constants.ones, constants.zeros)
+        dy = materialise(gradient, self.dx.stored, self.layout, self.workspace)
+        self._apply(dy, self.workspace.plain(dy, self.layout))
         return self.dx
 
-    def _apply(self, out, x, row, scale, shift) -> None:
+    def _apply(self, out: np.ndarray, x: Activation) -> None:
         key = counters.stream(self.seed, counters.DROPOUT, self.step)
-        dropout.apply(out, x, row, scale, shift, self.probability, key, cut_of(self.layout), self.layout.map_pixels)
+        dropout.apply(out, x.tensor(), self.probability, key, cut_of(self.layout))
 
 
-def form(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspace) -> np.ndarray:
+def materialise(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspace) -> np.ndarray:
     """Writes a deferred gradient into `out` (chunks, channels, stride)."""
-    rows = out.shape[1]
-    regions = workspace.regions(0, gradient.depth)
-    scratch = workspace.scratch(gradient.depth + rows)
-    constants = workspace.constants(0)
-    convolution.input_gradient(
-        out, gradient.source(workspace.dtype), cut_of(layout), constants, layout.map_pixels, scratch, regions
-    )
+    workspace_of_kernel = workspace.for_kernel(gradient.depth, out.shape[1])
+    convolution.input_gradient(out, gradient.source(workspace.dtype), cut_of(layout), workspace_of_kernel)
     return out
 
 
@@ -687,16 +679,13 @@ class AveragePool(Part):
 
     def __init__(self, spec: AveragePoolSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
-        self.kept = Kept(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
+        self.kept = PerLayout(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
 
     def forward(self, x: Activation) -> np.ndarray:
         check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
         features = self.features = np.empty((x.layout.images, self.spec.channels), self.workspace.dtype)
-        rows = -(-x.layout.stride // BLOCK)
-        pooling.forward(
-            features, x.data, cut_of(x.layout), x.layout.map_pixels, x.scale, x.shift, x.activation, self.workspace.scratch(rows)
-        )
+        pooling.forward(features, x.tensor(), cut_of(x.layout), self.workspace.for_kernel(columns=-(-x.layout.stride // BLOCK)))
         return features
 
     def values(self) -> dict[str, np.ndarray]:
@@ -707,7 +696,7 @@ class AveragePool(Part):
         x = self.x
         check_array(self, "backward", dfeatures, self.features.shape, self.features.dtype)
         dx = self.kept(x.layout)
-        pooling.backward(dx.stored, x.sums, dfeatures, x.data, cut_of(x.layout), x.layout.map_pixels)
+        pooling.backward(dx.stored, dfeatures, x.tensor(), cut_of(x.layout))
         return dx
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
-from minisqx.kernels.layout import MOST_IMAGES_IN_CHUNK, Layout
+from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
 from minisqx.limits import available, megabytes
 from minisqx.plan import measured_memory
 from minisqx.spec import (
@@ -57,7 +57,7 @@ def training_bytes(spec: NetworkSpec, batch_size: int, images: int, measured: in
 
 def inference_bytes(spec: NetworkSpec, *batches: int) -> int:
     """What a frozen network takes to run batches of so many images, in bytes, beside the batches themselves."""
-    most = MOST_IMAGES_IN_CHUNK * spec.larger_chunks
+    most = MAX_IMAGES_IN_CHUNK * spec.larger_chunks
     total = (2 * DOUBLE + 2 * FLOAT) * (spec.parameters + _statistics(spec))
     chunks = {most: max(batches) // most} | {images % most: 1 for images in batches}
     for in_chunk, count in chunks.items():

@@ -10,10 +10,10 @@ import numpy as np
 from minisqx.checks import is_whole, plain, require
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
+from minisqx.kernels.structures import Parameters
 from minisqx.layers import (
     AveragePool,
     BasicBlock,
-    BlockParameters,
     Bottleneck,
     Concatenation,
     Dropout,
@@ -21,7 +21,7 @@ from minisqx.layers import (
     Linear,
     MaxPool,
     Workspace,
-    form,
+    materialise,
 )
 from minisqx.parts import Layers
 from minisqx.plan import Plan
@@ -153,9 +153,9 @@ class Network:
     def _basic_block(self, group: tuple[ConvolutionSpec, ...], concatenation: Concatenation | None = None, row: int = 0):
         first, empty = group[0], np.empty(0, self.dtype)
 
-        def parameters(sections) -> BlockParameters:
+        def parameters(sections) -> Parameters:
             weight, *others = (sections.get(f"{first.name}.{kind}", empty) for kind in ("weight", "bias", "gamma", "beta"))
-            return BlockParameters(weight.reshape(-1, math.prod(first.weight_shape[1:])), *others)
+            return Parameters(weight.reshape(-1, math.prod(first.weight_shape[1:])), *others)
 
         mean, variance = (self._buffer_sections.get(f"{first.name}.{kind}", empty) for kind in ("running_mean", "running_var"))
         both = parameters(self._parameter_sections), parameters(self._gradient_sections)
@@ -211,11 +211,11 @@ class Network:
         gradient = np.ascontiguousarray(dlogits, self.dtype)
         for layer in reversed(others):
             gradient = layer.backward(gradient)
-        gradient = stem.backward(gradient, keep=input_gradient)
+        gradient = stem.backward(gradient, keep_dz=input_gradient)
         if not input_gradient:
             return None
         layout = self._layout
-        return layout.unpack(form(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
+        return layout.unpack(materialise(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
 
     def _require_forward(self, what: str) -> None:
         if self._idle:

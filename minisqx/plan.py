@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from threading import Thread
+from typing import Any
 
 import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.kernels import im2col, inference, product
-from minisqx.kernels.activation import kind_of
+from minisqx.kernels.activation import number_of
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.im2col import Geometry, Taps
-from minisqx.kernels.layout import MOST_IMAGES_IN_CHUNK, Layout, aligned_empty
+from minisqx.kernels.jit import bound
+from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout, aligned_empty
+from minisqx.kernels.structures import Classifier, Program
 from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
@@ -53,12 +56,13 @@ class Plan:
         self.dtype = weights.dtype
         # Arrays of its own: those that are given may be written to later, or be a file in memory that can only be read.
         self._weights, *classifier = (np.array(array, self.dtype, order="C") for array in (weights, *classifier))
-        self._classifier = tuple(classifier)
+        self._classifier = Classifier(*classifier)
         # Images that go through the network together on one thread: enough for the small maps, little enough for the cache.
-        self._images_per_chunk = MOST_IMAGES_IN_CHUNK * self.spec.larger_chunks
+        self._images_per_chunk = MAX_IMAGES_IN_CHUNK * self.spec.larger_chunks
         im2col.prepare(self.dtype)
         product.prepare(self.dtype, training=False)
         self._programs: dict[tuple[int, int, int], _Program] = {}
+        self._code: Any = None  # of the kernel, for the types that a plan calls it with
 
     def __repr__(self) -> str:
         return f"Plan({self.spec.name}, {self.dtype})"
@@ -111,26 +115,27 @@ class Plan:
         memory, x, features, scratch = buffers = program.take_buffers()
         try:
             x[:, : program.columns] = data[chunk, :, : program.columns]
-            inference.run(
-                logits[first : first + images], features, images, program.steps, self._weights, program.inside, program.index,
-                memory, program.ones, program.zeros, scratch, *self._classifier,
-            )  # fmt: skip
+            arguments = (logits[first : first + images], program.tables, self._classifier, images, memory, features, scratch)
+            if self._code is None:
+                self._code = bound(inference.run, arguments)
+            self._code(*arguments)
         finally:
             program.give_back(buffers)
 
     def _program(self, images: int, height: int, width: int) -> "_Program":
         key = (images, height, width)
         if key not in self._programs:
-            self._programs[key] = _Program(replace(self.spec, input_size=(height, width)), self._places, images, self.dtype)
+            spec = replace(self.spec, input_size=(height, width))
+            self._programs[key] = _Program(spec, self._places, images, self._weights)
         return self._programs[key]
 
 
 class _Program:
     """The steps for one number of images and one input size, and how much memory they take."""
 
-    def __init__(self, spec: NetworkSpec, places: dict[str, int], images: int, dtype):
-        self.layout = Layout(images, *spec.input_size, dtype.itemsize, images)
-        self._places, self._dtype = places, dtype
+    def __init__(self, spec: NetworkSpec, places: dict[str, int], images: int, weights: np.ndarray):
+        self.layout = Layout(images, *spec.input_size, weights.itemsize, images)
+        self._places, self._dtype, self._weights = places, weights.dtype, weights
         self._taps: list[Taps] = []
         self._tables: dict[Geometry, int] = {}
         self._memory = _Memory()
@@ -162,10 +167,10 @@ class _Program:
 
     def _build(self) -> None:
         """The arrays that do not change from run to run."""
-        self.inside = np.concatenate([taps.inside.ravel() for taps in self._taps])
-        self.index = np.concatenate([taps.index.ravel() for taps in self._taps])
+        inside, index = (np.concatenate([taps[table].ravel() for taps in self._taps]) for table in (1, 2))
         length = max(self._longest, BLOCK, self._widest())
-        self.ones, self.zeros = np.ones(length, self._dtype), np.zeros(length, self._dtype)
+        zeros, ones = np.zeros(length, self._dtype), np.ones(length, self._dtype)
+        self.tables = Program(self.steps, self._weights, inside, index, zeros, ones)
 
     def take_buffers(self) -> tuple[np.ndarray, ...]:
         """(memory, the input's rows in it (3, stride), features, scratch) for one run; earlier ones if they were given back.
@@ -206,7 +211,7 @@ class _Program:
             other, other_size = entry + group[0].out_channels * self._stride(size), size
         for convolution in rest:
             main, size = self._convolve((convolution,), main, size, release=main != entry)
-        y = self._add(main, size, other, other_size, rest[-1].out_channels, kind_of(unit.activation))
+        y = self._add(main, size, other, other_size, rest[-1].out_channels, number_of(unit.activation))
         for place in (x, entry, main, other):
             self._memory.release(place)
         return y, size
@@ -236,7 +241,7 @@ class _Program:
         if out is None:
             out = self._memory.take(rows * self._stride(size))
         step = self._step(inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
-        step[inference.ACTIVATION] = kind_of(spec.activation)
+        step[inference.ACTIVATION] = number_of(spec.activation)
         step[inference.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
         step[inference.WEIGHT_AT] = self._places[spec.name]
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
@@ -254,11 +259,11 @@ class _Program:
             self._taps.append(geometry.taps(self.layout.resized(*size), self._dtype))
         return self._tables[geometry]
 
-    def _add(self, main: int, size: Size, other: int, other_size: Size, rows: int, kind: int) -> int:
+    def _add(self, main: int, size: Size, other: int, other_size: Size, rows: int, activation: int) -> int:
         """The sum of two tensors; of the other only the samples count if its map is larger."""
         out = self._memory.take(rows * self._stride(size))
         step = self._step(inference.SUM, out, size, rows, main, size, rows)
-        step[inference.ACTIVATION] = kind
+        step[inference.ACTIVATION] = activation
         step[inference.OTHER_AT], step[inference.OTHER_STRIDE] = other, self._stride(other_size)
         step[inference.OTHER_SAMPLED] = other_size != size
         step[inference.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
@@ -285,7 +290,7 @@ class _Measured(_Program):
 def measured_memory(spec: NetworkSpec, images: int, dtype="float32") -> tuple[int, int]:
     """Bytes that a plan takes to run `images` together: on each thread that runs, and for all of them."""
     places = {group[0].name: 0 for group in _weight_groups(spec)}
-    return _Measured(spec, places, images, np.dtype(dtype)).memory_bytes()
+    return _Measured(spec, places, images, np.empty(0, dtype)).memory_bytes()
 
 
 def _check_ending(spec: NetworkSpec) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 
 from minisqx.kernels import im2col as im2col_kernel
 from minisqx.kernels import product as product_kernels
-from minisqx.kernels.activation import ELU, activate_row
+from minisqx.kernels.activation import ELU, NO_ACTIVATION, activate_row
 from minisqx.kernels.im2col import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import lanes
+from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Moments, NormBackward
 
 DTYPES = ("float32", "float64")
 
@@ -53,57 +54,53 @@ def padding_is_zero(data: np.ndarray, layout: Layout) -> bool:
 
 
 @numba.njit
-def _product(out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift):
-    product_kernels.product(
-        out, out_stride, weight, weight_stride, x, x_stride, depth, columns, rows, activation, bias, scale, shift
-    )
+def _product(out, weight, x, extent, epilogue, activation):
+    product_kernels.product(out, weight, x, extent, epilogue, activation)
 
 
 @numba.njit
-def _product_with_moments(out, weight, x, x_stride, depth, columns, rows, activation, bias, moments, before):
-    product_kernels.product_with_moments(
-        out, columns, weight, rows, x, x_stride, depth, columns, rows, activation, bias, moments, before
-    )
+def _product_with_moments(out, weight, x, extent, epilogue, activation):
+    product_kernels.product_with_moments(out, weight, x, extent, epilogue, activation)
 
 
 @numba.njit
-def _product_to_dz(out, weight, x, x_stride, depth, columns, rows, activation, zeros, a, b, c, e, e_stride):
-    product_kernels.product_to_dz(
-        out, e_stride, weight, rows, x, x_stride, depth, columns, rows, activation, zeros, a, b, c, e, e_stride
-    )
+def _product_to_dz(out, weight, x, extent, epilogue, activation):
+    product_kernels.product_to_dz(out, weight, x, extent, epilogue, activation)
 
 
 @numba.njit
-def _weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns):
-    product_kernels.weight_gradient(dweight, dweight_stride, dz, dz_stride, rows, x, x_stride, depth, columns)
+def _weight_gradient(dweight, dz, x, extent):
+    product_kernels.weight_gradient(dweight, dz, x, extent)
 
 
 @numba.njit
-def _im2col(out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift):
-    im2col_kernel.im2col(
-        out, out_stride, x, x_stride, channels, geometry, inside, index, table_stride, first, columns, pixels, scale, shift
-    )
+def _im2col(out, x, channels, taps, block):
+    im2col_kernel.im2col(out, x, channels, taps, block)
+
+
+def matrix(array: np.ndarray, at: int = 0) -> Matrix:
+    """An array (rows, stride) as an operand of a product, from an element on."""
+    return Matrix(array.ravel(), at, array.shape[1])
 
 
 def product(weight, x, bias, scale, shift, activation: bool, columns: int, more: int = 0) -> np.ndarray:
     """out (M, columns + more) of weight (K, M) and x (K, columns or more); what the kernel leaves alone is NaN."""
     product_kernels.prepare(x.dtype)
     out = poisoned((weight.shape[1], columns + more), x.dtype)
-    _product(
-        out.ravel(), out.shape[1], weight.ravel(), weight.shape[1], x.ravel(), x.shape[1], len(weight), columns,
-        len(out), int(activation), bias, scale, shift,
-    )  # fmt: skip
+    extent = Extent(0, len(out), len(weight), 0, columns)
+    _product(matrix(out), matrix(weight), matrix(x), extent, Affine(bias, scale, shift), int(activation))
     return out
 
 
 def product_with_moments(weight, x, bias, activation: bool, columns: int, moments: np.ndarray, before: int) -> np.ndarray:
-    """out (M, columns) of weight (K, M) and x (K, columns or more); moments (M, 3, lanes) are brought up to date."""
+    """out (M, columns) of weight (K, M) and x (K, columns or more); moments (M, 3, lanes) are brought up to date.
+
+    before: how many vectors of the same rows came earlier.
+    """
     product_kernels.prepare(x.dtype)
-    out = poisoned((weight.shape[1], columns), x.dtype)
-    _product_with_moments(
-        out.ravel(), weight.ravel(), x.ravel(), x.shape[1], len(weight), columns, len(out), int(activation),
-        bias, moments.reshape(-1), before,
-    )  # fmt: skip
+    out, first = poisoned((weight.shape[1], columns), x.dtype), before * lanes_of(x.dtype.name)
+    extent, epilogue = Extent(0, len(out), len(weight), first, columns), Moments(bias, moments.reshape(-1))
+    _product_with_moments(matrix(out, -first), matrix(weight), matrix(x, -first), extent, epilogue, int(activation))
     return out
 
 
@@ -112,17 +109,18 @@ def product_to_dz(weight, x, coefficients, activation: bool, e: np.ndarray, colu
     product_kernels.prepare(x.dtype)
     e = e.copy()
     out = e if in_place else poisoned(e.shape, e.dtype)
-    _product_to_dz(
-        out.ravel(), weight.ravel(), x.ravel(), x.shape[1], len(weight), columns, len(e), int(activation),
-        np.zeros(len(e), e.dtype), *coefficients, e.ravel(), e.shape[1],
-    )  # fmt: skip
+    extent, epilogue = (
+        Extent(0, len(e), len(weight), 0, columns),
+        NormBackward(np.zeros(len(e), e.dtype), *coefficients, matrix(e)),
+    )
+    _product_to_dz(matrix(out), matrix(weight), matrix(x), extent, epilogue, int(activation))
     return out
 
 
 def weight_gradient(dweight, dz, x, depth: int, columns: int) -> None:
     """Adds to dweight (M, depth or more) the product of dz (M, columns or more) and x (K, columns or more)."""
     product_kernels.prepare(x.dtype)
-    _weight_gradient(dweight.ravel(), dweight.shape[1], dz.ravel(), dz.shape[1], len(dz), x.ravel(), x.shape[1], depth, columns)
+    _weight_gradient(matrix(dweight), matrix(dz), matrix(x), Extent(0, len(dz), depth, 0, columns))
 
 
 def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_chunk: int, block: int) -> np.ndarray:
@@ -141,22 +139,19 @@ def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_ch
         for first in range(0, out_layout.padded(chunk), block):
             columns = min(block, out_layout.padded(chunk) - first)
             scratch = poisoned((rows, block + 16), dtype)
-            _im2col(
-                scratch.ravel(), scratch.shape[1], data[chunk].ravel(), layout.stride, x.shape[1], taps.geometry,
-                taps.inside.ravel(), taps.index.ravel(), taps.inside.shape[1], first, columns, out_layout.pixels(chunk),
-                scale, shift,
-            )  # fmt: skip
+            given = Chunk(data[chunk].ravel(), 0, layout.stride, scale, shift, NO_ACTIVATION)
+            _im2col(matrix(scratch), given, x.shape[1], taps, Block(first, columns, out_layout.pixels(chunk)))
             assert np.isnan(scratch[:, columns:]).all()
             gathered[chunk, :, first : first + columns] = scratch[:, :columns]
     assert padding_is_zero(gathered, out_layout)
     return out_layout.unpack(gathered).reshape(len(x), rows, out_layout.map_pixels)
 
 
-def activate(x: np.ndarray, kind: int = ELU) -> np.ndarray:
+def activate(x: np.ndarray, activation: int = ELU) -> np.ndarray:
     """The activation of a flat array of any length."""
     width = lanes_of(x.dtype.name)
     padded = np.zeros(-(-x.size // width) * width, x.dtype)
     padded[: x.size] = x
     out = poisoned(padded.shape, x.dtype)
-    activate_row(out, 0, padded, 0, kind, padded.size)
+    activate_row(out, 0, padded, 0, activation, padded.size)
     return out[: x.size]

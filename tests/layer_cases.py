@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from minisqx.kernels.activation import KINDS, NO_ACTIVATION
-from minisqx.layers import Activation, BasicBlock, BlockParameters, Gradient, Workspace, form
+from minisqx.kernels.activation import NO_ACTIVATION, number_of
+from minisqx.kernels.structures import Parameters
+from minisqx.layers import Activation, BasicBlock, Concatenation, Gradient, Workspace, materialise
 from tests import naive
 from tests.kernel_calls import packed, padding_is_zero, poisoned
 from tests.layer_shapes import Shape
@@ -15,6 +16,7 @@ from tests.layer_shapes import Shape
 BLOCKS = [("conv-act-bn", "elu"), ("conv-bn-act", "elu"), ("conv-bn-act", "relu"), ("conv-act-bn", "relu"), ("conv-act", "relu")]
 DEFERRED = ("nothing", "affine", "activation")
 _SCRATCH_ROWS = 2000
+_STATISTICS = ("scale", "shift", "mean", "variance", "sums")
 
 
 def channels(values):
@@ -95,13 +97,14 @@ class BlockCase:
     """One block, its input and its naive twin.
 
     order, activation: of `BLOCKS`. shortcut_activation: whether the second of two convolutions has an activation; for a single
-    one, whether that has. draw: `normal` or `integers`. arrays: the input as it is stored, its scale and shift, and the
-    parameters, in float64 but rounded to `dtype`.
+    one, whether that has. draw: `normal` or `integers`. before: rows of poison before the input's. out_row: the output's first
+    row in a tensor of more rows, if not 0. arrays: the input as it is stored, its scale and shift, and the parameters, in
+    float64 but rounded to `dtype`.
     """
 
     def __init__(
         self, shape: Shape, dtype="float64", images=5, images_per_chunk=2, deferred="affine", order="conv-act-bn",
-        activation="elu", shortcut_activation=True, draw=normal, seed=0,
+        activation="elu", shortcut_activation=True, draw=normal, seed=0, before=0, out_row=0,
     ):  # fmt: skip
         specs = [replace(spec, order=order, activation=activation) for spec in shape.specs]
         if not shortcut_activation:
@@ -122,18 +125,20 @@ class BlockCase:
         self.activated = sum(spec.out_channels for spec in specs if spec.activation)
         self.naive = Naive(shape, self.activated, order, activation)
         self.workspace = Workspace(dtype)
-        self.parameters = BlockParameters(*(self._ours(name) for name in ("weight", "bias", "gamma", "beta")))
-        self.gradients = BlockParameters(
+        self.parameters = Parameters(*(self._ours(name) for name in ("weight", "bias", "gamma", "beta")))
+        self.gradients = Parameters(
             *(np.empty_like(getattr(self.parameters, name)) for name in ("weight", "bias", "gamma", "beta"))
         )
         running = np.zeros(outputs, dtype), np.ones(outputs, dtype)
-        self.block = BasicBlock(tuple(specs), self.parameters, self.gradients, *running, self.workspace)
-        # Two rows more than the block reads, as where a shortcut's channels lie behind: poison.
-        data = np.concatenate([self.arrays["data"], np.full((images, 2, *shape.size), np.nan)], axis=1)
+        joint = Concatenation(out_row + outputs + 1, self.workspace) if out_row else None
+        self.block = BasicBlock(tuple(specs), self.parameters, self.gradients, *running, self.workspace, joint, out_row)
+        # More rows than the block reads, as where a shortcut's channels lie behind or a bottleneck's before: poison.
+        more = [np.full((images, rows, *shape.size), np.nan) for rows in (before, 2)]
+        data = np.concatenate([more[0], self.arrays["data"], more[1]], axis=1)
         stored, layout = packed(data, dtype, images_per_chunk)
-        kind = KINDS[activation] if deferred == "activation" else NO_ACTIVATION
-        sums = np.empty((2, shape.inputs))
-        self.input = Activation(stored, layout, 0, self._ours("scale"), self._ours("shift"), kind, sums)
+        number = number_of(activation) if deferred == "activation" else NO_ACTIVATION
+        sums = np.empty((shape.inputs, 2))
+        self.input = Activation(stored, layout, before, self._ours("scale"), self._ours("shift"), number, sums)
 
     def _ours(self, name: str) -> np.ndarray:
         values = self.arrays[name].astype(self.dtype)
@@ -146,7 +151,7 @@ class BlockCase:
 
     @property
     def x(self) -> np.ndarray:
-        """The input's values, as a reader means them."""
+        """The input's values, as a reader sees them."""
         return self.naive.function(self.affine) if self.deferred == "activation" else self.affine
 
     def before_activations(self) -> np.ndarray:
@@ -166,9 +171,10 @@ class BlockCase:
         """Everything that the block writes, but for the attributes `keep`."""
         block = self.block
         constant = () if block.normalised else ("scale", "shift")
-        for name in ("folded_weight", "folded_bias", "flipped_weight", "scale", "shift", "mean", "variance", "sums"):
-            if name not in (*keep, *constant):
-                getattr(block, name)[...] = np.nan
+        for owner, names in ((block, ("folded_weight", "folded_bias", "flipped_weight")), (block.norm, _STATISTICS)):
+            for name in names:
+                if name not in (*keep, *constant):
+                    getattr(owner, name)[...] = np.nan
         buffers = block.kept(self.input.layout)
         for name in ("e", "moments", "gradients"):
             if name not in keep:
@@ -183,8 +189,13 @@ class BlockCase:
         """The output's values (N, C, H, W), of one or two convolutions, through poisoned memory."""
         self.poison(keep=())
         y = self.outputs()
-        assert padding_is_zero(self.block.buffers.e, self.out_layout)
+        assert padding_is_zero(self.stored, self.out_layout)
         return y
+
+    @property
+    def stored(self) -> np.ndarray:
+        """What the block stored in the last forward pass, or dz after a backward pass."""
+        return self.block.buffers.e[:, self.block.row : self.block.row + self.block.channels]
 
     def outputs(self) -> np.ndarray:
         """The same, again and again."""
@@ -195,29 +206,28 @@ class BlockCase:
         """Takes over what was changed in `arrays`."""
         for name in ("weight", "bias", "gamma", "beta"):
             getattr(self.parameters, name)[...] = self._ours(name)
-        self.input.data[:, : self.shape.inputs] = self.input.layout.pack(
-            self.arrays["data"], np.empty_like(self.input.data[:, : self.shape.inputs])
-        )
+        rows = slice(self.input.row, self.input.row + self.shape.inputs)
+        self.input.data[:, rows] = self.input.layout.pack(self.arrays["data"], np.empty_like(self.input.data[:, rows]))
 
-    def backward(self, dout: np.ndarray, keep: bool = True) -> dict[str, np.ndarray]:
+    def backward(self, dout: np.ndarray, keep_dz: bool = True) -> dict[str, np.ndarray]:
         """Gradients for dout (N, C, H', W'), of the values of the input and of all parameters. `forward` comes first.
 
-        Without `keep` the input's gradient means nothing.
+        Without keep_dz the input's gradient means nothing.
         """
         data, _ = packed(dout, self.dtype, self.input.layout.images_per_chunk)
         self.poison(keep=("e", "scale", "shift", "mean", "variance"))
         if not self.block.norm_first and self.block.normalised:
-            # What whoever reads this block's output leaves: sum g, sum g e.
-            e = self.out_layout.unpack(self.block.buffers.e)
-            self.block.sums[:] = [dout.sum(axis=(0, 2, 3)), (dout * e).sum(axis=(0, 2, 3))]
-        return self.finish(self.block.backward(Gradient(stored=data), keep))
+            # Written by the backward of the layer that reads the output: sum g, sum g e.
+            e = self.out_layout.unpack(self.stored)
+            self.block.norm.sums[:] = np.stack([dout.sum(axis=(0, 2, 3)), (dout * e).sum(axis=(0, 2, 3))], axis=1)
+        return self.finish(self.block.backward(Gradient(stored=data), keep_dz))
 
     def finish(self, gradient: Gradient) -> dict[str, np.ndarray]:
         """The gradients after the block's backward, the input's written out. dz is where the output was."""
-        assert padding_is_zero(self.block.buffers.e, self.out_layout)
+        assert padding_is_zero(self.stored, self.out_layout)
         out = poisoned((self.input.layout.chunks, self.shape.inputs, self.input.layout.stride), self.dtype)
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
-        dx = self.input.layout.unpack(form(gradient, out, self.input.layout, self.workspace))
+        dx = self.input.layout.unpack(materialise(gradient, out, self.input.layout, self.workspace))
         assert padding_is_zero(out, self.input.layout)
         named = {name: getattr(self.gradients, name).copy() for name in ("bias", "gamma", "beta")}
         found = {name: values for name, values in named.items() if values.size}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minisqx.kernels import batch_norm
+from minisqx.kernels.structures import Matrix, Norm, Parameters
 from tests import naive
 from tests.kernel_calls import DTYPES, lanes_of, product_with_moments
 
@@ -27,10 +28,17 @@ def statistics(x: np.ndarray, blocks: list[list[int]]) -> tuple[np.ndarray, np.n
             before, at = before + size, at + size
         batch_norm.merge_lanes(moments[chunk], lane_moments.ravel(), lane_count, before // lane_count)
         if before < sum(sizes):
-            batch_norm.add_moments(moments[chunk], stored, at, x.shape[1], len(x), before, sum(sizes) - before)
+            batch_norm.add_moments(moments[chunk], Matrix(stored, first, x.shape[1]), before, sum(sizes) - before)
         first += sum(sizes)
-    mean, variance = np.full(len(x), np.nan), np.full(len(x), np.nan)
-    return mean, variance, batch_norm.merge_moments(moments, counts, mean, variance)
+    norm = norm_of(len(x))
+    count = batch_norm.merge_moments(norm, moments, counts)
+    return norm.mean, norm.variance, count
+
+
+def norm_of(channels: int, dtype="float64", **known: np.ndarray) -> Norm:
+    """Statistics of which only some are known."""
+    unknown = {name: np.full(channels, np.nan, dtype if name in ("scale", "shift") else "float64") for name in Norm._fields[:-1]}
+    return Norm(**{**unknown, "sums": np.full((channels, 2), np.nan), **known})
 
 
 CUTS = [[[1]], [[2]], [[512, 512, 37], [512, 37]], [[1], [1], [1]], [[16, 1], [15], [512, 3]]]
@@ -76,11 +84,11 @@ def test_scale_and_shift_are_the_naive_batch_norm(dtype, tolerance):
     gamma, beta, mean = generator.normal(size=(3, CHANNELS)).astype(dtype)
     # A variance that is small beside epsilon tells 1e-5 from any other epsilon.
     variance = np.array([0, 1e-7, 1e-5, 1e-2, 4])
-    scale, shift = np.full(CHANNELS, np.nan, dtype), np.full(CHANNELS, np.nan, dtype)
-    batch_norm.affine(scale, shift, gamma, beta, mean.astype(np.float64), variance)
+    norm = norm_of(CHANNELS, dtype, mean=mean.astype(np.float64), variance=variance)
+    batch_norm.affine(norm, Parameters(gamma[None], beta, gamma, beta))
     x = generator.normal(size=(2, CHANNELS, 3, 3))
     expected = naive.batch_norm(x, gamma.astype(float), beta.astype(float), mean.astype(float), variance)
-    found = x * scale[:, None, None] + shift[:, None, None]
+    found = x * norm.scale[:, None, None] + norm.shift[:, None, None]
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
@@ -90,14 +98,17 @@ def test_the_gradient_is_an_affine_function_of_the_incoming_one_and_the_value():
     x[:, 0] *= 1e-3  # here epsilon counts
     gamma = generator.normal(size=CHANNELS)
     mean, variance = naive.batch_norm_statistics(x)
-    sums = np.array([dout.sum(axis=(0, 2, 3)), (dout * x).sum(axis=(0, 2, 3))])
-    coefficients, dgamma, dbeta = np.full((3, CHANNELS), np.nan), np.full(CHANNELS, np.nan), np.full(CHANNELS, np.nan)
-    batch_norm.backward_coefficients(coefficients, dgamma, dbeta, gamma, mean, variance, x.size / CHANNELS, sums)
+    sums = np.stack([dout.sum(axis=(0, 2, 3)), (dout * x).sum(axis=(0, 2, 3))], axis=1)
+    norm, coefficients = norm_of(CHANNELS, mean=mean, variance=variance, sums=sums), np.full((3, CHANNELS), np.nan)
+    gradients = Parameters(gamma[None], gamma, *(np.full(CHANNELS, np.nan) for _ in range(2)))
+    batch_norm.backward_coefficients(
+        coefficients, gradients, norm, Parameters(gamma[None], gamma, gamma, gamma), x.size / CHANNELS
+    )
     a, b, c = coefficients[:, :, None, None]
     dx, expected_dgamma, expected_dbeta = naive.batch_norm_training_backward(dout, x, gamma)
     np.testing.assert_allclose(a * dout + b * x + c, dx, rtol=0, atol=1e-11 * np.abs(dx).max())
-    np.testing.assert_allclose(dgamma, expected_dgamma, rtol=1e-11)
-    np.testing.assert_allclose(dbeta, expected_dbeta, rtol=1e-14)
+    np.testing.assert_allclose(gradients.gamma, expected_dgamma, rtol=1e-11)
+    np.testing.assert_allclose(gradients.beta, expected_dbeta, rtol=1e-14)
 
 
 def test_running_statistics_take_a_tenth_of_the_batchs_mean_and_unbiased_variance():
@@ -106,5 +117,6 @@ def test_running_statistics_take_a_tenth_of_the_batchs_mean_and_unbiased_varianc
     running_var, variance = generator.uniform(1, 2, (2, CHANNELS))
     for count in (2.0, 3.0, 1000.0):
         expected = naive.batch_norm_running(running_mean, running_var, mean, variance, count)
-        batch_norm.update_running(running_mean, running_var, mean, variance, count)
+        norm = norm_of(CHANNELS, mean=mean, variance=variance, running_mean=running_mean, running_var=running_var)
+        batch_norm.update_running(norm, count)
         np.testing.assert_allclose([running_mean, running_var], expected, rtol=1e-14)

@@ -8,7 +8,7 @@ import pytest
 from minisqx.errors import OptionError
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.simd import VECTOR_BYTES
-from minisqx.layers import Gradient, form
+from minisqx.layers import Gradient, materialise
 from tests import naive
 from tests.gradient_check import relative_difference
 from tests.kernel_calls import packed, poisoned
@@ -33,11 +33,17 @@ VARIANTS = {
 }
 
 
+def pass_gradients_on(case: BlockCase) -> None:
+    """A batch norm whose backward changes nothing: variance 1 - epsilon, no sums."""
+    norm = case.block.norm
+    norm.mean[:], norm.variance[:], norm.sums[:] = 0, 1 - EPSILON, 0
+
+
 def integer_backward(case: BlockCase, dout: np.ndarray) -> dict[str, np.ndarray]:
     """The block's backward with a batch norm that passes gradients on as they are: gamma 1, variance 1 - epsilon, no sums."""
     data, _ = packed(dout, case.dtype, case.input.layout.images_per_chunk)
     case.poison(keep=("e", "scale", "shift"))
-    case.block.mean[:], case.block.variance[:], case.block.sums[:] = 0, 1 - EPSILON, 0
+    pass_gradients_on(case)
     case.parameters.gamma[:] = 1
     return case.finish(case.block.backward(Gradient(stored=data)))
 
@@ -49,17 +55,17 @@ def test_convolutions_of_integers_are_exact_forward_and_backward(shape):
     case.block.activated = 0
     case.forward()
     x, weight = case.x, case.arrays["weight"]
-    e = case.out_layout.unpack(case.block.buffers.e)
+    e = case.out_layout.unpack(case.stored)
     assert e.any() and np.array_equal(e, case.naive.convolution(x, weight, case.arrays["bias"]))
     dout = integers(case.generator, *e.shape)
     found = integer_backward(case, dout)
-    assert np.array_equal(case.out_layout.unpack(case.block.buffers.e), dout)
+    assert np.array_equal(case.out_layout.unpack(case.stored), dout)
     expected = case.naive.convolution_backward(dout, x, weight)
     for name in ("x", "weight", "bias"):
         assert expected[name].any() and np.array_equal(found[name], expected[name]), name
     # What the batch norm before needs: sum g and sum g times the stored tensor.
     dx, data = expected["x"], case.arrays["data"]
-    assert np.array_equal(case.input.sums, [dx.sum(axis=(0, 2, 3)), (dx * data).sum(axis=(0, 2, 3))])
+    assert np.array_equal(case.input.sums.T, [dx.sum(axis=(0, 2, 3)), (dx * data).sum(axis=(0, 2, 3))])
 
 
 def check(case: BlockCase) -> None:
@@ -77,7 +83,7 @@ def check(case: BlockCase) -> None:
     if case.deferred != "activation":
         dx, data = gradients["x"], case.arrays["data"]
         sums = np.array([dx.sum(axis=(0, 2, 3)), (dx * data).sum(axis=(0, 2, 3))])
-        assert relative_difference(case.input.sums, sums, np.abs(dx).sum()) <= tolerance
+        assert relative_difference(case.input.sums.T, sums, np.abs(dx).sum()) <= tolerance
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -113,8 +119,8 @@ def test_running_statistics_move_a_tenth_of_the_way_to_the_batchs_with_the_unbia
         case.forward()
         e = naive.elu(case.naive.convolution(case.x, case.arrays["weight"], case.arrays["bias"]))
         mean, variance = naive.batch_norm_running(mean, variance, *naive.batch_norm_statistics(e), e.size / block.channels)
-        np.testing.assert_allclose(block.running_mean, mean, rtol=1e-12)
-        np.testing.assert_allclose(block.running_var, variance, rtol=1e-12)
+        np.testing.assert_allclose(block.norm.running_mean, mean, rtol=1e-12)
+        np.testing.assert_allclose(block.norm.running_var, variance, rtol=1e-12)
 
 
 @pytest.mark.parametrize("variant", ["1x1", "3x3", "stride-2"])
@@ -125,11 +131,11 @@ def test_a_gradient_may_be_a_product_then_stored_rows_and_an_addend(variant):
     integer_backward(case, dout)
     layout, rows = case.input.layout, case.shape.inputs + 3
     stored, addend = integers(case.generator, 5, 3, *case.shape.size), integers(case.generator, 5, rows, *case.shape.size)
-    case.block.mean[:], case.block.variance[:], case.block.sums[:] = 0, 1 - EPSILON, 0
+    pass_gradients_on(case)
     gradient = case.block.backward(Gradient(stored=packed(dout, "float32", layout.images_per_chunk)[0]))
     gradient = replace(gradient, **{name: packed(v, "float32", 2)[0] for name, v in (("stored", stored), ("addend", addend))})
     out = poisoned((layout.chunks, rows, layout.stride), "float32")
-    found = layout.unpack(form(gradient, out, layout, case.workspace))
+    found = layout.unpack(materialise(gradient, out, layout, case.workspace))
     product = naive.convolution_input_gradient(dout, case.arrays["weight"], case.x.shape, case.shape.stride, case.shape.padding)
     assert np.array_equal(found, np.concatenate([product, stored], axis=1) + addend)
 
@@ -143,6 +149,17 @@ def test_a_nan_in_the_input_reaches_the_output_and_the_gradients():
     assert np.isnan(found["weight"]).all() and np.isnan(found["x"]).any()
 
 
+@pytest.mark.parametrize("order, activation", BLOCKS)
+def test_input_and_output_may_be_rows_of_larger_tensors(order, activation):
+    """Rows of poison lie before and behind the input's; the output's neighbours stay as they were, forward and backward."""
+    for variant in ("1x1", "3x1", "with-shortcut"):
+        for deferred in DEFERRED:
+            case = BlockCase(VARIANTS[variant], deferred=deferred, order=order, activation=activation, before=3, out_row=2)
+            check(case)
+            e, rows = case.block.buffers.e, slice(case.block.row, case.block.row + case.block.channels)
+            assert np.isnan(np.delete(e, np.r_[rows], axis=1)).all() and not np.isnan(case.stored[:, :, :2]).any()
+
+
 def test_the_first_layer_may_throw_its_dz_away():
     """Nobody asks for the gradient of pixels in training: the same parameter gradients, and the output stays as it was."""
     cases = [BlockCase(VARIANTS["3x3"], "float32") for _ in range(2)]
@@ -150,7 +167,7 @@ def test_the_first_layer_may_throw_its_dz_away():
     expected = cases[0].backward(dout)
     cases[1].forward()
     e = cases[1].block.buffers.e.copy()
-    found = cases[1].backward(dout, keep=False)
+    found = cases[1].backward(dout, keep_dz=False)
     for name in ("weight", "bias", "gamma", "beta"):
         assert np.array_equal(found[name], expected[name])
     dz, untouched = (case.block.buffers.e for case in cases)
@@ -160,7 +177,7 @@ def test_the_first_layer_may_throw_its_dz_away():
 def test_channels_without_an_elu_keep_their_negative_values():
     case = BlockCase(VARIANTS["with-shortcut"], shortcut_activation=False)
     case.forward()
-    e = case.out_layout.unpack(case.block.buffers.e)
+    e = case.out_layout.unpack(case.stored)
     z = case.naive.convolution(case.x, case.arrays["weight"], case.arrays["bias"])
     assert e[:, :3].min() > -1 and z[:, 3:].min() < -1
     np.testing.assert_allclose(e, np.where(np.arange(9)[:, None, None] < 3, naive.elu(z), z), rtol=1e-12, atol=1e-14)
@@ -172,7 +189,7 @@ def test_the_block_reads_the_input_through_its_scale_and_shift():
     case.arrays["data"][:] = 0
     case.load()
     case.forward()
-    e = case.out_layout.unpack(case.block.buffers.e)
+    e = case.out_layout.unpack(case.stored)
     assert np.array_equal(
         e,
         case.naive.convolution(channels(case.arrays["shift"]) + case.arrays["data"], case.arrays["weight"], case.arrays["bias"]),

@@ -119,5 +119,5 @@ def test_the_largest_probability_below_one_still_gives_finite_numbers():
     probability = 1 - 2.0**-53
     x = stored(np.ones(SHAPE))
     out = np.full_like(x.data, np.nan)
-    dropout.apply(out, x.data, 0, x.scale, x.shift, probability, counters.stream(0), cut_of(x.layout), x.layout.map_pixels)
+    dropout.apply(out, x.tensor(), probability, counters.stream(0), cut_of(x.layout))
     assert np.isin(x.layout.unpack(out), [0, 2.0**53]).all()

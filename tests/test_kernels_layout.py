@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisqx.kernels.layout import CACHE_LINE, MOST_CHUNKS, MOST_IMAGES_IN_CHUNK, Layout, aligned_empty
+from minisqx.kernels.layout import CACHE_LINE, MAX_CHUNKS, MAX_IMAGES_IN_CHUNK, Layout, aligned_empty
 from tests.kernel_calls import DTYPES, padding_is_zero, poisoned
 
 SIZES = [(1, 1), (4, 4), (5, 3), (15, 15), (32, 32)]
@@ -38,8 +38,8 @@ def test_a_batch_is_cut_into_many_chunks_of_few_images():
     for images in range(1, 300):
         layout = Layout.of_batch(images, 4, 4, "float32")
         counts = [layout.images_in(chunk) for chunk in range(layout.chunks)]
-        assert sum(counts) == images and min(counts) >= 1 and max(counts) <= MOST_IMAGES_IN_CHUNK
-        assert layout.chunks <= MOST_CHUNKS or max(counts) == MOST_IMAGES_IN_CHUNK
+        assert sum(counts) == images and min(counts) >= 1 and max(counts) <= MAX_IMAGES_IN_CHUNK
+        assert layout.chunks <= MAX_CHUNKS or max(counts) == MAX_IMAGES_IN_CHUNK
         assert set(counts[:-1]) <= {layout.images_per_chunk}
 
 
@@ -48,8 +48,8 @@ def test_larger_chunks_are_so_many_times_as_large_and_as_few():
     assert (usual.images_per_chunk, usual.chunks) == (8, 16) and (larger.images_per_chunk, larger.chunks) == (32, 4)
     for images in range(1, 300):
         layout = Layout.of_batch(images, 4, 4, "float32", 4)
-        assert layout.images_per_chunk <= 4 * MOST_IMAGES_IN_CHUNK
-        assert layout.chunks <= MOST_CHUNKS // 4 or layout.images_per_chunk == 4 * MOST_IMAGES_IN_CHUNK
+        assert layout.images_per_chunk <= 4 * MAX_IMAGES_IN_CHUNK
+        assert layout.chunks <= MAX_CHUNKS // 4 or layout.images_per_chunk == 4 * MAX_IMAGES_IN_CHUNK
 
 
 def test_a_vector_may_be_read_after_the_last_element():

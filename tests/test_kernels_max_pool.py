@@ -22,7 +22,7 @@ CASES = [
 
 
 def pool(case, x: np.ndarray, dtype="float64") -> tuple[MaxPool, Activation]:
-    """The layer, and its input: rows of poison lie before and behind the channels that are meant."""
+    """The layer, and its input: rows of poison lie before and behind its channels."""
     _, per_chunk, channels, *_, kernel, stride = case
     poison = np.full_like(x[:, :1], np.nan)
     stored, layout = packed(np.concatenate([poison, x, poison], axis=1), dtype, per_chunk)
@@ -33,7 +33,7 @@ def pool(case, x: np.ndarray, dtype="float64") -> tuple[MaxPool, Activation]:
         buffer[...] = np.nan
     place[...] = -1
     ones, zeros = np.ones(channels, dtype), np.zeros(channels, dtype)
-    return layer, Activation(stored, layout, 1, ones, zeros, 0, np.empty((2, channels)))
+    return layer, Activation(stored, layout, 1, ones, zeros, 0, np.empty((channels, 2)))
 
 
 def values(case, seed=0, draw=None) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minisqx.kernels.sampling import add_spread, sample, spread
+from minisqx.kernels.structures import Block
 from tests.kernel_calls import DTYPES, lanes_of, poisoned
 
 SIZES = [(1, 1), (1, 9), (6, 1), (2, 3), (7, 5), (8, 8), (15, 15), (30, 30), (3, 71)]
@@ -43,7 +44,7 @@ def test_sample_takes_every_other_pixel_of_every_other_row(size, dtype):
     samples = x[:, ::2, ::2]
     for first, columns in parts(samples.size):
         out = poisoned(columns + 64, dtype)
-        sample(out, 2, row_of(x, dtype), 0, *size, first, columns, samples.size)
+        sample(out, 2, row_of(x, dtype), 0, *size, Block(first, columns, samples.size))
         assert np.array_equal(out[2 : 2 + columns], expected_part(samples, first, columns))
         assert untouched(out, columns, dtype)
 
@@ -56,7 +57,7 @@ def test_spread_puts_samples_back_and_zeros_between(size, dtype):
     whole[:, ::2, ::2] = samples
     for first, columns in parts(whole.size):
         out = poisoned(columns + 64, dtype)
-        spread(out, 2, row_of(samples, dtype), 0, *size, first, columns, whole.size)
+        spread(out, 2, row_of(samples, dtype), 0, *size, Block(first, columns, whole.size))
         assert np.array_equal(out[2 : 2 + columns], expected_part(whole, first, columns))
         assert untouched(out, columns, dtype)
 
@@ -70,6 +71,6 @@ def test_add_spread_adds_the_same(size, dtype):
     for first, columns in parts(whole.size):
         out = poisoned(columns + 64, dtype)
         out[2 : 2 + columns] = 100
-        add_spread(out, 2, row_of(samples, dtype), 0, *size, first, columns, whole.size)
+        add_spread(out, 2, row_of(samples, dtype), 0, *size, Block(first, columns, whole.size))
         assert np.array_equal(out[2 : 2 + columns], 100 + expected_part(whole, first, columns))
         assert np.isnan(out[2 + columns :]).all()

@@ -13,7 +13,7 @@ import pytest
 import minisqx
 from minisqx.kernels.activation import ELU, NO_ACTIVATION
 from minisqx.kernels.layout import Layout
-from minisqx.layers import AveragePool, Dropout, Gradient, Linear, ResidualSum, Workspace, form
+from minisqx.layers import AveragePool, Dropout, Gradient, Linear, ResidualSum, Workspace, materialise
 from minisqx.spec import AveragePoolSpec
 from minisqx.threads import threads, use_threads
 from tests import naive
@@ -149,7 +149,7 @@ def test_gradients_of_a_bottleneck(number, options):
     dout = generator.normal(size=forward().shape)
     gradient = layer.backward(Gradient(stored=packed(dout, "float64", 3)[0]))
     dx = np.zeros_like(arrays["x"])
-    dx[read] = layout.unpack(form(gradient, np.full((2, first.in_channels, layout.stride), np.nan), layout, workspace))
+    dx[read] = layout.unpack(materialise(gradient, np.full((2, first.in_channels, layout.stride), np.nan), layout, workspace))
     names = [f"{layer.name}.{part}" for layer in block.layers for part in ("weight", "bias", "gamma", "beta")]
     gradients = {name: net.gradients()[name].copy() for name in names} | {"x": dx}
     check(forward, lambda arrays: naive_bottleneck(net, block, arrays, arrays["x"])[given], dout, arrays, gradients)
@@ -166,7 +166,7 @@ def test_gradients_of_a_residual_sum(activation):
     def forward():
         (u, layout), (v, _) = (packed(arrays[name], "float64", 2) for name in ("u", "v"))
         plain = workspace.plain(u, layout)
-        return layer.forward(plain, plain.__class__(v, layout, 0, scale, shift, activation, np.empty((2, 4)))).values()
+        return layer.forward(plain, plain.__class__(v, layout, 0, scale, shift, activation, np.empty((4, 2)))).values()
 
     def twin(arrays: Arrays) -> np.ndarray:
         v = arrays["v"] * channels(scale) + channels(shift)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisqx import layers
+from minisqx import layers, plan
 from minisqx.kernels import jit, linear, loss
 from tests.kernel_records import Recorder, run_networks
 from tests.stress.placements import BATCHES, DTYPES, flagged_operations, step_digest
@@ -18,7 +18,8 @@ def records():
             plain = kind.__call__
             watched = lambda self, *a, plain=plain: recorder.watched(self.py_func, plain.__get__(self))(*a)  # noqa: E731
             patch.setattr(kind, "__call__", watched)
-        patch.setattr(layers, "bound", lambda kernel, arguments: recorder.watched(kernel.py_func, bound(kernel, arguments)))
+        for module in (layers, plan):
+            patch.setattr(module, "bound", lambda kernel, arguments: recorder.watched(kernel.py_func, bound(kernel, arguments)))
         for dtype in DTYPES:
             run_networks(dtype)
     return recorder.records

@@ -239,7 +239,7 @@ def test_buffers_are_given_back_also_after_a_failure(plan_on_two_threads, monkey
     def fails(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("minisqx.kernels.inference.run", fails)
+    monkeypatch.setattr(plan, "_code", fails)
     with pytest.raises(MemoryError):
         plan.run(data, layout)
     assert len(program._free) == free > 0

@@ -70,7 +70,7 @@ def test_an_activation_that_tiles_lack_is_refused_by_training_and_inference(monk
 
     for known, words in ((False, r"^activation 'gelu': expected one of None, 'elu', 'relu'$"), (True, "^activation kind 3: ")):
         if known:  # by name, as a new activation would be at first
-            monkeypatch.setitem(activation.KINDS, "gelu", UNKNOWN)
+            monkeypatch.setitem(activation.NUMBERS, "gelu", UNKNOWN)
         spec = described(gelu)
         with pytest.raises(OptionError, match=words):
             Network(spec)
