@@ -1,9 +1,17 @@
 """Packages of minisqx: `kernels/` and `data/` lie at the top of the repository and are installed inside `minisqx`."""
 
+import re
+import sys
+from pathlib import Path
+
 from setuptools import setup
 
-setup(
-    packages=["minisqx", "minisqx.kernels", "minisqx.data"],
-    package_dir={"minisqx.kernels": "kernels", "minisqx.data": "data"},
-    package_data={"minisqx": ["py.typed"], "minisqx.data": ["measured.json", "weights/*.h5"]},
-)
+version = re.search(r'^__version__ = "(.+)"$', Path("minisqx", "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+packages = {
+    "packages": ["minisqx", "minisqx.kernels", "minisqx.data", "minisqx.pyinstaller"],
+    "package_dir": {"minisqx.kernels": "kernels", "minisqx.data": "data"},
+    "package_data": {"minisqx": ["py.typed"], "minisqx.data": ["measured.json", "weights/*.h5"]},
+}
+if "editable_wheel" in sys.argv:
+    packages = {"packages": ["minisqx"], "package_dir": {"": "editable"}}  # why: editable/minisqx/__init__.py
+setup(version=version[1], **packages)

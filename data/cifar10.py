@@ -11,7 +11,6 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from minisqx.data.dataset import Dataset, Say, check_classes
+from minisqx.data.parts import Parts
 from minisqx.data.python_batch import MOST_PICKLE_BYTES, read_pickle
 from minisqx.errors import DataError
 
@@ -124,19 +124,18 @@ def read_folder(path: Path) -> Dataset:
     return _decode(version, contents, str(path))
 
 
-def open_archive(path: Path, say: Say) -> Dataset:
+def open_archive(path: Path, say: Say) -> Parts:
     """CIFAR-10 from an official archive, decoded once and then kept in the cache folder."""
-    from minisqx.data.cache import cached, file_state
+    from minisqx.data.cache import cached, content_digests
     from minisqx.data.download import OFFICIAL
 
-    def decode() -> Dataset:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+    def decode() -> Parts:
+        [found] = content_digests([path])
         if found not in OFFICIAL.values():
             say(f"{str(path)!r} is not an official archive of CIFAR-10 (its SHA-256 is {found}): it is read as it is")
-        return read_archive(path)
+        return Parts.of(read_archive(path))
 
-    return cached(path, [file_state(path)], decode, say)
+    return cached(path, lambda: content_digests([path]), decode, say)
 
 
 def read_archive(path: Path) -> Dataset:

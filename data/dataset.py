@@ -7,11 +7,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minisqx.checks import is_whole, plain, require
+from minisqx.data.classes import composed, listed
 from minisqx.errors import DataError, OptionError
 from minisqx.limits import available, megabytes
+
+if TYPE_CHECKING:
+    from minisqx.data.parts import Parts
 
 Say = Callable[[str], None]
 
@@ -26,14 +32,26 @@ def say_on_stderr(line: str) -> None:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Images uint8 (N, H, W, 3) and their labels int64 (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Labelled images of one size, in a training and a test part.
+    """Labelled images of one size, in a training and a test part, and perhaps a validation part.
 
     name: for people ("CIFAR-10", "embedded shapes"); results are labelled with it.
     classes: names of the classes; a label is an index into them.
     train_images, test_images: uint8 (N, H, W, 3). train_labels, test_labels: int64 (N,).
     skipped: a line for each file that was left out because it is no usable image.
-    Raises DataError unless all of this holds, and both parts have images.
+    validation_images, validation_labels: as the others; None where the data has no validation part of its own.
+    Raises DataError unless all of this holds, and each part has images.
     """
 
     name: str
@@ -43,17 +61,21 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     skipped: tuple[str, ...] = ()
+    validation_images: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        check_classes(self.name, self.classes)
-        for part in ("train", "test"):
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            check_part(f"{self.name} ({part})", images, labels, len(self.classes))
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            train, test = self.train_images.shape[1:3], self.test_images.shape[1:3]
-            raise DataError(
-                f"{self.name}: training images are {size_text(train)} pixels, test images {size_text(test)}: use one size"
-            )
+        if (self.validation_images is None) != (self.validation_labels is None):
+            raise DataError(f"{self.name}: validation images without labels, or the reverse; expected both or neither")
+        check_parts(self.name, self.classes, self.parts)
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Each part by its name: "train", "validation" if there is one, "test"."""
+        parts = {"train": Part(self.train_images, self.train_labels)}
+        if self.validation_images is not None and self.validation_labels is not None:
+            parts["validation"] = Part(self.validation_images, self.validation_labels)
+        return {**parts, "test": Part(self.test_images, self.test_labels)}
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -77,6 +99,25 @@ def check_classes(name: str, classes: tuple[str, ...]) -> None:
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
         raise DataError(f"{name}: the class {twice[:100]!r} is listed twice; expected different names")
+    forms = Counter(map(composed, classes))
+    if len(forms) < len(classes):
+        twice = forms.most_common(1)[0][0]
+        raise DataError(
+            f"{name}: the class {twice[:100]!r} is there twice, in two forms of Unicode; expected one: rename or merge"
+        )
+
+
+def check_parts(name: str, classes: tuple[str, ...], parts: dict[str, Part]) -> None:
+    """Raises DataError unless the parts have images of one size, with labels of `classes`."""
+    check_classes(name, classes)
+    for part, content in parts.items():
+        check_part(f"{name} ({part})", content.images, content.labels, len(classes))
+    (first, size), *others = ((part, content.images.shape[1:3]) for part, content in parts.items())
+    for part, other in others:
+        if other != size:
+            raise DataError(
+                f"{name}: {first} images are {size_text(size)} pixels, {part} images {size_text(other)}: use one size"
+            )
 
 
 def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
@@ -98,8 +139,8 @@ def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
     needed = images * size[0] * size[1] * 3
     if needed > MOST_BYTES:
         raise DataError(
-            f"{name}: {images} images of {size_text(size)} pixels take {needed / 2**30:.1f} GiB of memory, at most"
-            f" {MOST_BYTES >> 30} GiB are allowed: use a smaller image size or fewer images"
+            f"{name}: {images} images of {size_text(size)} pixels take {megabytes(needed, up=True)} of memory, at most"
+            f" {megabytes(MOST_BYTES)} are allowed: use a smaller image size (--image-size) or fewer images"
         )
     check_memory(name, needed)
 
@@ -109,8 +150,8 @@ def check_memory(name: str, image_bytes: int) -> None:
     found = available()
     if found is not None and 2 * image_bytes > found[0]:
         raise DataError(
-            f"{name}: the images take {megabytes(2 * image_bytes)} of memory while they are read and divided, and"
-            f" {megabytes(found[0])} are {found[1]}: use a smaller image size or fewer images"
+            f"{name}: the images take {megabytes(2 * image_bytes, up=True)} of memory while they are read and divided, and"
+            f" {megabytes(found[0])} are {found[1]}: use a smaller image size (--image-size) or fewer images"
         )
 
 
@@ -131,32 +172,48 @@ def open_dataset(
     say: takes one line about what is read, cached, divided or downloaded.
     Raises DataError where there is no such data, or where it is damaged or of another kind.
     """
-    if path is not None and not isinstance(path, (str, os.PathLike)):
-        raise DataError(f"data {path!r}: expected a path or the name of a data set")
-    if path is None:
-        dataset = _default(say)
-    elif str(path) in _NAMED and not Path(path).exists():
-        dataset = _NAMED[str(path)](say)
-    else:
-        dataset = _read(Path(path), image_size, skip_bad_images, say)
-    if image_size is not None and tuple(image_size) != dataset.image_size:
-        raise DataError(
-            f"{dataset.name}: images are {size_text(dataset.image_size)} pixels, not {size_text(image_size)};"
-            " only an image folder can be brought to another size"
-        )
-    train, test, size = len(dataset.train_labels), len(dataset.test_labels), size_text(dataset.image_size)
-    say(f"data: {dataset.name}: {train} training and {test} test images of {size} pixels, {len(dataset.classes)} classes")
+    dataset = open_parts(path, image_size=image_size, skip_bad_images=skip_bad_images, say=say).dataset(say)
+    *counts, last = (f"{len(part)} {'training' if name == 'train' else name}" for name, part in dataset.parts.items())
+    size = size_text(dataset.image_size)
+    say(f"data: {dataset.name}: {', '.join(counts)} and {last} images of {size} pixels, {len(dataset.classes)} classes")
     return dataset
 
 
-def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Dataset:
+def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> "Parts":
+    """As `open_dataset`, in the parts that the source itself has."""
+    image_size, skip_bad_images = plain((image_size, skip_bad_images))
+    if image_size is not None:
+        pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(is_whole(s, 1, 4096) for s in image_size)
+        require(pair, "image_size", image_size, "(height, width) in pixels, each from 1 to 4096")
+        image_size = (image_size[0], image_size[1])
+    if path is not None and not isinstance(path, (str, os.PathLike)):
+        raise DataError(f"data {path!r}: expected a path or the name of a data set")
+    if path is None:
+        found = _default(say)
+    elif str(path) in _NAMED and not Path(path).exists():
+        found = _NAMED[str(path)](say)
+    else:
+        found = _read(Path(path), image_size, skip_bad_images, say)
+    if image_size is not None and tuple(image_size) != found.image_size:
+        raise DataError(
+            f"{found.name}: images are {size_text(found.image_size)} pixels, not {size_text(image_size)};"
+            " only an image folder can be brought to another size"
+        )
+    return found
+
+
+def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> "Parts":
     from minisqx.data import cifar10, hdf5
+    from minisqx.data.parts import Parts
 
     try:
         if path.is_dir():
             unpacked = cifar10.unpacked_folder(path)
             if unpacked is not None:
-                return cifar10.read_folder(unpacked)
+                folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+                if others := [folder.name for folder in folders if folder != unpacked]:
+                    say(f"{str(path)!r} is read as CIFAR-10, from {unpacked.name!r}; not read: {listed(others)}")
+                return Parts.of(cifar10.read_folder(unpacked))
             from minisqx.data.image_folder import open_image_folder
 
             return open_image_folder(path, image_size, skip_bad_images, say)
@@ -187,20 +244,21 @@ def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool,
 _EXPECTED = "expected a CIFAR-10 archive or folder, an image folder (train/<class>/*, test/<class>/*) or an HDF5 file"
 
 
-def _cifar10(say: Say) -> Dataset:
+def _cifar10(say: Say) -> "Parts":
     from minisqx.data.cifar10 import open_archive
     from minisqx.data.download import official_archive
 
     return open_archive(official_archive(say), say)
 
 
-def _shapes(say: Say) -> Dataset:
+def _shapes(say: Say) -> "Parts":
+    from minisqx.data.parts import Parts
     from minisqx.data.shapes import draw_shapes
 
-    return draw_shapes()
+    return Parts.of(draw_shapes())
 
 
-def _default(say: Say) -> Dataset:
+def _default(say: Say) -> "Parts":
     from minisqx.data.download import Unreachable
 
     try:
@@ -222,29 +280,29 @@ def split_validation(labels: np.ndarray, validation: int, seed: int) -> tuple[np
     labels: int64 (N,). Returns the indices that stay and those set aside, int64, each in rising order.
     Raises OptionError unless 0 <= validation < N.
     """
-    from minisqx.kernels.counters import VALIDATION, permutation, stream
-
     if not 0 <= validation < len(labels):
         raise OptionError(
-            f"a validation split of {validation} images: expected 0 to {len(labels) - 1}, there are {len(labels)} images"
+            f"a validation split of {validation} images: expected 0 to {len(labels) - 1} of {len(labels)} training images,"
+            " so that one is left to train on"
         )
-    order = permutation(stream(seed, VALIDATION), len(labels))
-    counts = np.bincount(labels)
-    shares, rests = np.divmod(validation * counts, len(labels))
+    return set_aside(labels, shares_of_classes(np.bincount(labels), validation), seed)
+
+
+def shares_of_classes(counts: np.ndarray, total: int) -> np.ndarray:
+    """How many images each class gives, int64 (classes,), `total` together. counts: the images that each class has."""
+    shares, rests = np.divmod(total * counts, counts.sum())
     # What rounding down left over goes to the largest remainders, at a tie to the first class.
-    shares[np.argsort(-rests, kind="stable")[: validation - shares.sum()]] += 1
+    shares[np.argsort(-rests, kind="stable")[: total - shares.sum()]] += 1
+    return shares
+
+
+def set_aside(labels: np.ndarray, shares: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws `shares` of the images of each class, by `seed` alone. Returns what stays and what is set aside, as indices."""
+    from minisqx.kernels.counters import VALIDATION, permutation, stream
+
+    order = permutation(stream(seed, VALIDATION), len(labels))
     aside = np.zeros(len(labels), bool)
     for label, share in enumerate(shares):
         members = order[labels[order] == label]
         aside[members[:share]] = True
     return np.flatnonzero(~aside), np.flatnonzero(aside)
-
-
-def divided(name: str, classes: tuple[str, ...], images: np.ndarray, labels: np.ndarray, say: Say) -> Dataset:
-    """A data set from one pool of images: a sixth of each class, always the same one, becomes the test part."""
-    check_part(name, images, labels, len(classes))
-    if len(labels) < 2:
-        raise DataError(f"{name}: one image can't be divided into a training and a test part; expected at least two")
-    train, test = split_validation(labels, max(1, len(labels) // 6), seed=0)
-    say(f"{name} has no test part: {len(test)} of its {len(labels)} images are set aside for testing")
-    return Dataset(name, classes, images[train], labels[train], images[test], labels[test])

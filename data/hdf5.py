@@ -1,4 +1,4 @@
-"""Data sets in HDF5: `images` uint8 (N, H, W, 3) and `labels` (N,), if wanted `classes`, `test_images` and `test_labels`.
+"""Data sets in HDF5: `images` uint8 (N, H, W, 3) and `labels` (N,), if wanted `classes`, and the same with `val_` and `test_`.
 
 A file is data from a stranger. So only plain arrays that lie in the file itself are read: no links, no external
 or virtual storage, no objects, no filter but HDF5's own, nothing that is declared and not there, and no more bytes than a data
@@ -9,14 +9,18 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import h5py
 import numpy as np
+from h5py._objects import phil
 
 from minisqx.container import SIGNATURE
-from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Dataset, Say, check_memory, divided
+from minisqx.data.classes import listed
+from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Part, Say, check_memory
+from minisqx.data.parts import Parts
 from minisqx.errors import DataError
 
 __all__ = ["SIGNATURE", "read_hdf5"]
@@ -27,22 +31,28 @@ _MOST_NAME_BYTES = 1024
 _MOST_OBJECTS = 2 * MOST_CLASSES  # in heaps of names
 _MOST_PACKED = 1032  # deflate makes no byte of more
 _SMALL_CHUNK_BYTES = 16 << 20
+_MOST_UNREAD = 100  # names of what is not read
+# What stands before the names `images` and `labels` of each part.
+_PREFIXES = {"": "train", "val_": "validation", "valid_": "validation", "validation_": "validation", "test_": "test"}
 
 
-def read_hdf5(path: Path, say: Say) -> Dataset:
-    """The data set in the file `path`. Without a test part, a sixth of the images becomes one.
+def read_hdf5(path: Path, say: Say) -> Parts:
+    """The parts of the data set in the file `path`. What else is in it is named in a line.
 
     Raises DataError where the file is damaged, or holds something else than what is described above.
     """
     shown = str(path)
     try:
         with _without_plugins(), h5py.File(path, "r") as file:
-            images, labels = _part(file, "", shown)
-            classes = _classes(file, path, labels)
-            name = f"HDF5 file {path.name!r}"
-            if "test_images" not in file and "test_labels" not in file:
-                return divided(name, classes, images, labels, say)
-            return Dataset(name, classes, images, labels, *_part(file, "test_", shown))
+            prefixes = _prefixes(file, shown)
+            parts = {part: _part(file, prefix, shown) for prefix, part in prefixes.items()}
+            labelled = [parts["train"]] if "train" in parts else parts.values()
+            classes = _classes(file, path, np.concatenate([part.labels for part in labelled]))
+            known = {"classes", *(prefix + name for prefix in prefixes for name in ("images", "labels"))}
+            unread = [str(name) for name in islice(file, _MOST_UNREAD) if name not in known]
+            if unread:
+                say(f"{shown!r}: not read: {listed(unread)}; expected images, labels, val_images and so on, and classes")
+            return Parts(f"HDF5 file {path.name!r}", classes, parts)
     except DataError:
         raise
     except Exception as error:
@@ -56,14 +66,27 @@ def read_hdf5(path: Path, say: Say) -> Dataset:
 @contextmanager
 def _without_plugins() -> Iterator[None]:
     """Meanwhile HDF5's library has no folder to look in for code that a file's filters ask for: it would before we are asked."""
-    folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
-    for _ in folders:
-        h5py.h5pl.remove(0)
-    try:
-        yield
-    finally:
-        for folder in folders:
-            h5py.h5pl.append(folder)
+    # By h5py's own lock, no other thread of the program reads a file in the meantime.
+    with phil:
+        folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
+        for _ in folders:
+            h5py.h5pl.remove(0)
+        try:
+            yield
+        finally:
+            for folder in folders:
+                h5py.h5pl.append(folder)
+
+
+def _prefixes(file: h5py.File, shown: str) -> dict[str, str]:
+    """Prefix -> part, for each part of which the file has images or labels; the training part's, if no other."""
+    found = {prefix: part for prefix, part in _PREFIXES.items() if f"{prefix}images" in file or f"{prefix}labels" in file}
+    validation = [f"{prefix}images" for prefix, part in found.items() if part == "validation"]
+    if len(validation) > 1:
+        raise DataError(
+            f"{shown!r}: {listed(validation)} are all validation images; expected one of them: remove or rename the rest"
+        )
+    return found or {"": "train"}
 
 
 def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
@@ -84,7 +107,7 @@ def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
     return data
 
 
-def _part(file: h5py.File, prefix: str, shown: str) -> tuple[np.ndarray, np.ndarray]:
+def _part(file: h5py.File, prefix: str, shown: str) -> Part:
     """The images and the labels of one part, once it is sure that they fit each other and that their bytes are there."""
     images = _array(file, f"{prefix}images", shown, "u", 4, "uint8 (N, height, width, 3)")
     labels = _array(file, f"{prefix}labels", shown, "iu", 1, "integers (N,)")
@@ -95,7 +118,7 @@ def _part(file: h5py.File, prefix: str, shown: str) -> tuple[np.ndarray, np.ndar
     if images.size + 16 * labels.size > MOST_BYTES:
         raise DataError(f"{shown!r}: {images.name!r} has {images.size} elements; at most {MOST_BYTES >> 30} GiB are read")
     check_memory(shown, images.size)
-    return images[...], labels[...].astype(np.int64)
+    return Part(images[...], labels[...].astype(np.int64))
 
 
 def _array(file: h5py.File, name: str, shown: str, kinds: str, dimensions: int, expected: str) -> h5py.Dataset:

@@ -1,63 +1,144 @@
-"""A folder of image files: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone, which is then divided.
+"""A folder of image files: `train/<class>/*`, if wanted `val/<class>/*` and `test/<class>/*`; or `<class>/*` alone.
 
-Classes are the training part's folders in the order of their names. Names that start with a dot are passed over.
+Classes are the training part's folders in the order of their names. Names that start with a dot are passed over. Anything
+else that is not read is named, or refused.
 """
 
 import errno
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import PIL
 
-from minisqx.data.cache import cached, file_state
-from minisqx.data.dataset import Dataset, Say, check_bytes, check_classes, divided, size_text
+from minisqx.data.cache import cached, content_digests
+from minisqx.data.classes import likeness_line, listed, match_classes
+from minisqx.data.dataset import Part, Say, check_bytes, check_classes, size_text
+from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
-from minisqx.images import load_image
+from minisqx.images import MOST_BYTES, load_image
+from minisqx.limits import megabytes
 from minisqx.threads import thread_count
 
 DEFAULT_SIZE = (32, 32)
+LARGE_PIXELS = 128 * 128  # of an image; from here on a line says what the size costs
 OF_THE_MACHINE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+# Folders that are parts of a data set, in any case of letters.
+PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+# A folder beside the parts that holds files of such names may be a class.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
 
 Listing = list[tuple[str, list[Path]]]
 
 
-def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Dataset:
+def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Parts:
     """The images of the folder `path`, decoded once and then kept in the cache folder.
 
     image_size: (height, width) to which every image is brought, its shorter side resized and the centre cut out. None: the
     size that all images have, or 32 x 32 if they differ.
     skip_bad_images: leave out files that are no usable images, with a line for each.
-    Raises DataError for a file that is no image (unless it is to be left out), an empty class, or a class that only the test part
-    has, or of which nothing is left.
+    Raises DataError for a file that is no image (unless it is to be left out), an empty class, a class that the training part
+    doesn't have or of which nothing is left, and for a folder that can be understood in two ways.
     """
-    parts = list_images(path)
-    files = [(part, label, file_state(file)) for part, listing in parts.items() for label, images in listing for file in images]
-    state = [image_size, skip_bad_images, files]
-    dataset = cached(path, state, lambda: read_image_folder(path, parts, image_size, skip_bad_images, say), say)
-    for line in dataset.skipped:
+    parts = list_images(path, say)
+    names = [(part, label, file.name) for part, listing in parts.items() for label, images in listing for file in images]
+    files = [file for listing in parts.values() for _, images in listing for file in images]
+
+    def state() -> list:
+        # Another version of Pillow may decode to other pixels.
+        return [image_size, skip_bad_images, PIL.__version__, names, content_digests(files, MOST_BYTES)]
+
+    found = cached(path, state, lambda: read_image_folder(path, parts, image_size, skip_bad_images, say), say)
+    for line in found.skipped:
         say(line)
-    return dataset
-
-
-def list_images(path: Path) -> dict[str, Listing]:
-    """The files of each part: {"train": [(class, files), ...], "test": [...]}, or {"train": ...} alone if there is one part."""
-    folders = {entry.name for entry in _entries(path) if entry.is_dir()}
-    if "test" in folders and "train" not in folders:
-        raise DataError(
-            f"{str(path)!r} has a folder 'test' but none called 'train'; expected train/<class>/* beside test/<class>/*"
+    height, width = found.image_size
+    if image_size is None and height * width > LARGE_PIXELS:
+        say(
+            f"{found.name}: all images have {size_text(found.image_size)} pixels and keep them: they take"
+            f" {megabytes(sum(part.images.nbytes for part in found.parts.values()))} of memory, and training takes much more;"
+            " --image-size 64, say, makes them smaller"
         )
-    if "train" not in folders:
+    return found
+
+
+def list_images(path: Path, say: Say) -> dict[str, Listing]:
+    """The files of each part, its classes as [(class, files), ...]: {"train": ...} alone if the folder is not in parts."""
+    folders = [entry for entry in _entries(path) if entry.is_dir()]
+    named = {entry.name: PARTS[entry.name.casefold()] for entry in folders if entry.name.casefold() in PARTS}
+    if not named or not _are_parts(path, folders, list(named), say):
         return {"train": _list_classes(path)}
-    parts = {part: _list_classes(path / part) for part in ("train", "test") if part in folders}
-    known = {label for label, _ in parts["train"]}
-    for label, _ in parts.get("test", ()):
-        if label not in known:
+    places: dict[str, Path] = {}
+    for name, part in sorted(named.items(), key=lambda item: list(PARTS.values()).index(item[1])):
+        if part in places:
             raise DataError(
-                f"{str(path / 'test' / label)!r} is a class that 'train' does not have; expected the same classes in both"
+                f"{str(path)!r} has the folders {places[part].name!r} and {name!r}, both the {part} part; expected one of them"
             )
+        places[part] = path / name
+    _check_beside(path, places, say)
+    parts = {part: _list_classes(place) for part, place in places.items()}
+    if "train" in parts:
+        known = [label for label, _ in parts["train"]]
+        parts |= {part: _known_classes(parts[part], known, places, part, say) for part in parts if part != "train"}
     return parts
+
+
+def _are_parts(path: Path, folders: Sequence[os.DirEntry], named: Sequence[str], say: Say) -> bool:
+    """Whether the folders that have a part's name are parts, and not classes. Raises DataError where they can be either."""
+    flat = [name for name in named if _is_class(path / name)]
+    if len(flat) < len(named):
+        return True
+    if len(flat) == 1 and len(folders) > 1:
+        say(f"{str(path)!r}: {flat[0]!r} is read as a class, since it holds files and no folders; a part holds class folders")
+        return False
+    raise DataError(
+        f"{str(path)!r}: {listed(flat)} may be parts or classes: if parts, put the images of each class into a folder, such as"
+        f" train/<class>/<image>; if classes, put all class folders into one called 'train', such as train/{flat[0]}/<image>"
+    )
+
+
+def _is_class(folder: Path) -> bool:
+    """Whether it holds files and no folders."""
+    entries = _entries(folder)
+    return bool(entries) and not any(entry.is_dir() for entry in entries)
+
+
+def _check_beside(path: Path, places: dict[str, Path], say: Say) -> None:
+    """Names what lies beside the parts; raises DataError for folders of images, which may be classes that would be missing."""
+    beside = [entry for entry in _entries(path) if path / entry.name not in places.values()]
+    images = [entry.name for entry in beside if entry.is_dir() and _has_images(entry)]
+    place = next(iter(places.values())).name
+    if images:
+        raise DataError(
+            f"{str(path)!r}: images lie in {listed(images)}, beside {listed([other.name for other in places.values()])}: if"
+            f" these are classes, move them into {place!r}; if they are no part of the data, move them elsewhere"
+        )
+    if beside:
+        say(f"{str(path)!r}: not read: {listed([entry.name for entry in beside])}; expected train, val and test and nothing else")
+
+
+def _has_images(folder: os.DirEntry) -> bool:
+    """Whether files in it are called images; False for a folder that only the system may read."""
+    with suppress(OSError):
+        return any(file.name.casefold().endswith(SUFFIXES) for file in _entries(Path(folder.path)))
+    return False
+
+
+def _known_classes(listing: Listing, known: Sequence[str], places: dict[str, Path], part: str, say: Say) -> Listing:
+    """The listing with the class names of the training part. Raises DataError for a class that it doesn't have."""
+    matched = match_classes([label for label, _ in listing], known)
+    for label, _ in listing:
+        if label not in matched:
+            raise DataError(
+                f"{str(places[part] / label)!r} is a class that {places['train'].name!r} does not have; expected the same classes"
+                " in both: rename or remove it"
+            )
+    line = likeness_line(matched, f"those in {str(places['train'])!r}")
+    if line is not None:
+        say(line)
+    return [(matched[label], files) for label, files in listing]
 
 
 def _entries(path: Path) -> list[os.DirEntry]:
@@ -84,37 +165,30 @@ def _list_classes(path: Path) -> Listing:
 
 
 def read_image_folder(
-    path: Path, parts: dict[str, Listing], image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say
-) -> Dataset:
+    path: Path, listings: dict[str, Listing], image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say
+) -> Parts:
     """Decodes what `list_images` found."""
     name = f"image folder {path.resolve().name!r}"
-    classes = tuple(label for label, _ in parts["train"])
+    trained = [listings["train"]] if "train" in listings else listings.values()
+    classes = tuple(sorted({label for listing in trained for label, _ in listing}))
     check_classes(name, classes)
-    labels = {
-        part: np.array([classes.index(label) for label, files in listing for _ in files], np.int64)
-        for part, listing in parts.items()
-    }
-    files = {part: [file for _, images in listing for file in images] for part, listing in parts.items()}
-    everything = [file for part in files.values() for file in part]
+    numbers = {label: number for number, label in enumerate(classes)}
+    everything = [file for listing in listings.values() for _, files in listing for file in files]
     try:
         images, bad = decode_images(name, everything, image_size, skip_bad_images)
     except _SizesDiffer:
         say(f"{name}: images differ in size; each is brought to {size_text(DEFAULT_SIZE)} pixels")
         images, bad = decode_images(name, everything, DEFAULT_SIZE, skip_bad_images)
-    count = len(files["train"])
     good = np.array([index not in bad for index in range(len(everything))])
-    _check_classes_left(parts, good)
-    if bad:
-        images = images[good]
-        labels["train"] = labels["train"][good[:count]]
-        if "test" in parts:
-            labels["test"] = labels["test"][good[count:]]
-        count = int(good[:count].sum())
-    if "test" not in parts:
-        dataset = divided(name, classes, images, labels["train"], say)
-    else:
-        dataset = Dataset(name, classes, images[:count], labels["train"], images[count:], labels["test"])
-    return replace(dataset, skipped=tuple(f"skipped: {bad[index]}" for index in sorted(bad)))
+    _check_classes_left(listings, good)
+    parts, at = {}, 0
+    for part, listing in listings.items():
+        labels = np.array([numbers[label] for label, files in listing for _ in files], np.int64)
+        here = slice(at, at + len(labels))
+        at += len(labels)
+        # Without bad images a part is a view, and nothing is copied.
+        parts[part] = Part(images[here][good[here]], labels[good[here]]) if bad else Part(images[here], labels)
+    return Parts(name, classes, parts, skipped=tuple(f"skipped: {bad[index]}" for index in sorted(bad)))
 
 
 def _check_classes_left(parts: dict[str, Listing], good: np.ndarray) -> None:

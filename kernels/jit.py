@@ -1,40 +1,28 @@
-"""The one place that compiles kernels, keeps the machine code in a folder, and lets parallel kernels run one at a time.
-
-Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it trusts
-every bit of its files, raises where they are damaged, and mixes signatures up where two processes fill them at once. Here an
-entry is a file of its own, named by the kernel and the types of its arguments, with a SHA-256 in front, written at once. The
-folder's name is a hash of every kernel's source, of Numba's version and of the CPU. Whatever is wrong with it costs compile
-time and one line, never an error.
-"""
+"""The one place that compiles kernels and lets parallel kernels run one at a time; `cache` keeps the machine code."""
 
 import functools
-import hashlib
 import os
-import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import llvmlite
 import numba
 import numpy as np
+import numpy.ma  # Numba would at a kernel's first call: a fork in that moment left its child waiting for the import's lock
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba.core import caching, cgutils, types
+from numba.core import cgutils, types
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher, cpu_target
-from numba.core.runtime import _nrt_python
-from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
+from numba.np.ufunc import parallel as numba_threads
 
 from minisqx.errors import TrainingError
-from minisqx.folders import cache_root, replace_file
+from minisqx.kernels.cache import KernelCache
 from minisqx.threads import threads
 
 # Only `prange` runs on several threads: Numba would also spread each small array expression. Its index is a uint64; loops make
@@ -44,175 +32,10 @@ PRANGE = {"prange": True} | dict.fromkeys(
 )
 
 
-DIGEST_BYTES = 32
-PROBE_BYTES = 1 << 20  # as much as the largest few kernels
-
-
-def cpu_name() -> str:
-    """The CPU that code is made for: the host's, unless `NUMBA_CPU_NAME` names another."""
-    return numba.config.CPU_NAME or llvm.get_host_cpu_name()
-
-
-def cpu_features() -> str:
-    """Its features in LLVM's notation (`+avx2,-avx512f,...`)."""
-    if numba.config.CPU_FEATURES is not None:
-        return numba.config.CPU_FEATURES
-    if numba.config.CPU_NAME and llvm.get_host_cpu_name() != numba.config.CPU_NAME:
-        return ""
-    return llvm.get_host_cpu_features().flatten()
-
-
-def most_threads() -> int:
-    """The threads that parallel kernels can have at most: Numba fixes it when it is imported."""
-    return numba.config.NUMBA_NUM_THREADS
-
-
 def threading_layer() -> str:
     """What Numba's parallel kernels run on: tbb, omp or workqueue. It is started if it has not been."""
-    _tell_numba()
+    numba.get_num_threads()
     return numba.threading_layer()
-
-
-def _sources_digest() -> str:
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version} {cpu_name()} {cpu_features()}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:20]
-
-
-def _open_folder() -> tuple[Path | None, Exception | None]:
-    """The folder, or why there is none. An entry is unpickled and run, so the folder must be out of other users' reach."""
-    try:
-        path = (cache_root() / "kernels" / _sources_digest()).absolute()
-        path.mkdir(0o700, parents=True, exist_ok=True)
-        status = path.stat()
-        if hasattr(os, "getuid") and (status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022):
-            raise PermissionError(f"{str(path)!r} belongs to another user, or others may write to it")
-        return path, None
-    except OSError as error:
-        return None, error
-
-
-_folder, _refusal = _open_folder()
-
-
-def folder() -> Path | None:
-    """Where compiled kernels lie; None if they can't be kept."""
-    return _folder
-
-
-def checked_content(entry: bytes) -> bytes:
-    """What an entry holds behind its SHA-256; raises ValueError where the two don't fit: machine code with a flipped bit runs."""
-    data = entry[DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() != entry[:DIGEST_BYTES]:
-        raise ValueError("it is damaged")
-    return data
-
-
-class _KernelCache(caching.NullCache):
-    """A kernel's compiled code on disk, an entry for each signature, where any fault means "compile again"."""
-
-    def __init__(self, function):
-        self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
-
-    def _entry(self, sig, codegen) -> tuple[Path | None, bytes]:
-        """The entry's file, and what it begins with inside. The folder's name stands for all sources."""
-        key = f"{self._name} {sig} {codegen.magic_tuple()}".encode()
-        file = f"{self._name.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc"
-        return _folder and _folder / file, key
-
-    def load_overload(self, sig, target_context):
-        path, key = self._entry(sig, target_context.codegen())
-        loaded = None
-        if path is None:
-            _not_kept(_refusal)
-        else:
-            try:
-                loaded = self._load(path, key, target_context)
-            except FileNotFoundError:
-                pass
-            except Exception as error:
-                _fault(f"a compiled kernel can't be used and is compiled again: {path}: {error}")
-        if loaded is None:
-            _tell_before_compiling()
-        return loaded
-
-    def _load(self, path: Path, key: bytes, target_context):
-        found, compiled = pickle.loads(checked_content(path.read_bytes()))
-        if found != key:
-            raise ValueError("it is another kernel's")
-        # Numba's own would first import and register all that a compilation may need: a third of a second.
-        _memory_symbols()
-        return CompileResult._rebuild(target_context, *compiled)
-
-    def save_overload(self, sig, compiled):
-        path, key = self._entry(sig, compiled.codegen)
-        if path is None or _Kernel._depth > 1 or compiled.lifted or compiled.library.has_dynamic_globals:
-            return
-        try:
-            data = dumps((key, compiled._reduce()))
-            replace_file(path, hashlib.sha256(data).digest() + data)
-        except Exception as error:
-            _not_kept(error)
-
-
-@functools.cache
-def _memory_symbols() -> None:
-    """Makes known what compiled code calls of Numba's memory management, as `rtsys.initialize` does before it compiles more."""
-    for name, address in _nrt_python.c_helpers.items():
-        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
-
-
-def _on_stderr(line: str) -> None:
-    # None where it was closed before Python started: print would then take stdout.
-    with suppress(OSError, ValueError):
-        if sys.stderr is not None:
-            print("minisqx:", line, file=sys.stderr, flush=True)
-
-
-_tell: Callable[[], object] | None = None
-_say: Callable[[str], object] | None = _on_stderr
-
-
-def before_compiling(tell: Callable[[], object]) -> None:
-    """Has `tell` called once, before the first kernel that is not in the folder is compiled; never if all are there."""
-    global _tell
-    _tell = tell
-
-
-def on_fault(say: Callable[[str], object]) -> None:
-    """Has `say` take the line that tells the first fault of the folder; without this call it goes to stderr."""
-    global _say
-    _say = say
-
-
-def _fault(line: str) -> None:
-    """Says so, unless a fault has been told: one line a process is enough, also in the place of that before compiling."""
-    global _say, _tell
-    if _say is not None:
-        say, _say, _tell = _say, None, None
-        say(line)
-
-
-def _not_kept(error: Exception | None) -> None:
-    _fault(f"compiled kernels are not kept, so each start compiles them: {error}; set MINISQX_CACHE to a folder of your own")
-
-
-def _tell_before_compiling() -> None:
-    global _tell
-    if _tell is None:
-        return
-    try:
-        # It says that this happens once: so there must be room for what is compiled.
-        if _folder is not None:
-            probe = _folder / f"probe-{os.getpid()}"
-            replace_file(probe, bytes(PROBE_BYTES))
-            probe.unlink()
-    except OSError as error:
-        _not_kept(error)
-    if _tell is not None:
-        told, _tell = _tell, None
-        told()
 
 
 # The compiler may neither reorder nor fuse operations. LLVM makes several versions of a loop and chooses among them by where the
@@ -226,7 +49,6 @@ EXACT = {"fastmath": False, "error_model": "numpy"}
 # that was forked after it had been used. So there is a lock, and a child that is told apart. A fork waits for both locks, this
 # one and the compiler's: in the child nobody would be left to release them.
 _parallel = threading.RLock()
-_told = threading.local()
 _forked_after_openmp = False
 
 
@@ -251,14 +73,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
-def _tell_numba() -> None:
-    """Numba asks each Python thread anew how many threads its kernels run on."""
-    count = threads()
-    if getattr(_told, "count", None) != count:
-        numba.set_num_threads(count)
-        _told.count = count
-
-
 def _run_alone(code, *arguments):
     """Runs a parallel kernel while no other one runs. Raises TrainingError where the system would end the process."""
     if _forked_after_openmp:
@@ -267,8 +81,17 @@ def _run_alone(code, *arguments):
             " multiprocessing's method 'spawn', or set NUMBA_THREADING_LAYER=workqueue before Python starts"
         )
     with _parallel:
-        _tell_numba()
-        return code(*arguments)
+        if not numba_threads._is_initialized:
+            numba.get_num_threads()
+        # Numba keeps a number for each Python thread. It is the caller's: ours counts for this kernel alone.
+        before, count = numba_threads._get_num_threads(), threads()
+        if count == before:
+            return code(*arguments)
+        numba_threads._set_num_threads(count)
+        try:
+            return code(*arguments)
+        finally:
+            numba_threads._set_num_threads(before)
 
 
 _SHARED = (llvm.Linkage.linkonce_odr, llvm.Linkage.weak_odr)
@@ -331,7 +154,7 @@ def _defined(module) -> list:
 def _lazy_code() -> Iterator[None]:
     """While it is entered, with Numba's lock held, what is compiled is such a library."""
     codegen = cpu_target.target_context.codegen()
-    library, set_env = codegen._library_class, codegen.set_env
+    before, set_env = dict(vars(codegen)), codegen.set_env
 
     def set_env_in_code(name, environment):
         if codegen._engine.is_symbol_defined(name):  # not in what is only a part of a kernel
@@ -341,7 +164,11 @@ def _lazy_code() -> Iterator[None]:
     try:
         yield
     finally:
-        codegen._library_class, codegen.set_env = library, set_env
+        for name in ("_library_class", "set_env"):
+            if name in before:
+                setattr(codegen, name, before[name])
+            else:
+                delattr(codegen, name)
 
 
 class _Inlined:
@@ -360,8 +187,13 @@ class _Kernel(CPUDispatcher):
         self._compiler._customize_flags = self._adapt
 
     @staticmethod
+    def is_part():
+        """Whether what is compiled now is only a part of another kernel."""
+        return _Kernel._depth > 1
+
+    @staticmethod
     def _adapt(flags):
-        if _Kernel._depth > 1:
+        if _Kernel.is_part():
             flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         return flags
 
@@ -403,7 +235,7 @@ def njit(function=None, *, parallel: bool = False):
         return np.errstate(all="ignore")(function)
     made = _ParallelKernel if parallel else _Kernel
     dispatcher = made(py_func=function, targetoptions=options)
-    dispatcher._cache = _KernelCache(function)
+    dispatcher._cache = KernelCache(function, _Kernel.is_part)
     return dispatcher
 
 
@@ -433,7 +265,7 @@ def publish(name: str, signature, function) -> None:
         if name in _published or numba.config.DISABLE_JIT:
             return
         compiled = CFunc(function, (signature.args, signature.return_type), {}, EXACT)
-        compiled._cache = _KernelCache(function)
+        compiled._cache = KernelCache(function, _Kernel.is_part)
         with _lazy_code():
             compiled.compile()
         llvm.add_symbol(name, compiled.address)

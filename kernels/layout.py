@@ -13,6 +13,7 @@ writes a matrix leaves them zero up to the next full vector (`padded(chunk)`), s
 The cut depends on the batch alone, never on the number of threads: that is what makes results repeatable to the bit.
 """
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,8 @@ class Layout:
         larger: how many times as many images a chunk has (and so how many times fewer chunks there are), for networks whose maps
         are so small that 8 images don't fill vectors.
         """
+        # NumPy's integers overflow, and a kernel would be compiled once more for each kind of them.
+        images, height, width, larger = map(operator.index, (images, height, width, larger))
         per_chunk = min(-(-images * larger // MAX_CHUNKS), MAX_IMAGES_IN_CHUNK * larger)
         return cls(images, height, width, np.dtype(dtype).itemsize, per_chunk)
 

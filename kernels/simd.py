@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from minisqx.kernels.activation import NO_ACTIVATION, NUMBERS, check_activation, entry_of
-from minisqx.kernels.jit import cpu_features, cpu_name
+from minisqx.kernels.cache import cpu_features, cpu_name
 from minisqx.kernels.plain import intrinsic_of
 
 INDEX = ir.IntType(64)
@@ -248,8 +248,8 @@ class Loop:
 def switch(builder, selector, emit: dict) -> None:
     """Runs the code of `emit[selector]`: each is a function that emits instructions.
 
-    Python refuses an unknown selector in words before a kernel is called. Should one get here, the process ends: going on would
-    leave the output unwritten, which is a wrong answer that looks like a right one.
+    Layers and plans refuse an unknown activation in words. Should a selector without code get here all the same, the process
+    ends: going on would leave the output unwritten, which is a wrong answer that looks like a right one.
     """
     done, unknown = builder.append_basic_block("switch_done"), builder.append_basic_block("switch_unknown")
     blocks = {number: builder.append_basic_block(f"case_{number}") for number in emit}
@@ -260,9 +260,10 @@ def switch(builder, selector, emit: dict) -> None:
         emit[number]()
         builder.branch(done)
     builder.position_at_end(unknown)
+    # Not `llvm.trap`: what never returns is laid out otherwise, and inference takes 2 % longer.
     trap = ir.FunctionType(ir.VoidType(), [])
-    builder.call(cgutils.get_or_insert_function(builder.module, trap, "llvm.trap"), [])
-    builder.unreachable()
+    builder.call(cgutils.get_or_insert_function(builder.module, trap, "llvm.debugtrap"), [])
+    builder.branch(done)
     builder.position_at_end(done)
 
 

@@ -6,10 +6,13 @@
 Public names are loaded on first use (PEP 562), so that importing the package takes no time.
 """
 
+import os
 import sys
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, spec_from_file_location
 from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from minisqx import errors as errors
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from minisqx.spec import NetworkSpec as NetworkSpec
     from minisqx.squeezenet import SqueezeNetSpec as SqueezeNetSpec
     from minisqx.squeezenext import SqueezeNextSpec as SqueezeNextSpec
-
-    __version__: str
 
 _HOMES = {
     "Model": "inference",
@@ -48,11 +49,7 @@ __all__ = ["__version__", "errors", *_HOMES]
 
 def __getattr__(name: str):
     value: object
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value = version("minisqx")
-    elif name == "errors":
+    if name == "errors":
         value = import_module("minisqx.errors")
     elif name in _HOMES:
         value = getattr(import_module(f"minisqx.{_HOMES[name]}"), name)
@@ -66,11 +63,28 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# In the repository, kernels/ and data/ lie beside this folder, and only an editable installation knows them as ours. With
-# another one, or none, Python finds this folder first when it is started there, and not the rest.
-if find_spec("minisqx.kernels") is None:
-    _line = (
-        "minisqx: this is the repository and it is not installed for development: run `pip install -e .` here, or start elsewhere"
-    )
-    # `python -m minisqx` is a command: it ends with the line alone.
-    raise SystemExit(_line) if sys.argv[:1] == ["-m"] else ImportError(_line)
+class _Beside:
+    """Finds the two packages that are installed inside this one, and lie beside it in the repository."""
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    top = os.path.dirname(here)
+
+    @classmethod
+    def is_needed(cls) -> bool:
+        inside, mark = os.path.join(cls.here, "kernels"), os.path.join(cls.top, "pyproject.toml")
+        return not os.path.isdir(inside) and os.path.isfile(mark)
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in ("minisqx.kernels", "minisqx.data"):
+            return spec_from_file_location(name, os.path.join(cls.top, name.partition(".")[2], "__init__.py"))
+        return None
+
+
+# Python that is started in a clone finds this folder first, whatever is installed: it gets the kernels of the same clone.
+if _Beside.is_needed():
+    sys.meta_path.insert(0, _Beside)
+    if find_spec("numba") is None:
+        _line = "minisqx: this is the repository and its needs are not installed: run `pip install -e .` here, or start elsewhere"
+        # `python -m minisqx` is a command: it ends with the line alone.
+        raise SystemExit(_line) if sys.argv[:1] == ["-m"] else ImportError(_line)

@@ -13,6 +13,7 @@ import json
 import math
 import numbers
 import os
+import reprlib
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,10 +23,11 @@ from pathlib import Path
 import numpy as np
 
 from minisqx import zoo
+from minisqx.checks import is_number, plain
 from minisqx.container import SIGNATURE, Contents, Damage, pack, unpack
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.folders import replace_file
-from minisqx.spec import NetworkSpec, is_number
+from minisqx.spec import NetworkSpec
 
 FORMAT = "minisqx checkpoint"
 VERSION = 1
@@ -78,6 +80,7 @@ class Checkpoint:
         for name, what in (("mean", "mean"), ("std", "standard deviation")):
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _checked_colours(what, values))
+        object.__setattr__(self, "metrics", {name: plain(value) for name, value in self.metrics.items()})
         for name, value in self.metrics.items():
             if not isinstance(name, str) or not _is_finite(value):
                 raise CheckpointError(f"the metric {name!r} is {value!r}: expected a finite number")
@@ -221,7 +224,7 @@ def _file_image(checkpoint: Checkpoint) -> bytes:
         "training": checkpoint.training,
     }
     try:
-        index = json.dumps(entries, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        index = json.dumps(entries, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plainly).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"provenance or training state that is no plain JSON ({error}); expected text, finite numbers, lists and dicts"
@@ -229,6 +232,14 @@ def _file_image(checkpoint: Checkpoint) -> bytes:
     if len(index) > MOST_INDEX_BYTES:
         raise CheckpointError(f"provenance and training state take {len(index)} bytes; expected at most {MOST_INDEX_BYTES}")
     return pack(payload, index)
+
+
+def _plainly(value: object) -> object:
+    """NumPy's numbers, which JSON doesn't know, as Python's."""
+    made = plain(value)
+    if made is value:
+        raise TypeError(f"{type(value).__name__} {reprlib.repr(value)}")
+    return made
 
 
 def _read(file: BufferedReader, shown: str) -> Checkpoint:

@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from minisqx import options, training, zoo
 from minisqx.errors import MinisqxError, OptionError
+from minisqx.spec import NetworkSpec
 from minisqx.threads import thread_count, use_threads
 
 # The system had no memory, no room or no permission, at a place where nobody could say more of it.
@@ -88,15 +88,22 @@ class _Parser(argparse.ArgumentParser):
         epilog = f"example:\n  {example}" if example else None
         super().__init__(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
+    def parse_known_args(self, args=None, namespace=None):
+        # A command would hand what it doesn't know back to `minisqx`, whose help doesn't have the command's options.
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
     def error(self, message: str):
         self.exit(OptionError.exit_code, f"minisqx: {' '.join(message.split())}; see `{self.prog} --help`\n")
 
 
 class _Version(argparse.Action):
     def __call__(self, parser, *_):
-        from importlib.metadata import version
+        from minisqx import __version__
 
-        print("minisqx", version("minisqx"))
+        print("minisqx", __version__)
         parser.exit()
 
 
@@ -120,17 +127,17 @@ def _parser() -> argparse.ArgumentParser:
     added = command("models", _models, "list the networks that have a name", "minisqx models")
 
     added = command("summary", _summary, "print a network's layers, parameters and multiply-adds", "minisqx summary --width 0.2")
-    options.add_model_arguments(added)
+    options.add_model_arguments(added, checkpoint=True)
     _add_sizes(added)
 
     added = command("draw", _draw, "draw a network, or one of its blocks", "minisqx draw --model squeezenet-v1.1 --out net.svg")
-    options.add_model_arguments(added)
+    options.add_model_arguments(added, checkpoint=True)
     _add_sizes(added)
     added.add_argument("--block", metavar="NAME", help="draw this bottleneck or fire module in detail, such as stage2.block1")
     added.add_argument("--out", metavar="FILE.svg", required=True, help="the picture")
 
     added = command("paper", _paper, "print the paper's tables beside our networks", "minisqx paper --table VI")
-    added.add_argument("--table", metavar="N", help="I to VI (default: all)")
+    added.add_argument("--table", metavar="N", help="I to VI, or 1 to 6 (default: all)")
     style = added.add_mutually_exclusive_group()
     style.add_argument("--markdown", dest="style", action="store_const", const="markdown", default="text", help="as Markdown")
     style.add_argument("--csv", dest="style", action="store_const", const="csv", help="as comma-separated values")
@@ -141,13 +148,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "MODEL")
     data = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
     added.add_argument("--data", metavar="PATH", help=data)
+    added.add_argument("--all", action="store_true", help="measure on all images of the data, not on its test images alone")
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
-    added.add_argument("--batch-size", type=int, metavar="N", default=256, help="images at a time (default: 256)")
+    added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images at a time (default: 256)")
     _add_threads(added)
 
     added = command("infer", _infer, "say what images show", "minisqx infer cat.jpg dog.png --topk 5")
-    added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM or TIFF file of any size")
-    added.add_argument("--topk", type=int, metavar="K", help="how many of the likeliest classes to print (default: 3)")
+    added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
+    added.add_argument("--topk", type=options.whole, metavar="K", help="how many of the likeliest classes to print (default: 3)")
     _add_model(added, "--model")
     _add_threads(added)
 
@@ -157,12 +165,16 @@ def _parser() -> argparse.ArgumentParser:
     options.add_network_arguments(added)
     _add_sizes(added)
     added.add_argument("--layers", action="store_true", help="measure every layer, too")
-    added.add_argument("--seconds", type=float, metavar="S", default=2.0, help="seconds for each measurement (default: 2)")
+    added.add_argument(
+        "--seconds", type=options.number, metavar="S", default=2.0, help="seconds for each measurement (default: 2)"
+    )
     repeats = "calls for each measurement, however long they take (default: as many as fit into --seconds)"
-    added.add_argument("--repeats", type=int, metavar="N", help=repeats)
+    added.add_argument("--repeats", type=options.whole, metavar="N", help=repeats)
     _add_threads(added)
 
     added = command("warmup", _warmup, "compile the kernels of inference and training ahead", "minisqx warmup")
+    text = "as root: keep them in the system's folder, where every user of this machine or image finds them"
+    added.add_argument("--system", action="store_true", help=text)
     _add_threads(added)
 
     added = command("info", _info, "print versions, CPU, threads and folders", "minisqx info")
@@ -180,12 +192,12 @@ def _add_model(parser: argparse.ArgumentParser, name: str) -> None:
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
     size = "side of the images in pixels, or height,width (default: 32)"
     parser.add_argument("--input-size", type=_input_size, metavar="N", default=argparse.SUPPRESS, help=size)
-    parser.add_argument("--num-classes", type=int, metavar="N", default=argparse.SUPPRESS, help="classes (default: 10)")
+    parser.add_argument("--num-classes", type=options.whole, metavar="N", default=argparse.SUPPRESS, help="classes (default: 10)")
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
     text = "threads (default: MINISQX_NUM_THREADS, else every CPU this process may use)"
-    parser.add_argument("--threads", type=int, metavar="N", help=text)
+    parser.add_argument("--threads", type=options.whole, metavar="N", help=text)
 
 
 def _input_size(text: str) -> tuple[int, ...]:
@@ -201,10 +213,36 @@ def _print(lines: Iterable[str]) -> None:
         print(line)
 
 
+def _network_options(args: argparse.Namespace) -> list[str]:
+    """The options of a network that stand on the command line; refused beside a checkpoint, which has a network."""
+    chosen = [name for name in (*options.NETWORK_OPTIONS, "input_size", "num_classes") if hasattr(args, name)]
+    model = getattr(args, "model", None)
+    if chosen and model is not None and not zoo.is_name(model):
+        given = ", ".join("--" + name.replace("_", "-") for name in chosen)
+        raise OptionError(f"{given} with --model {model}: expected one of the two, since a checkpoint has its network")
+    return chosen
+
+
+def _described(args: argparse.Namespace) -> NetworkSpec:
+    """The network of a name and the options beside it, or that of a checkpoint."""
+    model = getattr(args, "model", zoo.SHALLOW)
+    if zoo.is_name(model):
+        return options.given_network(args)
+    if not os.path.lexists(model):
+        raise OptionError(
+            f"model {model!r}: expected {zoo.SHALLOW} (with --width and --blocks), the path of a checkpoint, or one of"
+            f" {', '.join(zoo.names())}"
+        )
+    _network_options(args)
+    from minisqx.checkpoint import load_checkpoint
+
+    return load_checkpoint(model).spec
+
+
 def _summary(args: argparse.Namespace) -> int:
     from minisqx import report
 
-    _print(report.summary(options.given_network(args)))
+    _print(report.summary(_described(args)))
     return 0
 
 
@@ -218,7 +256,7 @@ def _models(args: argparse.Namespace) -> int:
 def _draw(args: argparse.Namespace) -> int:
     from minisqx import draw, draw_block
 
-    spec = options.given_network(args)
+    spec = _described(args)
     draw.save(args.out, draw.svg(spec) if args.block is None else draw_block.block_svg(spec, args.block))
     print(f"{spec.name}: {args.out}")
     return 0
@@ -234,37 +272,30 @@ def _paper(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     if not 1 <= args.batch_size <= MOST_BATCH:
         raise OptionError(f"batch size {args.batch_size}: expected 1 to {MOST_BATCH} images")
-    use_threads(thread_count(args.threads)[0])
+    use_threads(*thread_count(args.threads))
     from minisqx import report
-    from minisqx.data import open_dataset
-    from minisqx.evaluation import evaluate, model_labels
+    from minisqx.data.dataset import open_parts, say_on_stderr
+    from minisqx.evaluation import evaluate, model_labels, with_classes
     from minisqx.inference import load
-    from minisqx.warmup import announce_compiling
 
-    announce_compiling()
     model = load(args.MODEL)
     if model.mean is None:
-        model.check_described()  # before the data is read, which can tell the classes but not this
-    dataset = open_dataset(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images)
-    labels = model_labels(model, dataset.classes, dataset.test_labels)
-    if model.classes is None:
-        print("classes: the data's, in its order, since the model's file has none", file=sys.stderr)
-        model = replace(model, classes=dataset.classes)
-    elif set(dataset.classes) != set(model.classes):
-        print("classes: matched by their numbers, since the data's names are not the model's", file=sys.stderr)
-    print(f"{model.name} on the test images of {dataset.name}")
-    _print(report.evaluation(evaluate(model, dataset.test_images, labels, args.batch_size)))
+        model.check_described()  # before the data is read: it can name the classes, but not the normalisation
+    data = open_parts(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
+    part = data.measured(args.all, say_on_stderr)
+    model = with_classes(model, data.classes, say_on_stderr)
+    labels = model_labels(model, data.classes, part.labels, say_on_stderr)
+    print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
+    _print(report.evaluation(evaluate(model, part.images, labels, args.batch_size)))
     return 0
 
 
 def _infer(args: argparse.Namespace) -> int:
-    use_threads(thread_count(args.threads)[0])
+    use_threads(*thread_count(args.threads))
     from minisqx import report
     from minisqx.errors import ImageError
     from minisqx.inference import load
-    from minisqx.warmup import announce_compiling
 
-    announce_compiling()
     model = load(args.model or zoo.DEFAULT)
     most = model.spec.num_classes
     topk = min(3, most) if args.topk is None else args.topk
@@ -281,41 +312,35 @@ def _infer(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    chosen = [name for name in (*options.NETWORK_OPTIONS, "input_size", "num_classes") if hasattr(args, name)]
+    chosen = _network_options(args)
     # A name may mean weights, or a network that is still to be trained; a network's options always mean the latter.
     untrained = bool(chosen) or (args.model is not None and zoo.is_name(args.model) and args.model not in zoo.weights())
-    if chosen and args.model is not None and not zoo.is_name(args.model):
-        given = ", ".join("--" + name.replace("_", "-") for name in chosen)
-        raise OptionError(f"{given} with --model {args.model}: expected one of the two, since a checkpoint has its network")
     if args.repeats is not None and not 1 <= args.repeats <= MOST_REPEATS:
         raise OptionError(f"repeats {args.repeats}: expected 1 to {MOST_REPEATS} calls")
     if not 0 < args.seconds <= MOST_SECONDS:
-        raise OptionError(f"seconds {args.seconds:g}: expected more than 0, up to {MOST_SECONDS}")
+        raise OptionError(f"seconds {args.seconds!r}: expected more than 0, up to {MOST_SECONDS}")
     spec = options.given_network(args, args.model or zoo.SHALLOW) if untrained else None
-    count, _ = thread_count(args.threads)
-    use_threads(count)
+    use_threads(*thread_count(args.threads))
     from minisqx import bench, report
     from minisqx.inference import load
-    from minisqx.warmup import announce_compiling
 
-    announce_compiling()
     model = load(args.model or zoo.DEFAULT) if spec is None else bench.untrained(spec)
     _print(report.speed(bench.measure(model, args.seconds, args.repeats, args.layers)))
     return 0
 
 
 def _warmup(args: argparse.Namespace) -> int:
-    use_threads(thread_count(args.threads)[0])
+    use_threads(*thread_count(args.threads))
     from minisqx.warmup import warm_up
 
-    for line in warm_up():
+    for line in warm_up(args.system):
         print(line, flush=True)
     return 0
 
 
 def _info(args: argparse.Namespace) -> int:
     count, source = thread_count(args.threads)
-    use_threads(count)
+    use_threads(count, source)
     from minisqx.system import info
 
     _print(info(count, source))

@@ -1,10 +1,12 @@
 """How well a model does on labelled images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from minisqx.data import Loader
+from minisqx.data.classes import likeness_line, listed, match_classes
+from minisqx.data.dataset import Say
 from minisqx.errors import DataError
 from minisqx.inference import Model
 from minisqx.optim import cross_entropy
@@ -71,15 +73,56 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     return Evaluation(model.classes, confusion, loss_sum / len(labels))
 
 
-def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray) -> np.ndarray:
-    """Labels of a data set with `classes` in the numbering of the model: by name where the names are the same.
+def with_classes(model: Model, classes: tuple[str, ...], say: Say) -> Model:
+    """The model; where its file names no classes, one whose classes are a data set's, in their order, which `say` is told.
 
-    Raises DataError unless there are as many classes.
+    Raises DataError if there are more or fewer of them than the model tells apart.
     """
+    if model.classes is not None:
+        return model
     count = model.spec.num_classes
     if len(classes) != count:
-        raise DataError(f"the data has {len(classes)} classes, the model {model.name!r} tells {count} apart: expected as many")
-    names = model.classes or classes
-    if set(classes) != set(names):
-        return labels
-    return np.array([names.index(name) for name in classes], np.int64)[labels]
+        raise DataError(
+            f"the data has {len(classes)} classes, and the model {model.name!r} tells {count} apart, without names for them:"
+            " expected as many; save the model with its classes"
+        )
+    say(f"the model {model.name!r} has no names for its classes: the data's are taken, in their order")
+    return replace(model, classes=classes)
+
+
+def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray, say: Say) -> np.ndarray:
+    """Labels of a data set with `classes` in the numbering of the model: by name, never by number.
+
+    `say` takes a line where names are the same but for case or Unicode form. Raises DataError for a class with images that the
+    model doesn't know.
+    """
+    known = model.classes
+    assert known is not None  # `with_classes` comes first
+    used = [classes[label] for label in np.unique(labels)]
+    matched = match_classes(used, known)
+    unknown = [name for name in used if name not in matched]
+    if unknown:
+        left = [name for name in known if name not in matched.values()]
+        raise DataError(_unknown(f"the model {model.name!r}", known, classes, unknown, left))
+    line = likeness_line(matched, f"those of the model {model.name!r}")
+    if line is not None:
+        say(line)
+    numbers = {name: number for number, name in enumerate(known)}
+    return np.array([numbers.get(matched.get(name, name), -1) for name in classes], np.int64)[labels]
+
+
+def _unknown(model: str, known: tuple[str, ...], classes: tuple[str, ...], unknown: list[str], left: list[str]) -> str:
+    """What is said of classes that the model doesn't know, and what to do about them."""
+    what, are = ("class", "is") if len(unknown) == 1 else ("classes", "are")
+    line = f"the data's {what} {listed(unknown)} {are} unknown to {model}"
+    line += f", whose other classes are {listed(left)}: " if left else ", all of whose classes are there already: "
+    if _are_numbers(known) and not _are_numbers(classes):
+        return line + "it has numbers for names: name the data's classes by them, or save the model with the names of its classes"
+    if _are_numbers(classes) and not _are_numbers(known):
+        return line + "the data has numbers for names: name its classes as the model does ('classes' in an HDF5 file, or folders)"
+    return line + "name the data's classes as the model does, or take those away that it can't know"
+
+
+def _are_numbers(classes: tuple[str, ...]) -> bool:
+    """Whether they are what stands in for names where there are none."""
+    return classes == tuple(map(str, range(len(classes))))

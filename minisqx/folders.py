@@ -27,8 +27,26 @@ def cache_root() -> Path:
     return base / "minisqx"
 
 
-def replace_file(path: Path, *data: bytes | memoryview) -> None:
-    """Puts `data`, one piece after the other, in the place of `path` at once.
+def system_cache() -> Path | None:
+    """The cache folder of all users, which root alone fills; None where the system has no place for it."""
+    if sys.platform == "win32":
+        return None
+    return Path("/Library/Caches/minisqx" if sys.platform == "darwin" else "/var/cache/minisqx")
+
+
+def within_reach_of_others(path: Path) -> str | None:
+    """Why not only root and this user can change what lies in a folder, given without links, or exchange it: None if it is so."""
+    for folder in (path, *path.parents):
+        status = os.stat(folder)
+        if status.st_uid not in (0, os.getuid()):
+            return f"{str(folder)!r} belongs to another user"
+        if status.st_mode & 0o022:
+            return f"others may write to {str(folder)!r}"
+    return None
+
+
+def replace_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> None:
+    """Puts `data`, one piece after the other, in the place of `path` at once; less the umask, `mode` says who may read and write.
 
     Whoever opens it finds the old file or the new one, also after a power cut.
     Raises OSError, and leaves no other file behind, where that can't be done.
@@ -38,7 +56,7 @@ def replace_file(path: Path, *data: bytes | memoryview) -> None:
         raise OSError(f"there is a {'folder' if target.is_dir() else 'device'} of this name")
     temporary = target.with_name(f".minisqx-{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.writelines(data)
             file.flush()
             os.fsync(file.fileno())

@@ -1,74 +1,71 @@
 """Any image file, PIL image or array, to uint8 (H, W, 3); and an image of any size, to the size that a network wants.
 
-docs/reliability.md says what is read as what, and what is refused. Pillow decodes; here stands what it is allowed to do.
+docs/reliability.md says what is read as what, and what is refused. Pillow decodes; `image_files.py` says what it may do.
 """
 
-import logging
+import inspect
+import io
 import os
-import re
 import stat
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+import PIL.Image
+import PIL.ImageFile
 
-from minisqx.errors import ImageError
+from minisqx.errors import ImageError, OptionError
+from minisqx.image_colours import ROUNDING, on_white, strips
+from minisqx.image_files import (
+    EXPECTED,
+    FORMATS,
+    MOST_BYTES,
+    check_bytes,
+    check_size,
+    decoded,
+    failed,
+    finished,
+    opened,
+    own,
+    reason_of,
+)
+from minisqx.pillow import Image
 
-# Told from a file's content, never from its name.
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM", "TIFF")
-EXPECTED = "expected an image: " + ", ".join(FORMATS)
-# At up to 17 bytes a pixel (docs/reliability.md), no image takes more than 1.2 GB. A small file can't claim a large picture:
-# beyond the first 8 million, each 1000 pixels need a byte of the file. No photograph is smaller, and hardly a scanned page.
-MOST_PIXELS = 70_000_000
-FREE_PIXELS = 8_000_000
-PIXELS_A_BYTE = 1000
-# Four colours of 16 bits each, not compressed. Some of a file is kept in memory while it is read.
-MOST_BYTES = 8 * MOST_PIXELS
-# Each scan of a progressive JPEG costs a pass over the picture and only a few bytes of the file.
-MOST_SCANS = 50
-SCAN, END = 0xDA, 0xD9
-JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-# Pixels that are converted at a time, so that what is between two pictures takes no room.
-STRIP_PIXELS = 1 << 18
-
-# What undoes each value of the EXIF tag "orientation" but 1, which is upright.
-ORIENTATION = 0x0112
-TURNS: dict[object, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# Tags of a TIFF file.
-WIDTH, LENGTH, BITS, PHOTOMETRIC, TILE_WIDTH, TILE_LENGTH = 256, 257, 258, 262, 322, 323
+ImageSource = str | os.PathLike | bytes | bytearray | memoryview | IO[bytes] | PIL.Image.Image | np.ndarray
 
 
-def load_image(source: str | os.PathLike | Image.Image | np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+def load_image(
+    source: ImageSource, size: tuple[int, int] | None = None, *, bgr: bool = False, formats: Sequence[str] = ()
+) -> np.ndarray:
     """The image as uint8 (H, W, 3): red, green, blue.
 
-    source: a file, a PIL image, or an array: (H, W, 3); grey (H, W) or (H, W, 1) and with alpha (H, W, 4) are taken, too. It
-        is uint8, uint16 (65535 is white), bool (True is white), or of floats from 0 to 1.
+    source: a file by its path, its bytes, or as an object with `read`, which is read from its start; a PIL image; or an array:
+        (H, W, 3); grey (H, W) or (H, W, 1) and with alpha (H, W, 4) are taken, too. An array is uint8, uint16 (65535 is white),
+        bool (True is white), or of floats from 0 to 1.
     size: (height, width) to which it is brought as by `fit`, in less memory.
+    bgr: an array's colours are blue, green, red, as OpenCV has them. Files and PIL images know their colours.
+    formats: further formats that the program's Pillow reads, such as "HEIF" after `pillow_heif.register_heif_opener()`. A file of
+        another kind is given to these readers; their safety is theirs.
     A photograph is turned upright as its EXIF data says, what is transparent is laid on white, 16 bits become 8, and of an
     animation the first frame counts. Raises ImageError for anything else, and for 0 or more than 70 million pixels.
     """
     if isinstance(source, np.ndarray):
-        image = _from_array(source)
+        image = _from_array(source, bgr)
         return image if size is None else fit(image, size)
-    if isinstance(source, Image.Image):
-        with _strictly():
-            _check_size(*source.size, "the PIL image")
-            return _finish(_upright(source, "the PIL image"), size)
+    readers = _readers(formats)
+    if isinstance(source, PIL.Image.Image):
+        return _finish(_from_picture(source), size)
     if isinstance(source, (str, os.PathLike)):
-        return _finish(_from_file(source), size)
-    raise ImageError(f"an image given as {type(source).__name__}: expected a path, a PIL image or an array, uint8 (H, W, 3)")
+        return _finish(_from_path(source, readers), size)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        check_bytes(memoryview(source).nbytes, "an image given as bytes")
+        return _finish(_from_bytes(bytes(source), "an image given as bytes", readers), size)
+    if callable(getattr(source, "read", None)):
+        return _finish(_from_object(source, readers), size)
+    raise ImageError(
+        f"an image given as {type(source).__name__}: expected a path, a file or its bytes, a PIL image, or an array,"
+        " uint8 (H, W, 3)"
+    )
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -91,21 +88,17 @@ def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _finish(picture: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
-    """The RGB picture, at `size` if it is not None, as an array."""
+    """The picture, "RGB" or "L", at `size` if it is not None, as an array."""
     if size is not None:
         picture = _fitted(picture, size)
     image = np.empty((picture.height, picture.width, 3), np.uint8)
-    for top, bottom in _strips(picture.width, picture.height):
-        image[top:bottom] = np.asarray(picture.crop((0, top, picture.width, bottom)))
+    for top, bottom in strips(picture.width, picture.height):
+        strip = np.asarray(picture.crop((0, top, picture.width, bottom)))
+        image[top:bottom] = strip.reshape(*strip.shape[:2], -1)
     return image
 
 
-def _strips(width: int, height: int) -> Iterator[tuple[int, int]]:
-    rows = max(1, STRIP_PIXELS // width)
-    return ((top, min(top + rows, height)) for top in range(0, height, rows))
-
-
-def _from_array(array: np.ndarray) -> np.ndarray:
+def _from_array(array: np.ndarray, bgr: bool) -> np.ndarray:
     channels = array.shape[2] if array.ndim == 3 else 1
     scale = _array_scale(array.dtype)
     if scale is None or array.ndim not in (2, 3) or channels not in (1, 3, 4):
@@ -114,14 +107,16 @@ def _from_array(array: np.ndarray) -> np.ndarray:
             " (H, W) and (H, W, 4) are taken, too"
         )
     height, width = array.shape[:2]
-    _check_size(width, height, "the array")
+    check_size(width, height, "the array")
+    if bgr and channels > 1:
+        array = array[:, :, [2, 1, 0, 3][:channels]]
     if channels == 3 and array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     image = np.empty((height, width, 3), np.uint8)
-    for top, bottom in _strips(width, height):
+    for top, bottom in strips(width, height):
         strip = scale(array[top:bottom])
         if channels == 4:
-            image[top:bottom] = np.asarray(_on_white(Image.fromarray(strip)))
+            image[top:bottom] = np.asarray(on_white(Image.fromarray(strip)))
         else:
             image[top:bottom] = strip.reshape(bottom - top, width, channels)
     return image
@@ -147,221 +142,124 @@ def _from_fractions(values: np.ndarray) -> np.ndarray:
     # A NaN among them is the least and the largest.
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ImageError(f"an array of {values.dtype} with NaN or infinite values: expected numbers from 0 to 1")
-    if low < 0 or high > 1:
+    # A fraction that was computed in float32, or in its own shorter type, may be rounded to just outside.
+    most = max(ROUNDING, 4 * float(np.finfo(values.dtype).eps))
+    if low < -most or high > 1 + most:
         raise ImageError(
-            f"an array of {values.dtype} with values from {low:g} to {high:g}: expected 0 to 1; scale them, or give uint8"
+            f"an array of {values.dtype} with values from {_exact(low)} to {_exact(high)}: expected 0 to 1; scale them,"
+            " or give uint8"
         )
-    return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    return np.rint(np.clip(values.astype(np.float64), 0, 1) * 255).astype(np.uint8)
 
 
-def _from_file(path: str | os.PathLike) -> Image.Image:
+def _exact(value: np.floating) -> str:
+    """With as many digits as it takes: a rounded number could look like the bound that it is beyond."""
+    return str(value).removesuffix(".0")
+
+
+def _readers(formats: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(formats, str) or not all(isinstance(name, str) for name in formats):
+        raise OptionError(f"formats {formats!r}: expected a list of names, such as ['HEIF']")
+    names = tuple(name.upper() for name in formats)
+    if not set(names) <= set(PIL.Image.OPEN):
+        PIL.Image.init()  # it enters the rest of its own
+    for name in names:
+        if name not in PIL.Image.OPEN:
+            known = "register one first, such as by pillow_heif.register_heif_opener()"
+            raise OptionError(f"formats {formats!r}: this program's Pillow has no reader for {name}; {known}")
+    return names
+
+
+def _from_path(path: str | os.PathLike, readers: tuple[str, ...]) -> Image.Image:
     shown = repr(os.fspath(path))
     try:
         # Opening a pipe would wait for its other end, so this is asked first.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ImageError(f"{shown} is not a file; {EXPECTED}")
-        with open(path, "rb") as file, _strictly():
-            bytes_of_file = os.fstat(file.fileno()).st_size
-            if not bytes_of_file:
-                raise ImageError(f"{shown} is an empty file; {EXPECTED}")
-            if bytes_of_file > MOST_BYTES:
-                raise ImageError(f"{shown} has {bytes_of_file} bytes; expected at most {MOST_BYTES} bytes: make it smaller first")
-            return _upright(_open(file, bytes_of_file, shown), shown)
+        with open(path, "rb") as file:
+            return decoded(file, os.fstat(file.fileno()).st_size, shown, readers)
     except FileNotFoundError:
         raise ImageError(f"there is no file {shown}; {EXPECTED}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        raise ImageError(f"{shown} can't be read ({_reason(error)}); check its name and its permissions") from error
+        raise ImageError(f"{shown} can't be read ({reason_of(error)}); check its name and its permissions") from error
 
 
-class _Reading(threading.local):
-    """Pillow's switches belong to the whole process; this stands in their place and differs for a thread that reads an image.
-
-    As `ImageFile.LOAD_TRUNCATED_IMAGES` it is true elsewhere and false here; as the module of a warnings filter it matches here.
-    So nothing is switched to and fro under the other threads, and no lock is left behind in a fork.
-    """
-
-    here = False
-
-    def __bool__(self) -> bool:
-        return not self.here
-
-    def match(self, module: str) -> bool:
-        return self.here
+def _from_bytes(content: bytes, shown: str, readers: tuple[str, ...]) -> Image.Image:
+    return decoded(io.BytesIO(content), len(content), shown, readers)
 
 
-_reading = _Reading()
-# What Pillow has to say of damaged notes and large sizes; what matters of it is refused below, in one line.
-_QUIET = ("ignore", None, Warning, _reading, 0)
-logging.getLogger("PIL.TiffImagePlugin").addFilter(lambda record: not _reading.here)
+def _from_object(source: Any, readers: tuple[str, ...]) -> Image.Image:
+    """From an object with `read`: a file, an upload, an answer over the network."""
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    shown = repr(name) if isinstance(name, str) else f"an image given as {type(source).__name__}"
+    if inspect.iscoroutinefunction(source.read):
+        raise ImageError(f"{shown} must be awaited: give `await file.read()`, or the file object inside it (`.file`)")
+    if isinstance(source, io.TextIOBase):
+        raise ImageError(f"{shown} is open as text: expected bytes; open it with mode 'rb'")
+    return _from_bytes(_content(source, shown), shown, readers)
 
 
-@contextmanager
-def _strictly() -> Iterator[None]:
-    """Pillow refuses truncated files and is silent, whatever the program around us has set; for this thread alone."""
-    if ImageFile.LOAD_TRUNCATED_IMAGES:
-        ImageFile.LOAD_TRUNCATED_IMAGES = _reading  # type: ignore[assignment]
-    # A filter is lost whenever somebody leaves `warnings.catch_warnings`.
-    if _QUIET not in warnings.filters:  # type: ignore[comparison-overlap]
-        warnings.filters.insert(0, _QUIET)  # type: ignore[attr-defined]
-    _reading.here = True
+def _content(file: Any, shown: str) -> bytes:
     try:
-        yield
-    finally:
-        _reading.here = False
-
-
-def _open(file: BinaryIO, bytes_of_file: int, shown: str) -> Image.Image:
-    """The picture with its size checked, nothing decoded yet."""
-    try:
-        _check_size(*_webp_size(file.read(30)), shown, bytes_of_file)
-        file.seek(0)
-        picture = Image.open(file, formats=FORMATS)
-        _check_size(*picture.size, shown, bytes_of_file)
-        if picture.format == "TIFF":
-            tiled = _tiled_size(picture.tag_v2)  # type: ignore[attr-defined]
-            _check_size(*tiled, f"{shown} in tiles", bytes_of_file)
-        if picture.format in ("JPEG", "MPO"):
-            _check_scans(file, shown)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(f"{shown} is not an image, or a damaged one; {EXPECTED}") from None
+        content = _read_all(file)
     except Exception as error:
-        raise _failed(shown, error) from error
-    return picture
+        raise ImageError(f"{shown} can't be read ({reason_of(error)}); give a file that is open, or its bytes") from error
+    if not isinstance(content, bytes):
+        raise ImageError(f"{shown} gives {type(content).__name__}: expected bytes")
+    return content
 
 
-def _webp_size(start: bytes) -> tuple[int, int]:
-    """(width, height) by the start of a WebP file; (1, 1) for others. Pillow takes memory for them while it opens the file."""
-    if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
-        return 1, 1
-    kind, number = start[12:16], int.from_bytes
-    if kind == b"VP8X":
-        return number(start[24:27], "little") + 1, number(start[27:30], "little") + 1
-    if kind == b"VP8L":
-        sizes = number(start[21:25], "little")
-        return (sizes & 0x3FFF) + 1, (sizes >> 14 & 0x3FFF) + 1
-    return max(1, number(start[26:28], "little") & 0x3FFF), max(1, number(start[28:30], "little") & 0x3FFF)
-
-
-def _tiled_size(tags: Mapping) -> tuple[int, int]:
-    """(width, height) of all tiles of a TIFF file: each is decoded as a whole, however little of it is in the picture."""
-    sides = ((tags[WIDTH], tags.get(TILE_WIDTH, 1)), (tags[LENGTH], tags.get(TILE_LENGTH, 1)))
-    width, height = (-(-side // max(tile, 1)) * tile for side, tile in sides)
-    return width, height
-
-
-def _check_scans(file: BinaryIO, shown: str) -> None:
-    """Raises ImageError for a JPEG of more scans than pictures have; `file` stands in the first one."""
-    place = file.tell()
-    content = file.read()
-    file.seek(place)
-    scans, at = 1, 0
-    while (marker := JPEG_MARKER.search(content, at)) and marker[0][1] != END:
-        # What follows a marker starts with its length.
-        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
-        scans += marker[0][1] == SCAN
-        if scans > MOST_SCANS:
-            raise ImageError(f"{shown} is a JPEG of more than {MOST_SCANS} scans; expected about ten: save it again")
-
-
-def _check_size(width: int, height: int, shown: str, bytes_of_file: int | None = None) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"{shown} has no pixels ({width} x {height}); expected at least one")
-    if width * height > MOST_PIXELS:
-        raise ImageError(f"{shown} has {width} x {height} pixels; expected at most {MOST_PIXELS} pixels: make it smaller first")
-    if bytes_of_file is not None and width * height > max(FREE_PIXELS, PIXELS_A_BYTE * bytes_of_file):
-        raise ImageError(
-            f"{shown} claims {width} x {height} pixels in {bytes_of_file} bytes; expected a byte for {PIXELS_A_BYTE} pixels,"
-            f" or at most {FREE_PIXELS} pixels: save it again"
-        )
-
-
-def _upright(picture: Image.Image, shown: str) -> Image.Image:
-    """The picture as RGB, turned as its EXIF data says. `shown` is for messages."""
+def _read_all(source: Any) -> Any:
+    """All bytes of the object, which is set back to where it stood; the rest of one that can't be set. One too many is enough."""
     try:
-        picture.load()
-        # Only asked now: some formats have it behind the pixels, and some turn the picture themselves while they are read.
-        turn = TURNS.get(_orientation(picture))
-        picture = _colours(picture)
-        return picture if turn is None else picture.transpose(turn)
-    except ImageError:
-        raise
+        place = source.tell()
+        source.seek(0)
+    except (AttributeError, OSError):
+        place = None
+    # A socket gives less than it is asked for.
+    parts, size = [], 0
+    while size <= MOST_BYTES and (part := source.read(MOST_BYTES + 1 - size)):
+        if not isinstance(part, bytes):
+            return part
+        parts.append(part)
+        size += len(part)
+    if place is not None:
+        source.seek(place)
+    return b"".join(parts)
+
+
+def _from_picture(source: PIL.Image.Image) -> Image.Image:
+    shown = "the PIL image"
+    check_size(*source.size, shown)
+    # Other readers may have closed the file and kept what they need.
+    from_pillow = type(source).__module__.startswith("PIL.")
+    file = getattr(source, "fp", None)
+    is_closed = from_pillow and getattr(file, "closed", True)
+    is_decoded = not getattr(source, "tile", None) and source._im is not None
+    if from_pillow and not is_closed and not is_decoded and source.format in (*FORMATS, "MPO"):
+        content = _content(file, shown)
+        again = io.BytesIO(content)
+        picture = opened(again, len(content), shown)
+        if _is_same(picture, source, shown):
+            return finished(picture, shown, again)
+    try:
+        picture = own(source)
     except Exception as error:
-        raise _failed(shown, error) from error
+        if is_closed:
+            raise ImageError(
+                f"{shown} was closed before its pixels were read; call its load() before, or give the file"
+            ) from error
+        raise failed(shown, error) from error
+    return finished(picture, shown)
 
 
-def _orientation(picture: Image.Image) -> object:
+def _is_same(picture: Image.Image, source: PIL.Image.Image, shown: str) -> bool:
+    """Whether `picture`, opened from the same file, stands for the same pixels as `source`, at whose frame it is set."""
     try:
-        return picture.getexif().get(ORIENTATION)
-    except Exception:
-        # A damaged note about the picture is no damage to the picture.
-        return None
-
-
-def _colours(picture: Image.Image) -> Image.Image:
-    """The picture in the mode RGB, from any other mode."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        convert = _deep_grey(picture)
-    elif picture.has_transparency_data:
-        convert = _on_white
-    elif picture.mode == "RGB":
-        return picture
-    else:
-        convert = _plain
-    colours = Image.new("RGB", picture.size)
-    for top, bottom in _strips(*picture.size):
-        box = (0, top, picture.width, bottom)
-        colours.paste(convert(picture.crop(box)), box)
-    return colours
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    return picture.convert("RGB")
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    if picture.mode == "La":
-        picture = picture.convert("LA")
-    with_alpha = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), with_alpha).convert("RGB")
-
-
-def _deep_grey(picture: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What makes RGB of a strip of this picture of deeper grey: 65535 is white, for fractions 1, or 255 where any is over 1."""
-    tags = getattr(picture, "tag_v2", {})
-    white = 4095 if tags.get(BITS) == (12,) else 65535
-    if picture.mode == "F":
-        white = 1
-        for top, bottom in _strips(*picture.size):
-            strip = np.asarray(picture.crop((0, top, picture.width, bottom)))
-            if not np.isfinite(strip).all():
-                raise ValueError("it has pixels that are no finite numbers")
-            white = 255 if strip.max() > 1 else white
-    clear = picture.info.get("transparency")
-
-    def convert(strip: Image.Image) -> Image.Image:
-        values = np.asarray(strip)
-        grey = np.rint(np.clip(values.astype(np.float64), 0, white) * (255 / white)).astype(np.uint8)
-        if tags.get(PHOTOMETRIC) == 0:
-            grey = 255 - grey
-        if isinstance(clear, int):
-            grey[values == clear] = 255
-        return Image.fromarray(grey).convert("RGB")
-
-    return convert
-
-
-def _failed(shown: str, error: Exception) -> ImageError:
-    if isinstance(error, MemoryError):
-        return ImageError(f"there is not enough memory for {shown}: make it smaller first")
-    if isinstance(error, Image.DecompressionBombError):
-        return ImageError(f"{shown} is far too large; expected at most {MOST_PIXELS} pixels: make it smaller first")
-    # Pillow's decoders answer damage with any of OSError, SyntaxError, ValueError, struct.error, EOFError and more.
-    return ImageError(f"{shown} is damaged or incomplete ({_reason(error)}); copy it again from where it came")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+        picture.seek(source.tell())
+        alike = ("mode", "size", "tile", "info")
+        return all(getattr(picture, name) == getattr(source, name) for name in alike)
+    except Exception as error:
+        raise failed(shown, error) from error

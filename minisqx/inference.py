@@ -1,20 +1,20 @@
 """Using a trained network: `load` it, `infer` what an image shows."""
 
 import functools
-import operator
 import os
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from importlib.resources import as_file
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
-from PIL import Image
 
 from minisqx import zoo
 from minisqx.checkpoint import load_checkpoint
+from minisqx.checks import is_whole, plain, require
 from minisqx.errors import CheckpointError, ImageError, OptionError
-from minisqx.images import load_image
+from minisqx.images import ImageSource, load_image
 from minisqx.plan import Plan
 from minisqx.spec import NetworkSpec
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from minisqx.network import Network
 
 IMAGES_AT_ONCE = 128
-
-ImageSource = str | os.PathLike | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,9 +53,9 @@ class Prediction:
 
     def topk(self, k: int) -> list[tuple[str, float]]:
         """The `k` likeliest classes as (label, probability), the likeliest first; at a tie the one with the lower number."""
-        if isinstance(k, bool) or not hasattr(k, "__index__") or not 1 <= operator.index(k) <= len(self.classes):
-            raise OptionError(f"topk {k!r}: expected a whole number from 1 to {len(self.classes)}, the number of classes")
-        order = np.argsort(-self.probabilities, kind="stable")[: operator.index(k)]
+        k, most = plain(k), len(self.classes)
+        require(is_whole(k, 1, most), "topk", k, f"a whole number from 1 to {most}, the number of classes")
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
 
     def __str__(self) -> str:
@@ -119,26 +117,42 @@ class Model:
         return next(iter(self.state.values())).dtype
 
     @overload
-    def infer(self, img: ImageSource) -> Prediction: ...
+    def infer(
+        self, img: ImageSource, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
+    ) -> Prediction: ...
     @overload
-    def infer(self, img: list | tuple) -> list[Prediction]: ...
-    def infer(self, img):
+    def infer(
+        self, img: list | tuple, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
+    ) -> list[Prediction]: ...
+    @overload
+    def infer(
+        self, img: list | tuple, *, errors: Literal["return"], bgr: bool = ..., formats: Sequence[str] = ...
+    ) -> list[Prediction | ImageError]: ...
+    def infer(self, img, *, errors="raise", bgr=False, formats=()):
         """The prediction for an image (see `load_image`), or a list of them for a list.
 
-        An image's prediction has the same bits alone and in any list. Raises ImageError for what is no usable image.
+        errors: "raise": ImageError for what is no usable image. "return": in a list, the ImageError stands in that image's place.
+        bgr, formats: as in `load_image`.
+        An image's prediction has the same bits alone and in any list.
         """
-        if not isinstance(img, (list, tuple)):
-            return self._predict([self._input(img)])[0]
-        predictions = []
+        is_list = isinstance(img, (list, tuple))
+        if errors != "raise" and (errors != "return" or not is_list):
+            raise OptionError(f"errors={errors!r}: expected 'raise', or 'return' with a list of images")
+        if not is_list:
+            return self._predict([self._input(img, bgr, formats)])[0]
+        answers: list[Prediction | ImageError] = []
         for first in range(0, len(img), IMAGES_AT_ONCE):
-            inputs = []
+            inputs, bad = [], {}
             for index, one in enumerate(img[first : first + IMAGES_AT_ONCE], start=first):
                 try:
-                    inputs.append(self._input(one))
+                    inputs.append(self._input(one, bgr, formats))
                 except ImageError as error:
-                    raise ImageError(f"[{index}] of the list: {error}") from error
-            predictions += self._predict(inputs)
-        return predictions
+                    bad[index] = ImageError(f"[{index}] of the list: {error}")
+                    if errors == "raise":
+                        raise bad[index] from error
+            good = iter(self._predict(inputs) if inputs else ())
+            answers += [bad.get(index) or next(good) for index in range(first, first + len(inputs) + len(bad))]
+        return answers
 
     @_Once
     def _plan(self) -> Plan:
@@ -165,9 +179,9 @@ class Model:
         if not np.isfinite(logits).all():
             raise CheckpointError(f"the model {self.name!r} gives no finite numbers: its training has failed; use another one")
 
-    def _input(self, img: ImageSource) -> np.ndarray:
+    def _input(self, img: ImageSource, bgr: bool, formats: Sequence[str]) -> np.ndarray:
         """(3, H, W) for the network."""
-        pixels = load_image(img, self.spec.input_size)
+        pixels = load_image(img, self.spec.input_size, bgr=bgr, formats=formats)
         return self._values[np.arange(3)[:, None, None], pixels.transpose(2, 0, 1)]
 
     def _predict(self, inputs: list[np.ndarray]) -> list[Prediction]:
@@ -203,7 +217,8 @@ def load(
     shipped = zoo.weights()
     if name_or_path in shipped:
         name = str(name_or_path)
-        checkpoint = load_checkpoint(shipped[name])
+        with as_file(shipped[name]) as path:
+            checkpoint = load_checkpoint(path)
     elif os.path.lexists(name_or_path):
         name = os.path.basename(os.fspath(name_or_path))
         checkpoint = load_checkpoint(name_or_path)
@@ -219,20 +234,48 @@ def load(
     return Model(name, *(getattr(checkpoint, part) for part in kept))
 
 
+AnyModel = Model | str | os.PathLike | None
+
+
 @overload
-def infer(img: ImageSource, model: Model | str | os.PathLike | None = None) -> Prediction: ...
+def infer(
+    img: ImageSource,
+    model: AnyModel = ...,
+    *,
+    errors: Literal["raise"] = ...,
+    bgr: bool = ...,
+    formats: Sequence[str] = ...,
+) -> Prediction: ...
 @overload
-def infer(img: list | tuple, model: Model | str | os.PathLike | None = None) -> list[Prediction]: ...
-def infer(img, model=None):
-    """What the image shows: a path, a PIL image or an array, uint8 (H, W, 3); a list of predictions for a list of images.
+def infer(
+    img: list | tuple,
+    model: AnyModel = ...,
+    *,
+    errors: Literal["raise"] = ...,
+    bgr: bool = ...,
+    formats: Sequence[str] = ...,
+) -> list[Prediction]: ...
+@overload
+def infer(
+    img: list | tuple,
+    model: AnyModel = ...,
+    *,
+    errors: Literal["return"],
+    bgr: bool = ...,
+    formats: Sequence[str] = ...,
+) -> list[Prediction | ImageError]: ...
+def infer(img, model=None, *, errors="raise", bgr=False, formats=()):
+    """What the image shows: a path, a file or its bytes, a PIL image, or an array, uint8 (H, W, 3), RGB. A list for a list.
 
     model: from `load`, or what `load` takes; None is the model that comes with minisqx, kept for further calls.
+    errors: "return": an ImageError stands in the answer to a list in place of what is no usable image; the others are answered.
+    bgr: arrays have blue first, as OpenCV reads images. formats: further formats that Pillow was taught, such as ["HEIF"].
     """
     if model is None:
         model = _default_model()
     elif not isinstance(model, Model):
         model = load(model)
-    return model.infer(img)
+    return model.infer(img, errors=errors, bgr=bgr, formats=formats)
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Ctrl-C, SIGTERM and a closed terminal as a wish: what is running comes to an orderly end, and is saved, first."""
 
-import os
 import signal
 import threading
 
@@ -19,9 +18,15 @@ class Stopped(BaseException):
         self.wish = wish
 
 
-class StopRequest:
-    """While it is entered, the first of `SIGNALS` is only noted in `wish`; a second one quits the process at once.
+def ended_by(number: signal.Signals) -> BaseException:
+    """What a signal is in Python; a command that it passes through ends with the code that the signal would have given it."""
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
+
+class StopRequest:
+    """While it is entered, the first of `SIGNALS` is only noted in `wish`; a second one ends at once what is running, unsaved.
+
+    It does so by `ended_by`'s exception: a program or a notebook that has called us goes on, with all that it has.
     at_once: the first one raises `Stopped`, wherever the program is: for what has nothing to save.
     Python delivers signals to the main thread alone: entered in another thread, this does nothing.
     """
@@ -53,8 +58,8 @@ class StopRequest:
             raise Stopped(self.wish)
 
     def _note(self, number: int, frame) -> None:
-        if isinstance(self.wish, signal.Signals):
-            os._exit(128 + number)
-        self.wish = signal.Signals(number)
+        asked, self.wish = self.wish, signal.Signals(number)
+        if isinstance(asked, signal.Signals):
+            raise ended_by(self.wish)
         if self._at_once:
             raise Stopped(self.wish)

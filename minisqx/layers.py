@@ -23,12 +23,13 @@ from minisqx.kernels import convolution, counters, dropout, im2col, linear, max_
 from minisqx.kernels.activation import NO_ACTIVATION, check_activation, entry_of, number_of
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE, flip_taps
 from minisqx.kernels.im2col import Geometry, Taps
-from minisqx.kernels.jit import bound, most_threads
+from minisqx.kernels.jit import bound
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.simd import VECTOR_BYTES
 from minisqx.kernels.structures import Activated, Convolution, Cut, Folded, Norm, Parameters, Rows, Sampling, Source, Tensor
 from minisqx.parts import Part
 from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, FireSpec, MaxPoolSpec
+from minisqx.threads import most_threads
 
 
 @dataclass(frozen=True)

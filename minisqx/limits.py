@@ -68,5 +68,6 @@ def _address_space() -> Iterator[tuple[int, str]]:
             yield max(limit - used, 0), "left by the limit of the address space (ulimit -v)"
 
 
-def megabytes(count: int) -> str:
-    return f"{count / 1e6:,.0f} MB"
+def megabytes(count: int, up: bool = False) -> str:
+    """What is needed is rounded up, what is there down: so what is too much looks it."""
+    return f"{-(-count // 10**6) if up else count // 10**6:,} MB"

@@ -13,7 +13,6 @@ import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
-from minisqx.kernels.jit import most_threads, threads
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
 from minisqx.limits import available, megabytes
 from minisqx.plan import measured_memory
@@ -27,6 +26,7 @@ from minisqx.spec import (
     NetworkSpec,
     Size,
 )
+from minisqx.threads import most_threads, threads
 
 # What Python, Numba and the machine code of training come to, beside all arrays.
 CODE = 64 << 20
@@ -190,8 +190,9 @@ def check_training(spec: NetworkSpec, batch_size: int, images: int, measured: in
     while size > 1 and needed(size) > free:
         size //= 2
     height, width = spec.input_size
+    wanted = megabytes(needed(batch_size), up=True)
     advice = f"--batch-size {size} fits" if size > 1 and needed(size) <= free else "no batch size fits"
     raise OptionError(
-        f"batch size {batch_size} with images of {height} x {width} pixels: expected to need {megabytes(needed(batch_size))} of"
+        f"batch size {batch_size} with images of {height} x {width} pixels: expected to need {wanted} of"
         f" memory, and {megabytes(free)} are {why}; {advice}, smaller images (--image-size) or a smaller --width need less"
     )

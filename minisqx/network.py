@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minisqx.checks import is_whole, plain, require
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
@@ -68,7 +69,8 @@ class Network:
     def __init__(self, spec: NetworkSpec, seed: int = 0, dtype: str = "float32"):
         self.spec = spec
         self.dtype = _checked_dtype(dtype)
-        self.seed = seed
+        self.seed = plain(seed)
+        require(is_whole(self.seed, 0, 2**63 - 1), "seed", self.seed, "a whole number from 0 to 9223372036854775807")
         self.dropout_step = 0
         self.classes = self.mean = self.std = None
         self._make("before any forward pass")

@@ -1,7 +1,11 @@
 """Loss and optimizer: softmax cross-entropy, SGD with momentum, and the paper's step schedule."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
+from minisqx.checks import is_number, plain, require
 from minisqx.errors import OptionError
 from minisqx.kernels import loss, sgd
 
@@ -29,18 +33,32 @@ class SGD:
     """
 
     def __init__(self, network, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
-        if not (np.isfinite(lr) and lr >= 0 and 0 <= momentum < 1 and np.isfinite(weight_decay) and weight_decay >= 0):
+        lr, momentum, nesterov, weight_decay = plain((lr, momentum, nesterov, weight_decay))
+        if not all(is_number(value) and value >= 0 for value in (lr, momentum, weight_decay)) or momentum >= 1:
             raise OptionError(
-                f"lr {lr}, momentum {momentum}, weight_decay {weight_decay}: expected 0 or more each, momentum below 1"
+                f"lr {lr!r}, momentum {momentum!r}, weight_decay {weight_decay!r}: expected 0 or more each, momentum below 1"
             )
+        require(isinstance(nesterov, bool), "nesterov", nesterov, "True or False")
         if nesterov and momentum == 0:
             raise OptionError("nesterov with momentum 0: expected a momentum over 0, such as 0.9")
-        self.network, self.lr, self.momentum, self.nesterov, self.weight_decay = network, lr, momentum, nesterov, weight_decay
+        self.network, self.lr, self.nesterov = network, lr, nesterov
+        self.momentum, self.weight_decay = float(momentum), float(weight_decay)
         self.velocity = np.zeros_like(network.flat_parameters)
 
     def __setstate__(self, state: dict) -> None:
         # What came from another process may be a file in memory that can only be read.
         vars(self).update(state, velocity=np.array(state["velocity"]))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "network" and value is not vars(self).get(name, value):
+            raise OptionError("the network of an optimizer can't be replaced, since the velocity is its: make a new SGD")
+        if name == "velocity":
+            flat = self.network.flat_parameters
+            fits = isinstance(value, np.ndarray) and value.dtype == flat.dtype and value.shape == flat.shape
+            if not fits or not value.flags.c_contiguous or not value.flags.writeable:
+                given = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+                raise OptionError(f"velocity: {given}; expected {flat.dtype} of shape {flat.shape}, contiguous and writable")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={getattr(self, name)}" for name in ("lr", "momentum", "nesterov", "weight_decay"))
@@ -48,8 +66,8 @@ class SGD:
 
     def step(self) -> None:
         """Moves the parameters along the gradients that the last `backward` wrote."""
-        net = self.network
-        sgd.step(net.flat_parameters, net.flat_gradients, self.velocity, self.lr, self.momentum, self.weight_decay, self.nesterov)
+        net, lr = self.network, float(self.lr)
+        sgd.step(net.flat_parameters, net.flat_gradients, self.velocity, lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class StepSchedule:
@@ -61,12 +79,21 @@ class StepSchedule:
     FRACTIONS = (0.3, 0.6, 0.75, 0.9)
 
     def __init__(self, lr: float, epochs: int, milestones: tuple[int, ...] | None = None, gamma: float = 0.2):
-        self.base, self.gamma = lr, gamma
-        self.milestones = tuple(max(1, round(epochs * f)) for f in self.FRACTIONS) if milestones is None else tuple(milestones)
+        lr, epochs, gamma = plain((lr, epochs, gamma))
+        require(is_number(lr) and lr >= 0, "lr", lr, "a learning rate of 0 or more, such as 0.1")
+        require(is_number(epochs) and epochs > 0, "epochs", epochs, "a number over 0, such as 200")
+        require(is_number(gamma) and gamma > 0, "gamma", gamma, "a factor over 0, such as 0.2")
+        if milestones is None:
+            milestones = tuple(max(1, round(epochs * share)) for share in self.FRACTIONS)
+        steps = plain(tuple(milestones)) if isinstance(milestones, Iterable) else ()
+        known = isinstance(milestones, Iterable) and all(map(is_number, steps))
+        require(known, "milestones", milestones, "epochs, such as (60, 120, 150, 180)")
+        self.base, self.gamma, self.milestones = lr, gamma, steps
 
     def __repr__(self) -> str:
         return f"StepSchedule(lr={self.base}, milestones={self.milestones}, gamma={self.gamma})"
 
     def lr(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
+        epoch = plain(epoch)
         return self.base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)

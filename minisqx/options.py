@@ -4,12 +4,12 @@ Nothing here reads a file or imports Numba, so a wrong option is refused before 
 """
 
 import argparse
-import math
 import shlex
 from dataclasses import asdict, dataclass, fields
 
 from minisqx import zoo
 from minisqx.activations import ACTIVATIONS
+from minisqx.checks import is_number, is_whole, require, settle
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec
 from minisqx.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
@@ -39,6 +39,7 @@ class TrainingOptions:
         "one-cycle" climbs straight from 0 to `lr` in the first 20 % of all steps and then falls straight to 0.
     augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
     validation: training images set aside to choose best.h5: a share below 1, or a count. With 0, best.h5 is the last epoch.
+        Where the data has validation images of its own, those choose, and none is set aside.
     threads: None takes MINISQX_NUM_THREADS, else the CPUs that this process may use.
     out: the run folder, or, if something is in it already, the folder to make the run folder in; None: runs/<network>-<time>.
     """
@@ -71,6 +72,7 @@ class TrainingOptions:
     out: str | None = None
 
     def __post_init__(self) -> None:
+        settle(self)
         _check(self)
         for name in ("blocks", "milestones"):
             given = getattr(self, name)
@@ -122,46 +124,39 @@ class TrainingOptions:
 
 
 def _check(options: TrainingOptions) -> None:
-    def require(ok: bool, what: str, given: object, expected: str) -> None:
-        if not ok:
-            raise OptionError(f"{what} {given!r}: expected {expected}")
-
-    def whole(value: object, least: int, most: int) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-    def number(value: object) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
     o = options
     require(
-        o.image_size is None or whole(o.image_size, 1, 4096),
+        o.image_size is None or is_whole(o.image_size, 1, 4096),
         "image size",
         o.image_size,
         "a side in pixels from 1 to 4096, such as 64",
     )
     require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
-    require(whole(o.epochs, 1, MOST_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
-    require(whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
-    require(number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
-    require(number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
+    require(is_whole(o.epochs, 1, MOST_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
+    require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
+    require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
+    require(is_number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
     require(isinstance(o.nesterov, bool), "nesterov", o.nesterov, "True or False")
     if o.nesterov and o.momentum == 0:
         raise OptionError("momentum 0 with nesterov: expected a momentum over 0, or --no-nesterov (nesterov=False)")
     require(
-        number(o.weight_decay) and 0 <= o.weight_decay <= 1, "weight decay", o.weight_decay, "a number from 0 to 1, such as 1e-4"
+        is_number(o.weight_decay) and 0 <= o.weight_decay <= 1,
+        "weight decay",
+        o.weight_decay,
+        "a number from 0 to 1, such as 1e-4",
     )
     require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
-    require(number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
+    require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
     require(o.augment in AUGMENTATIONS, "augment", o.augment, "one of " + ", ".join(AUGMENTATIONS))
-    validation_ok = number(o.validation) and o.validation >= 0 and (o.validation < 1 or whole(o.validation, 1, 2**31))
+    validation_ok = is_number(o.validation) and o.validation >= 0 and (o.validation < 1 or is_whole(o.validation, 1, 2**31))
     require(
         validation_ok,
         "validation",
         o.validation,
         "a share of the training images below 1, such as 0.1, or a whole number of them, or 0",
     )
-    require(whole(o.seed, 0, 2**63 - 1), "seed", o.seed, "a whole number from 0 to 9223372036854775807")
-    require(o.threads is None or whole(o.threads, 1, 1024), "threads", o.threads, "a whole number from 1 to 1024")
+    require(is_whole(o.seed, 0, 2**63 - 1), "seed", o.seed, "a whole number from 0 to 9223372036854775807")
+    require(o.threads is None or is_whole(o.threads, 1, 1024), "threads", o.threads, "a whole number from 1 to 1024")
     if o.milestones is not None:
         require(
             o.schedule == "step",
@@ -170,19 +165,19 @@ def _check(options: TrainingOptions) -> None:
             "none with the one-cycle schedule: leave them out or take the step schedule",
         )
         steps = o.milestones
-        rising = isinstance(steps, (tuple, list)) and all(whole(m, 1, 2**31) for m in steps)
+        rising = isinstance(steps, (tuple, list)) and all(is_whole(m, 1, 2**31) for m in steps)
         rising = rising and all(before < after for before, after in zip(steps, steps[1:]))
         require(rising, "milestones", steps, "increasing epochs from 1 on, such as 60,120,150,180")
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number") from None
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -197,7 +192,7 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def _count_or_share(text: str) -> int | float:
-    return int(text) if text.strip().isdecimal() else _number(text)
+    return int(text) if text.strip().isdecimal() else number(text)
 
 
 class _Group:
@@ -220,22 +215,26 @@ class _Group:
         self._group.add_argument(option, dest=name, action="store_const", const=value, default=argparse.SUPPRESS, help=text)
 
 
-def add_model_arguments(parser) -> None:
-    """Adds --model, a name, and the options of the network. One that is not given is absent from the parsed arguments."""
+def add_model_arguments(parser, checkpoint: bool = False) -> None:
+    """Adds --model, a name, and the options of the network. One that is not given is absent from the parsed arguments.
+
+    checkpoint: whether the help says that --model may be a checkpoint's path, too.
+    """
     group = _Group(parser, "model")
-    group.value("--model", str, "NAME", f"{zoo.SHALLOW}, with the options below, or a name that `minisqx models` lists")
+    text = f"{zoo.SHALLOW}, with the options below, or a name that `minisqx models` lists"
+    group.value("--model", str, "MODEL" if checkpoint else "NAME", text + ", or a checkpoint file" * checkpoint)
     add_network_arguments(parser)
 
 
 def add_network_arguments(parser) -> None:
     """Adds the options of the network. An option that is not given is absent from the parsed arguments."""
     group = _Group(parser, "network (a named one of SqueezeNext's family has its own defaults)")
-    group.value("--width", _number, "W", "width multiplier: the channels of every layer")
+    group.value("--width", number, "W", "width multiplier: the channels of every layer")
     group.value("--blocks", _whole_numbers, "A,B,C,D", "bottlenecks in each of the four stages")
-    group.value("--dropout", _number, "P", "probability that an element is dropped before the head")
+    group.value("--dropout", number, "P", "probability that an element is dropped before the head")
     group.value("--activation", str, "NAME", "activation: " + " or ".join(ACTIVATIONS))
     group.value("--block-order", str, "ORDER", "order in a basic block: " + " or ".join(BLOCK_ORDERS))
-    group.value("--stem-padding", _whole, "N", "padding of the first convolution: 0 or 1")
+    group.value("--stem-padding", whole, "N", "padding of the first convolution: 0 or 1")
     group.value("--separable-order", str, "ORDER", "order of the two thin convolutions: " + " or ".join(SEPARABLE_ORDERS))
     group.flag("--no-shortcut-activation", "shortcut_activation", "leave out the shortcut's activation")
 
@@ -252,15 +251,15 @@ def add_arguments(parser) -> None:
         "found or downloaded CIFAR-10, else embedded data",
     )
     group.value(
-        "--image-size", _whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
+        "--image-size", whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
     )
     group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
-    group.value("--epochs", _whole, "N", "times that every training image is seen")
-    group.value("--batch-size", _whole, "N", "images a step")
-    group.value("--lr", _number, "X", "learning rate: at the start (step), at the peak (one-cycle)")
-    group.value("--momentum", _number, "X", "momentum of SGD")
+    group.value("--epochs", whole, "N", "times that every training image is seen")
+    group.value("--batch-size", whole, "N", "images a step")
+    group.value("--lr", number, "X", "learning rate: at the start (step), at the peak (one-cycle)")
+    group.value("--momentum", number, "X", "momentum of SGD")
     group.flag("--no-nesterov", "nesterov", "plain momentum instead of Nesterov's")
-    group.value("--weight-decay", _number, "X", "weight decay of every parameter")
+    group.value("--weight-decay", number, "X", "weight decay of every parameter")
     group.value("--schedule", str, "NAME", "learning rate over time: " + " or ".join(SCHEDULES))
     group.value(
         "--milestones",
@@ -269,16 +268,17 @@ def add_arguments(parser) -> None:
         "epochs after which the step schedule falls",
         "30, 60, 75 and 90 %% of the epochs",
     )
-    group.value("--gamma", _number, "X", "factor of the step schedule")
+    group.value("--gamma", number, "X", "factor of the step schedule")
     group.value("--augment", str, "NAME", "change of the training images: " + " or ".join(AUGMENTATIONS))
     group.value(
         "--validation",
         _count_or_share,
         "N",
-        "training images that choose best.h5, a count or a share; 0: best.h5 is the last epoch",
+        "training images that choose best.h5, a count or a share, where the data has no validation images; 0: best.h5 is the"
+        " last epoch",
     )
-    group.value("--seed", _whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
-    group.value("--threads", _whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")
+    group.value("--seed", whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
+    group.value("--threads", whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")
     group.value(
         "--out", str, "DIR", "run folder; if something is in it, the run gets a fresh folder below it", "runs/NETWORK-TIME"
     )

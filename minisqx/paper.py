@@ -18,9 +18,8 @@ Seconds an epoch are training plus test; the paper's are on an RTX 2080 Ti.
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from importlib.resources import files
 
-import minisqx.data
 from minisqx import paper_layers, paper_printed, zoo
 from minisqx.errors import OptionError
 from minisqx.report import WIDTH
@@ -28,7 +27,7 @@ from minisqx.report import table as aligned
 from minisqx.spec import NetworkSpec
 from minisqx.squeezenet import SqueezeNetSpec
 from minisqx.squeezenext import BASELINE, SqueezeNextSpec
-from minisqx.tables import NONE, Table, csv, markdown, paragraph, record, text
+from minisqx.tables import NONE, Cell, Table, csv, markdown, paragraph, record, text
 
 STYLES = ("text", "markdown", "csv")
 
@@ -42,19 +41,26 @@ SIZE_TOLERANCE = 0.003
 _MODELS_NOTE = (
     "A model is trained by `minisqx train --model NAME`; shallow with --width and --blocks is any other Shallow SqueezeNext."
     " Multiply-adds (MACs) are of one image of 32 x 32 pixels, the state is all parameters and running statistics as float32."
+    f" {paper_printed.EPOCHS}"
     " `minisqx paper` says how the paper's rows and these networks belong together, and with which recipe we trained."
 )
 
 
 def run(table: str | None = None, style: str = "text") -> Iterator[str]:
-    """The lines of one table ("I" to "VI"), or with None of all of them. style: of `STYLES`. Raises OptionError at once."""
+    """The lines of one table ("I" to "VI", or "1" to "6"), or with None of all of them. style: of `STYLES`.
+
+    Raises OptionError at once.
+    """
     if style not in STYLES:
         raise OptionError(f"style {style!r}: expected one of {', '.join(STYLES)}")
     known = tables()
-    if table is not None and table.upper() not in known:
-        raise OptionError(f"table {table!r}: expected one of {', '.join(known)}; leave it out for all of them")
-    chosen = list(known.values()) if table is None else [known[table.upper()]]
-    return _lines(chosen, style)
+    if table is None:
+        return _lines(list(known.values()), style)
+    by_number = dict(zip(map(str, range(1, 7)), known)) | {number: number for number in known}
+    number = by_number.get(str(table).upper())
+    if number is None:
+        raise OptionError(f"table {table!r}: expected one of {', '.join(known)}, or 1 to 6; leave it out for all of them")
+    return _lines([known[number]], style)
 
 
 def _lines(chosen: list[Table], style: str) -> Iterator[str]:
@@ -97,9 +103,10 @@ def models() -> Iterator[str]:
             if row.network:
                 printed.setdefault(row.network, row.accuracy)
     measured, shipped = _measured(), zoo.weights()
-    rows = [("model", "parameters", "MACs M", "state KB", "accuracy % in the paper", "here", "weights")]
+    rows = [("model", "parameters", "MACs M", "state KB", "accuracy %: paper", "here", "after epochs", "weights")]
     for name in zoo.names():
-        spec, accuracy = zoo.network(name), measured.get(name, {}).get("accuracy")
+        spec, figures = zoo.network(name), measured.get(name, {})
+        accuracy = figures.get("accuracy")
         rows.append(
             (
                 name,
@@ -108,7 +115,8 @@ def models() -> Iterator[str]:
                 f"{spec.state_bytes / 1e3:,.1f}",
                 printed.get(name, NONE),
                 NONE if accuracy is None else f"{accuracy:.2f}",
-                "come along" if name in shipped else NONE,
+                NONE if accuracy is None else str(figures.get("epochs", NONE)),
+                "included" if name in shipped else NONE,
             )
         )
     yield from aligned(rows)
@@ -122,7 +130,7 @@ def _comparison(number: str, measured: dict[str, dict]) -> Table:
     both = ("accuracy %", "s an epoch", "size MB")
     paper = ("model", *([option] if option else []), *both)
     our_option = "dropout p" if number == "IV" else "width, blocks"
-    ours = ("model", *([our_option] if option else []), *both, "parameters", "MACs M", "state KB")
+    ours = ("model", *([our_option] if option else []), *both, "parameters", "MACs M", "state KB", "epochs")
     rows, remarks, used = [], [], {}
     for row in paper_printed.rows(number):
         dropout = row.option if number == "IV" else None
@@ -140,26 +148,28 @@ def _comparison(number: str, measured: dict[str, dict]) -> Table:
         paper_printed.TWO_LINES,
         paper_printed.SIZES,
         paper_printed.SPEED,
+        paper_printed.EPOCHS,
         *further,
         *(_recipe(key, figures) for key, figures in used.items()),
     )
-    return Table(paper_printed.TITLES[number], header, tuple(rows), tuple(remarks), notes, second=len(paper))
+    return Table(paper_printed.TITLES[number], header, tuple(rows), tuple(remarks), notes, second=len(paper), noted=1)
 
 
-def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[str, ...], NetworkSpec | None]:
-    """Network, accuracy, seconds, size, parameters, multiply-adds, state; and the network's description, if one fits."""
+def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[Cell, ...], NetworkSpec | None]:
+    """Network, accuracy, seconds, size, parameters, multiply-adds, state, epochs; and the description, if a network fits."""
     if not row.network:
-        return ("none fits", *[NONE] * 6), None
+        return ("none fits", *[NONE] * 7), None
     spec = zoo.network(row.network)
     accuracy, seconds = figures.get("accuracy"), figures.get("seconds_per_epoch")
-    cells = (
+    cells: tuple[Cell, ...] = (
         row.network,
         NONE if accuracy is None else f"{accuracy:.2f}",
         NONE if seconds is None else f"{seconds:.3g}",
         f"{paper_bytes(spec) / 1e6:#.4g}",
-        f"{spec.parameters:,}",
+        spec.parameters,
         f"{spec.macs / 1e6:#.3g}".rstrip("."),
-        f"{spec.state_bytes / 1e3:,.1f}",
+        round(spec.state_bytes / 1e3, 1),
+        NONE if accuracy is None else figures.get("epochs", NONE),
     )
     return cells, spec
 
@@ -201,5 +211,5 @@ def _measured() -> dict[str, dict]:
 
     Table IV looks for the network and its dropout: "shallow-06-0.4x dropout 0.3".
     """
-    files = (Path(folder, "measured.json") for folder in minisqx.data.__path__)
-    return next((json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()), {})
+    file = files("minisqx.data") / "measured.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from minisqx import paper_printed, zoo
 from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, DropoutSpec, LinearSpec, MaxPoolSpec, NetworkSpec, Unit
-from minisqx.tables import NONE, Table
+from minisqx.tables import NONE, Cell, Table
 
 LEFT_OUT = "left out"
 
@@ -56,15 +56,15 @@ def _printed_name(unit: Unit, layer: Unit, numbers: Iterator[str]) -> str:
     return {DropoutSpec: "dropout", AveragePoolSpec: "pool", LinearSpec: "FC"}[type(layer)]
 
 
-def _layer_cells(layer: Unit, times: int) -> tuple[str, ...]:
+def _layer_cells(layer: Unit, times: int) -> tuple[Cell, ...]:
     """The cells of `LAYER_COLUMNS`; a kernel's parameters are its weights and biases, without batch norm."""
     if isinstance(layer, ConvolutionSpec):
         data_in, data_out = _map(layer.input_size, layer.in_channels), _map(layer.output_size, layer.out_channels)
         padding, kernel, stride = _pair(layer.padding), _pair(layer.kernel), str(layer.stride[0])
-        return data_in, padding, stride, kernel, data_out, str(times), f"{times * _weights_and_biases(layer):,}"
+        return data_in, padding, stride, kernel, data_out, str(times), times * _weights_and_biases(layer)
     if isinstance(layer, LinearSpec):
         data_in, data_out = _map((1, 1), layer.in_features), _map((1, 1), layer.out_features)
-        return data_in, "0x0", "1", "1x1", data_out, str(times), f"{_weights_and_biases(layer):,}"
+        return data_in, "0x0", "1", "1x1", data_out, str(times), _weights_and_biases(layer)
     channels, *size = layer.output_shape
     assert isinstance(layer, MaxPoolSpec | DropoutSpec | AveragePoolSpec)  # others are made of these
     return _map(layer.input_size, layer.channels), NONE, NONE, NONE, _map(size or (1, 1), channels), str(times), NONE
@@ -82,12 +82,12 @@ def _weights_and_biases(layer: ConvolutionSpec | LinearSpec) -> int:
     return sum(math.prod(layer.parameter_shapes[kind]) for kind in ("weight", "bias"))
 
 
-def _differences(paper: str, cells: tuple[str, ...], printed: tuple[str, ...]) -> str:
+def _differences(paper: str, cells: tuple[Cell, ...], printed: tuple[str, ...]) -> str:
     """What is printed where ours differs, and why."""
     found = [
         f"{column} {theirs if theirs == NONE or column != 'parameters' else format(int(theirs), ',')}"
         for column, own, theirs in zip(paper_printed.LAYER_COLUMNS, cells, printed)
-        if own.replace(",", "") != theirs
+        if str(own) != theirs
     ]
     return " ".join(filter(None, (f"paper: {', '.join(found)}." if found else "", paper_printed.LAYER_REMARKS.get(paper, ""))))
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+from unicodedata import category, east_asian_width
 
 from minisqx.spec import NetworkSpec
 
@@ -19,10 +20,20 @@ CONFUSIONS = 20
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
     """The lines of a table: the first `left` columns stand to the left, the others, numbers, to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(columns, column)) for column in zip(*rows)]
     for row in rows:
-        cells = [f"{cell:<{width}}" if at < left else f"{cell:>{width}}" for at, (cell, width) in enumerate(zip(row, widths))]
+        cells = []
+        for at, (cell, width) in enumerate(zip(row, widths)):
+            space = " " * (width - columns(cell))
+            cells.append(cell + space if at < left else space + cell)
         yield "  ".join(cells).rstrip()
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: a class may have a name in Chinese letters, which take two each."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if category(letter) in ("Mn", "Me", "Cf") else 1 + (east_asian_width(letter) in "WF") for letter in text)
 
 
 def summary(spec: NetworkSpec) -> Iterator[str]:
@@ -62,7 +73,7 @@ def _confusion(result: "Evaluation") -> Iterator[str]:
     rows = [("", "", *numbers)]
     rows += [(number, name, *map(str, counts)) for number, name, counts in zip(numbers, result.classes, result.confusion)]
     lines = list(table(rows, left=2))
-    if max(map(len, lines)) <= WIDTH:
+    if max(map(columns, lines)) <= WIDTH:
         yield "confusion: a row for each true class, a column for each class that the model names"
         yield from lines
         return

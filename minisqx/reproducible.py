@@ -117,9 +117,7 @@ def _train(order: dict) -> Trained:
     from minisqx.run_state import load_run
     from minisqx.trainer import Trainer
     from minisqx.training_data import open_training_data
-    from minisqx.warmup import announce_compiling
 
-    announce_compiling()
     path = Path(order["folder"])
     begun = path.exists()
     with RunFolder.open(path) if begun else RunFolder.create(str(path), "") as folder:

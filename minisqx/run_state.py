@@ -1,6 +1,5 @@
 """How far a run is: what last.h5 keeps of it beside the weights, and how that is read back."""
 
-import math
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minisqx.checkpoint import Checkpoint, load_checkpoint
+from minisqx.checks import is_number, is_whole
 from minisqx.errors import CheckpointError, TrainingError
 from minisqx.run_folder import COLUMNS, RunFolder
 
@@ -54,10 +54,10 @@ class RunState:
 
 def _check_state(state: Any) -> None:
     def whole(value: object) -> bool:
-        return type(value) is int and 0 <= value < 2**63
+        return is_whole(value, 0, 2**63 - 1)
 
     def number(value: object) -> bool:
-        return whole(value) or (type(value) is float and math.isfinite(value))
+        return whole(value) or (isinstance(value, float) and is_number(value))
 
     def require(ok: bool, what: str) -> None:
         if not ok:
@@ -110,7 +110,7 @@ def _load_state(path: Path) -> tuple[Checkpoint, RunState]:
     try:
         if not isinstance(training, dict) or set(training) != {"state", "dropout_step", "data_digest"}:
             raise ValueError("expected a state, a dropout step and a digest of the data")
-        if type(training["dropout_step"]) is not int or not 0 <= training["dropout_step"] < 2**63:
+        if not is_whole(training["dropout_step"], 0, 2**63 - 1):
             raise ValueError(f"its dropout step is {reprlib.repr(training['dropout_step'])}")
         optimizer = checkpoint.optimizer or {}
         velocity = optimizer.get("velocity")

@@ -6,9 +6,9 @@ families are in `squeezenext` and `squeezenet`, the networks that have names in 
 """
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 
+from minisqx.checks import is_number, is_whole, require, settle
 from minisqx.errors import OptionError
 
 # What follows the convolution of a basic block; without batch norm only the activation does.
@@ -238,10 +238,10 @@ class NetworkSpec:
         return 8
 
     def __post_init__(self) -> None:
+        settle(self)
         self._check_options()
-        object.__setattr__(self, "num_classes", int(self.num_classes))
         object.__setattr__(self, "dropout", float(self.dropout))
-        object.__setattr__(self, "input_size", tuple(int(s) for s in self.input_size))
+        object.__setattr__(self, "input_size", tuple(self.input_size))
         self._settle()
         for unit in self.units:
             for part in unit.layers or (unit,):
@@ -253,7 +253,7 @@ class NetworkSpec:
     def _check_part(self, part) -> None:
         if isinstance(part, ConvolutionSpec) and min(part.in_channels, part.out_channels) < 1:
             width = self.width  # type: ignore[attr-defined]  # the family without one never gets here
-            raise OptionError(f"width {width:g} leaves {part.name} without channels: choose a width of 0.125 or more")
+            raise OptionError(f"width {width!r} leaves {part.name} without channels: choose a width of 0.125 or more")
         if min(part.output_shape) < 1:
             raise OptionError(
                 f"input size {self.input_size[0]} x {self.input_size[1]} is too small for the network's strides:"
@@ -321,12 +321,7 @@ class NetworkSpec:
         return sum(layer.macs for layer in self.layers)
 
     def _check_options(self) -> None:
-        require(
-            is_whole(self.num_classes) and 1 <= self.num_classes <= 100_000,
-            "num_classes",
-            self.num_classes,
-            "a whole number from 1 to 100000",
-        )
+        require(is_whole(self.num_classes, 1, 100_000), "num_classes", self.num_classes, "a whole number from 1 to 100000")
         require(
             is_number(self.dropout) and 0 <= self.dropout < 1,
             "dropout",
@@ -334,20 +329,5 @@ class NetworkSpec:
             "a probability from 0 up to, not including, 1",
         )
         size = self.input_size
-        size_ok = isinstance(size, (tuple, list)) and len(size) == 2 and all(is_whole(s) and 1 <= s <= 4096 for s in size)
+        size_ok = isinstance(size, (tuple, list)) and len(size) == 2 and all(is_whole(s, 1, 4096) for s in size)
         require(size_ok, "input_size", size, "(height, width) in pixels, each from 1 to 4096")
-
-
-def require(ok: bool, what: str, given: object, expected: str) -> None:
-    """Raises OptionError unless `ok`."""
-    if not ok:
-        raise OptionError(f"{what} {given!r}: expected {expected}")
-
-
-def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> bool:
-    # Also false for NaN, and for a whole number beyond every float.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -7,6 +7,7 @@ authors' version 1.1; sizes and the ceil mode of the pools as in the public PyTo
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from minisqx.checks import require
 from minisqx.spec import (
     WITHOUT_NORM,
     AveragePoolSpec,
@@ -17,7 +18,6 @@ from minisqx.spec import (
     NetworkSpec,
     Size,
     Unit,
-    require,
 )
 
 # (channels, kernel) of the first convolution, then fire modules as (squeeze, expand1 = expand3), and None for a pool.
@@ -82,7 +82,9 @@ class SqueezeNetSpec(NetworkSpec):
 
     def _check_options(self) -> None:
         super()._check_options()
-        require(self.version in VERSIONS, "version", self.version, "one of " + ", ".join(VERSIONS))
+        if isinstance(self.version, float):
+            object.__setattr__(self, "version", str(self.version))
+        require(self.version in tuple(VERSIONS), "version", self.version, "one of " + ", ".join(VERSIONS))
 
 
 def _convolution(name: str, inputs: int, outputs: int, kernel: int, size: Size, stride=1, padding=0) -> ConvolutionSpec:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from minisqx.activations import ACTIVATIONS
+from minisqx.checks import is_number, is_whole, require
 from minisqx.spec import (
     BLOCK_ORDERS,
     AveragePoolSpec,
@@ -19,9 +20,6 @@ from minisqx.spec import (
     NetworkSpec,
     Size,
     Unit,
-    is_number,
-    is_whole,
-    require,
 )
 
 STEM_CHANNELS = 64
@@ -33,6 +31,30 @@ SEPARABLE_ORDERS = ("1x3-3x1", "3x1-1x3")
 # What makes a SqueezeNext of it; its versions are the blocks of the four stages.
 BASELINE = {"activation": "relu", "block_order": "conv-bn-act", "stem_padding": 1, "dropout": 0.0}
 VERSIONS = {"v1": (6, 6, 8, 1), "v5": (2, 4, 14, 1)}
+
+# (width, blocks) by the paper's name. Where the paper's own name or row is doubtful, `paper` says why these are the ones.
+SHALLOW_NETWORKS: dict[str, tuple[float, tuple[int, int, int, int]]] = {
+    "shallow-06-0.125x": (0.125, (1, 1, 1, 1)),
+    "shallow-06-0.2x": (0.2, (1, 1, 1, 1)),
+    "shallow-14-0.2x": (0.2, (1, 2, 8, 1)),
+    "shallow-06-0.3x": (0.3, (1, 1, 1, 1)),
+    "shallow-06-0.4x": (0.4, (1, 1, 1, 1)),
+    "shallow-06-0.5x": (0.5, (1, 1, 1, 1)),
+    "shallow-06-0.575x": (0.575, (1, 1, 1, 1)),
+    "shallow-06-0.6x": (0.6, (1, 1, 1, 1)),
+    "shallow-12-0.4x": (0.4, (1, 2, 6, 1)),
+    "shallow-09-0.5x": (0.5, (1, 1, 4, 1)),
+    "shallow-07-0.7x": (0.7, (1, 1, 2, 1)),
+    "shallow-14-0.5x": (0.5, (1, 2, 8, 1)),
+    "shallow-06-0.8x": (0.8, (1, 1, 1, 1)),
+    "shallow-06-0.9x": (0.9, (1, 1, 1, 1)),
+    "shallow-06-1x": (1.0, (1, 1, 1, 1)),
+    "shallow-14-1x": (1.0, (1, 2, 8, 1)),
+    "shallow-21-0.7x": (0.7, (2, 2, 14, 1)),
+    "shallow-06-1.5x": (1.5, (1, 1, 1, 1)),
+    "shallow-06-2x": (2.0, (1, 1, 1, 1)),
+    "shallow-14-2x": (2.0, (1, 2, 8, 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -61,17 +83,21 @@ class SqueezeNextSpec(NetworkSpec):
 
     def _settle(self) -> None:
         object.__setattr__(self, "width", float(self.width))
-        object.__setattr__(self, "blocks", tuple(int(b) for b in self.blocks))
-        object.__setattr__(self, "stem_padding", int(self.stem_padding))
-        object.__setattr__(self, "shortcut_activation", bool(self.shortcut_activation))
+        object.__setattr__(self, "blocks", tuple(self.blocks))
 
     @property
     def name(self) -> str:
-        """The paper's name: the sum of the blocks plus 2, then the width (`shallow-06-0.2x`, `squeezenext-23-1x-v5`)."""
+        """The paper's name: the sum of the blocks plus 2, then the width (`shallow-14-0.5x`, `squeezenext-23-1x-v5`).
+
+        A network that the paper doesn't have is named with its blocks (`shallow-11-1341-0.5x`) unless they are 1,1,1,1.
+        """
         depth, blocks, width = sum(self.blocks) + 2, "".join(map(str, self.blocks)), f"{self.width:g}x"
         if self.activation == "relu":
             version = next((name for name, counts in VERSIONS.items() if counts == self.blocks), blocks)
             return f"squeezenext-{depth:02d}-{width}-{version}"
+        for name, known in SHALLOW_NETWORKS.items():
+            if known == (self.width, self.blocks):
+                return name
         return f"shallow-{depth:02d}-{width}" if self.blocks == (1, 1, 1, 1) else f"shallow-{depth:02d}-{blocks}-{width}"
 
     def _convolution(self, name: str, inputs: int, outputs: int, kernel: Size, stride: int, padding: Size, size: Size):
@@ -146,7 +172,7 @@ class SqueezeNextSpec(NetworkSpec):
         super()._check_options()
         require(is_number(self.width) and 0 < self.width <= 16, "width", self.width, "a number over 0 and up to 16, such as 0.2")
         blocks = self.blocks
-        blocks_ok = isinstance(blocks, (tuple, list)) and len(blocks) == 4 and all(is_whole(b) and 1 <= b <= 100 for b in blocks)
+        blocks_ok = isinstance(blocks, (tuple, list)) and len(blocks) == 4 and all(is_whole(b, 1, 100) for b in blocks)
         require(blocks_ok, "blocks", blocks, "four whole numbers from 1 to 100, such as 1,1,1,1")
         for name, known in (
             ("activation", ACTIVATIONS),
@@ -154,5 +180,5 @@ class SqueezeNextSpec(NetworkSpec):
             ("separable_order", SEPARABLE_ORDERS),
         ):
             require(getattr(self, name) in known, name, getattr(self, name), "one of " + ", ".join(known))
-        require(is_whole(self.stem_padding) and self.stem_padding in (0, 1), "stem_padding", self.stem_padding, "0 or 1")
+        require(is_whole(self.stem_padding, 0, 1), "stem_padding", self.stem_padding, "0 or 1")
         require(isinstance(self.shortcut_activation, bool), "shortcut_activation", self.shortcut_activation, "True or False")

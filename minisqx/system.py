@@ -5,27 +5,29 @@ import platform
 import sys
 import textwrap
 from collections.abc import Iterator
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
+import minisqx
 from minisqx import zoo
 from minisqx.errors import MinisqxError
-from minisqx.folders import cache_root
+from minisqx.folders import cache_root, system_cache
 from minisqx.inference import load
-from minisqx.kernels.jit import cpu_features, cpu_name, threading_layer
+from minisqx.kernels.cache import cpu_features, cpu_name, system_refusal
+from minisqx.kernels.jit import threading_layer
 from minisqx.kernels.simd import vector_registers
 from minisqx.report import WIDTH, table
 
-REQUIRED = ("numpy", "numba", "llvmlite", "pillow", "h5py")
+REQUIRED = ("numpy", "numba", "llvmlite", "PIL", "h5py")
 EXTRA = ("tqdm", "matplotlib", "pooch")
 
 
 def info(threads: int, source: str) -> Iterator[str]:
     """Lines about versions, CPU, threads and folders. `threads` were given to `use_threads` and come from `source`."""
     facts = [
-        ("minisqx", f"{metadata.version('minisqx')} in {Path(__file__).parent}"),
+        ("minisqx", f"{minisqx.__version__} in {Path(__file__).parent}"),
         ("python", f"{platform.python_version()} ({sys.executable})"),
-        *((name, metadata.version(name)) for name in REQUIRED),
+        *(("pillow" if name == "PIL" else name, import_module(name).__version__) for name in REQUIRED),
         *((name, _extra(name)) for name in EXTRA),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("CPU", f"{_cpu_model()}, {os.cpu_count()} logical CPUs"),
@@ -33,6 +35,7 @@ def info(threads: int, source: str) -> Iterator[str]:
         ("threads", f"{threads} ({source})"),
         ("thread layer", f"{threading_layer()} (Numba's)"),
         ("cache", _cache()),
+        ("system cache", _system_cache()),
         ("weights", _weights()),
     ]
     width = max(len(name) for name, _ in facts)
@@ -49,6 +52,14 @@ def _cache() -> str:
         return folder_size(cache_root())
     except OSError as error:
         return f"none: {error}"
+
+
+def _system_cache() -> str:
+    root = system_cache()
+    if root is None or not root.is_dir():
+        return "none; root makes it: minisqx warmup --system"
+    refusal = system_refusal()
+    return folder_size(root) if refusal is None else f"{root}, which is not used: {refusal}"
 
 
 def _extra(name: str) -> str:

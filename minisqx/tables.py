@@ -11,30 +11,35 @@ from minisqx.report import table as aligned
 
 NONE = "-"  # a cell without a value
 
+Cell = str | int | float
+
 
 @dataclass(frozen=True)
 class Table:
-    """header: the columns, with units. rows: a cell a column. remarks: one a row, "" where there is nothing to say.
+    """header: the columns, with units. rows: a cell a column, text or a number; CSV has numbers without commas, for programs.
 
+    remarks: one a row, "" where there is nothing to say.
     notes: paragraphs for below the table. left: columns aligned to the left. second: text puts a row's cells from this one on
-    into a second line, under the same headings; 0 for one line.
+    into a second line, under the same headings; 0 for one line. noted: of the last columns, those that text leaves to the notes.
     """
 
     title: str
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     remarks: tuple[str, ...]
     notes: tuple[str, ...] = ()
     left: int = 1
     second: int = 0
+    noted: int = 0
 
 
 def text(table: Table, width: int = WIDTH) -> Iterator[str]:
     """Aligned columns, remarks under their rows, notes below, for a terminal."""
     yield from paragraph(table.title, width)
     yield ""
-    heads = [heading.removeprefix("ours: ") for heading in table.header[table.second :]]
-    grids = [_stacked(row, table.second, len(heads)) for row in table.rows]
+    end = len(table.header) - table.noted
+    heads = [heading.removeprefix("ours: ") for heading in table.header[table.second : end]]
+    grids = [_stacked(_written(row[:end]), table.second, len(heads)) for row in table.rows]
     cells = [row for grid in grids for row in grid]
     head = _wrapped(heads, [max(map(len, column)) for column in zip(*cells)])
     lines = aligned([*head, *cells], table.left)
@@ -55,6 +60,11 @@ def text(table: Table, width: int = WIDTH) -> Iterator[str]:
 def paragraph(words: str, width: int, indent: str = "") -> list[str]:
     """The lines of `words`, each at most `width` long and behind `indent`."""
     return textwrap.wrap(words, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _written(row: tuple[Cell, ...]) -> tuple[str, ...]:
+    """A row for people."""
+    return tuple(cell if isinstance(cell, str) else f"{cell:,}" for cell in row)
 
 
 def _stacked(row: tuple[str, ...], second: int, columns: int) -> list[tuple[str, ...]]:
@@ -82,7 +92,7 @@ def markdown(table: Table) -> Iterator[str]:
     yield _markdown_row((*table.header, "remark"))
     yield "|" + "---|" * table.left + "---:|" * (len(table.header) - table.left) + "---|"
     for row, remark in zip(table.rows, table.remarks):
-        yield _markdown_row((*row, remark))
+        yield _markdown_row((*_written(row), remark))
     for note in table.notes:
         yield ""
         yield note
@@ -93,13 +103,13 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
 
 
 def csv(table: Table) -> Iterator[str]:
-    """The header and a record a row, with the remarks as the last column."""
+    """The header and a record a row, with the remarks as the last column; what has no value is empty."""
     yield record((*table.header, "remark"))
     for row, remark in zip(table.rows, table.remarks):
-        yield record((*row, remark))
+        yield record((*("" if cell == NONE else cell for cell in row), remark))
 
 
-def record(cells: tuple[str, ...]) -> str:
+def record(cells: tuple[Cell, ...]) -> str:
     """One line of CSV."""
     line = io.StringIO()
     writer(line, lineterminator="").writerow(cells)

@@ -7,17 +7,19 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib import metadata
 from itertools import islice
 
+import numba
 import numpy as np
 
+import minisqx
 from minisqx.checkpoint import Checkpoint
+from minisqx.data.dataset import Part
 from minisqx.data.loader import Batch, Loader
 from minisqx.diagnosis import all_finite, diverges, first_in, first_in_backward, first_in_forward
 from minisqx.errors import OptionError, TrainingError
 from minisqx.interrupt import Stopped, StopRequest
-from minisqx.kernels.jit import cpu_name
+from minisqx.kernels.cache import cpu_name
 from minisqx.memory import check_training
 from minisqx.network import Network
 from minisqx.optim import SGD, StepSchedule, cross_entropy
@@ -26,7 +28,7 @@ from minisqx.progress import EpochBar, epoch_line, missing_packages, three
 from minisqx.run_folder import RunFolder, reason
 from minisqx.run_state import RunState, load_run
 from minisqx.schedule import OneCycleSchedule
-from minisqx.training_data import Part, TrainingData
+from minisqx.training_data import TrainingData
 from minisqx.warmup import compile_training
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
@@ -156,7 +158,7 @@ class Trainer:
         """What is going to happen, a line for each thing."""
         data, spec, state, batches = self.data, self.spec, self.state, len(self.loader)
         source = "measured on the training images" if data.measured else "the usual constants of CIFAR-10"
-        chosen = f"best on {len(data.validation)} images set aside for validation" if len(data.validation) else "last epoch"
+        chosen = f"best on {len(data.validation)} validation images" if len(data.validation) else "last epoch"
         begun = f", from epoch {state.epoch + 1}, batch {state.batch + 1} on" if state.epoch or state.batch else ""
         return [
             f"normalisation: mean {three(data.mean)}, standard deviation {three(data.std)} ({source})",
@@ -332,4 +334,5 @@ def right_answers(logits: np.ndarray, labels: np.ndarray) -> int:
 
 def versions() -> dict[str, str]:
     """Of what decides the bits of a result."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in ("minisqx", "numpy", "numba")}}
+    packages = {"minisqx": minisqx, "numpy": np, "numba": numba}
+    return {"python": platform.python_version(), **{name: package.__version__ for name, package in packages.items()}}

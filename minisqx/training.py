@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minisqx.errors import OptionError, TrainingError
-from minisqx.interrupt import Stopped, StopRequest
+from minisqx.errors import DataError, OptionError, TrainingError
+from minisqx.interrupt import Stopped, StopRequest, ended_by
 from minisqx.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 from minisqx.threads import thread_count, use_threads
 
@@ -35,7 +35,7 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
     """Trains a new network to the planned end; `say` takes the lines that report the run.
 
     Ctrl-C (SIGTERM, SIGHUP) saves the run after the current batch, then raises KeyboardInterrupt (SystemExit); before the first
-    batch it does so at once. The same becomes of a run whose `say` raises OSError.
+    batch, and where it is the second, it does so at once. The same becomes of a run whose `say` raises OSError.
     Raises DataError for bad data, OptionError for options that don't fit it, TrainingError if the loss is not finite or the
     run folder can't be written.
     """
@@ -89,7 +89,16 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
-            trainer = Trainer(options, open_training_data(options, say), folder, str(config.get("command", "")), say)
+            try:
+                images = open_training_data(options, say)
+            except DataError as error:
+                if data is not None or options.data is None:
+                    raise
+                # An empty folder, for one, is what is left where a disk was.
+                raise DataError(
+                    f"{error}; if the data of this run lies elsewhere now, name its place with --data (in Python: data=)"
+                ) from error
+            trainer = Trainer(options, images, folder, str(config.get("command", "")), say)
             trainer.restore(checkpoint, state)
             _warn_of_another_machine(config, trainer.config(), say)
             trainer.save()
@@ -105,9 +114,7 @@ def _stoppable() -> Iterator[None]:
     except Stopped as stopped:
         if isinstance(stopped.wish, OSError):
             raise stopped.wish from None
-        if stopped.wish == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise SystemExit(128 + stopped.wish) from None
+        raise ended_by(stopped.wish) from None
 
 
 def _options(folder, config: dict) -> TrainingOptions:
@@ -143,10 +150,7 @@ def check_reproducible(options: TrainingOptions, say: Say = print) -> None:
 
 def _use_threads(options: TrainingOptions, say: Say) -> None:
     count, source = thread_count(options.threads)
-    use_threads(count)
-    from minisqx.warmup import announce_compiling
-
-    announce_compiling()
+    use_threads(count, source)
     say(f"threads: {count} ({source})")
 
 

@@ -8,22 +8,11 @@ import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.data import open_dataset, split_validation
-from minisqx.data.dataset import Dataset
+from minisqx.data.dataset import Dataset, Part
 from minisqx.options import TrainingOptions
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGES_AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images uint8 (N, H, W, 3) and their labels int64 (N,)."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -52,26 +41,35 @@ class TrainingData:
 
 
 def open_training_data(options: TrainingOptions, say: Callable[[str], object]) -> TrainingData:
-    """Reads the data that `options` name and sets a part of its training images aside for validation.
+    """Reads the data that `options` name. Without validation images, a part of the training images is set aside for it.
 
     Raises DataError for bad data, OptionError if nothing would be left to train on.
     """
     side = options.image_size
     size = None if side is None else (side, side)
     dataset = open_dataset(options.data, image_size=size, skip_bad_images=options.skip_bad_images, say=say)
-    images, labels = dataset.train_images, dataset.train_labels
-    kept, aside = split_validation(labels, _count(options.validation, len(labels)), options.seed)
-    train = Part(images[kept], labels[kept])
-    validation = Part(images[aside], labels[aside])
+    train, validation = _validation(dataset, options, say)
     measured = set(dataset.classes) != set(CIFAR10_CLASSES)
     mean, std = measure(train.images) if measured else (CIFAR10_MEAN, CIFAR10_STD)
     test = Part(dataset.test_images, dataset.test_labels)
     return TrainingData(dataset.name, dataset.classes, train, validation, test, mean, std, measured, _digest(dataset))
 
 
+def _validation(dataset: Dataset, options: TrainingOptions, say: Callable[[str], object]) -> tuple[Part, Part]:
+    """What is trained on, and what chooses best.h5."""
+    train = dataset.parts["train"]
+    own = dataset.parts.get("validation")
+    if own is not None:
+        say(f"validation: on the {len(own)} validation images of the data; --validation sets none of the training images aside")
+        return train, own
+    kept, aside = split_validation(train.labels, _count(options.validation, len(train)), options.seed)
+    return Part(train.images[kept], train.labels[kept]), Part(train.images[aside], train.labels[aside])
+
+
 def _count(validation: float, images: int) -> int:
+    """A share is at least one image, but never all of them."""
     if 0 < validation < 1:
-        return max(1, round(validation * images))
+        return min(max(1, round(validation * images)), images - 1)
     return int(validation)
 
 
@@ -97,7 +95,10 @@ def _three(values: np.ndarray) -> tuple[float, float, float]:
 
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(repr(dataset.classes).encode())
-    for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
-        digest.update(repr(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
+    # The validation part comes last: data without one keeps the digest that it had before there was any.
+    for part in ("train", "test", "validation"):
+        if part in dataset.parts:
+            for array in (dataset.parts[part].images, dataset.parts[part].labels):
+                digest.update(repr(array.shape).encode())
+                digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -1,40 +1,39 @@
-"""Compiling: what a person is told of it, and how to have it done ahead, on an image or two and a network of its own."""
+"""Compiling ahead, on an image or two and a network of its own."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from minisqx.kernels import jit
+from minisqx.kernels import cache
 from minisqx.spec import NetworkSpec
 from minisqx.squeezenext import SqueezeNextSpec
 
 
-def announce_compiling() -> None:
-    """Has one line on stderr say so before the first kernel is compiled, if one is."""
-    line = "minisqx: compiling kernels for this CPU: up to a minute, and only this once ..."
-    jit.before_compiling(lambda: print(line, file=sys.stderr, flush=True))
+def warm_up(for_all_users: bool = False) -> Iterator[str]:
+    """Compiles what `infer` and `train` call in float32; a line for each, when it is done, and one on where the code lies.
 
-
-def warm_up() -> Iterator[str]:
-    """Compiles what `infer` and `train` call in float32; a line for each, when it is done, and one on where the code lies."""
+    for_all_users: keeps it in the system's folder. Raises OptionError unless this process may fill that.
+    """
+    if for_all_users:
+        cache.fill_system_folder()
+    cache.before_compiling(None)
     spec = SqueezeNextSpec()
     for what, run in (("inference", compile_inference), ("training", compile_training)):
         before, began = _compiled(), time.perf_counter()
         run(spec)
         count, seconds = _compiled() - before, time.perf_counter() - began
         done = f"{count} kernels compiled" if count else "nothing was left to compile"
-        yield f"{what} (float32): {seconds:.1f} s, {done if jit.folder() else 'compiled, but not kept'}"
-    if folder := jit.folder():
+        yield f"{what} (float32): {seconds:.1f} s, {done if cache.folder() else 'compiled, but not kept'}"
+    if folder := cache.folder():
         from minisqx.system import folder_size
 
         yield f"compiled code: {folder_size(folder)}"
 
 
 def _compiled() -> int:
-    folder = jit.folder()
+    folder = cache.folder()
     return len(list(Path(folder).glob("*.nbc"))) if folder else 0
 
 

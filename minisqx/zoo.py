@@ -3,46 +3,24 @@
 import re
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import minisqx.data
 from minisqx.errors import OptionError
 from minisqx.spec import NetworkSpec
 from minisqx.squeezenet import SqueezeNetSpec
-from minisqx.squeezenext import BASELINE, VERSIONS, SqueezeNextSpec
+from minisqx.squeezenext import BASELINE, SHALLOW_NETWORKS, VERSIONS, SqueezeNextSpec
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 SHALLOW = "shallow"  # with the options of the command line: width, blocks, ...
 DEFAULT = "shallow-06-0.2x"  # whose weights come with minisqx
 
 _FAMILIES: dict[str, type[NetworkSpec]] = {family.FAMILY: family for family in (SqueezeNextSpec, SqueezeNetSpec)}
 
-# (width, blocks) by the paper's name. Where the paper's own name or row is doubtful, `paper` says why these are the ones.
-_SHALLOW_NETWORKS = {
-    "shallow-06-0.125x": (0.125, (1, 1, 1, 1)),
-    "shallow-06-0.2x": (0.2, (1, 1, 1, 1)),
-    "shallow-14-0.2x": (0.2, (1, 2, 8, 1)),
-    "shallow-06-0.3x": (0.3, (1, 1, 1, 1)),
-    "shallow-06-0.4x": (0.4, (1, 1, 1, 1)),
-    "shallow-06-0.5x": (0.5, (1, 1, 1, 1)),
-    "shallow-06-0.575x": (0.575, (1, 1, 1, 1)),
-    "shallow-06-0.6x": (0.6, (1, 1, 1, 1)),
-    "shallow-12-0.4x": (0.4, (1, 2, 6, 1)),
-    "shallow-09-0.5x": (0.5, (1, 1, 4, 1)),
-    "shallow-07-0.7x": (0.7, (1, 1, 2, 1)),
-    "shallow-14-0.5x": (0.5, (1, 2, 8, 1)),
-    "shallow-06-0.8x": (0.8, (1, 1, 1, 1)),
-    "shallow-06-0.9x": (0.9, (1, 1, 1, 1)),
-    "shallow-06-1x": (1.0, (1, 1, 1, 1)),
-    "shallow-14-1x": (1.0, (1, 2, 8, 1)),
-    "shallow-21-0.7x": (0.7, (2, 2, 14, 1)),
-    "shallow-06-1.5x": (1.5, (1, 1, 1, 1)),
-    "shallow-06-2x": (2.0, (1, 1, 1, 1)),
-    "shallow-14-2x": (2.0, (1, 2, 8, 1)),
-}
 # Name -> what makes its description, the smaller networks of a family before the larger.
 _NETWORKS: dict[str, tuple[type[NetworkSpec], dict]] = {
-    **{name: (SqueezeNextSpec, {"width": width, "blocks": blocks}) for name, (width, blocks) in _SHALLOW_NETWORKS.items()},
+    **{name: (SqueezeNextSpec, {"width": width, "blocks": blocks}) for name, (width, blocks) in SHALLOW_NETWORKS.items()},
     **{f"squeezenet-v{version}": (SqueezeNetSpec, {"version": version}) for version in ("1.1", "1.0")},
     **{
         f"squeezenext-23-{width}x-{version}": (SqueezeNextSpec, {"width": float(width), "blocks": blocks, **BASELINE})
@@ -80,12 +58,13 @@ def network(name: str, **options) -> NetworkSpec:
 
 
 def _find(name: str) -> tuple[type[NetworkSpec], dict]:
-    if name == SHALLOW:
+    given = name if isinstance(name, str) else ""
+    if given == SHALLOW:
         return SqueezeNextSpec, {}
-    if name in _NETWORKS:
-        return _NETWORKS[name]
-    # As descriptions name themselves: shallow-14-1281-0.5x, shallow-21-22141-0.7x.
-    parts = re.fullmatch(r"shallow-(\d\d+)(?:-(\d{4,12}))?-(\d+(?:\.\d+)?)x", name)
+    if given in _NETWORKS:
+        return _NETWORKS[given]
+    # As descriptions name themselves that the paper doesn't have, or with the blocks of one that it has: shallow-14-1281-0.5x.
+    parts = re.fullmatch(r"shallow-(\d\d+)(?:-(\d{4,12}))?-(\d+(?:\.\d+)?)x", given)
     if parts:
         found = [blocks for blocks in _cuts(parts[2] or "1111") if sum(blocks) + 2 == int(parts[1])]
         if len(found) == 1:
@@ -101,9 +80,14 @@ def _cuts(digits: str) -> Iterator[tuple[int, ...]]:
             yield tuple(map(int, parts))
 
 
-def weights() -> dict[str, Path]:
-    """Name -> checkpoint of the weights that are installed with minisqx."""
-    return {file.stem: file for folder in minisqx.data.__path__ for file in Path(folder, "weights").glob("*.h5")}
+def weights() -> dict[str, "Traversable"]:
+    """Name -> checkpoint of the weights that come with minisqx: a file, or a part of the zip that minisqx is imported from."""
+    from importlib.resources import files
+
+    folder = files("minisqx.data") / "weights"
+    if not folder.is_dir():
+        return {}
+    return {file.name.removesuffix(".h5"): file for file in folder.iterdir() if file.name.endswith(".h5")}
 
 
 def from_dict(description: Mapping) -> NetworkSpec:

@@ -42,6 +42,9 @@ CLASSIFIER = ("test_kernels_classifier.py",)
 INFERENCE = ("test_kernels_inference.py",)
 LOADER = ("test_data_loader.py",)
 IMAGES = ("test_images.py",)
+PILLOW = ("test_pillow.py",)
+SOURCES = ("test_image_sources.py",)
+JPEG = ("test_jpeg.py",)
 GOLDEN_PIXELS = ("test_golden_pixels.py::test_a_pixel_is_read_as_the_table_says",)
 HOSTILE_IMAGES = ("test_hostile_images.py",)
 IDENTITY = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",)
@@ -51,6 +54,10 @@ FILES = ("test_hostile_files.py",)
 CACHED = ("test_data_image_folder.py",)
 THREADS = ("test_threads.py",)
 KERNELS = ("test_kernel_cache.py",)
+COPIES = ("test_copies.py",)
+VELOCITY = ("test_copies.py::test_a_shallow_copy_of_an_optimizer_has_its_network_and_a_velocity_of_its_own",)
+DESCRIBED = ("test_described.py",)
+UNKNOWN = ("test_unknown.py",)
 
 FAULTS = (
     # Batch norm.
@@ -502,32 +509,55 @@ FAULTS = (
         ("test_checkpoint.py",),
     ),
     # Images.
-    Fault("an image laid on black", "minisqx/images.py", 'picture.size, "white")', 'picture.size, "black")', GOLDEN_PIXELS),
-    Fault("an image's 16 bits rounded down", "minisqx/images.py", "np.rint(np.clip(", "np.floor(np.clip(", GOLDEN_PIXELS),
-    Fault("12 bits of an image read as 16", "minisqx/images.py", "white = 4095 if", "white = 65535 if", GOLDEN_PIXELS),
-    Fault("an image's 0 is black where it is white", "minisqx/images.py", "grey = 255 - grey", "pass", GOLDEN_PIXELS),
-    Fault("an image's transparent grey kept", "minisqx/images.py", "grey[values == clear] = 255", "pass", GOLDEN_PIXELS),
+    Fault(
+        "an image laid on black", "minisqx/image_colours.py", 'picture.size, "white")', 'picture.size, "black")', GOLDEN_PIXELS
+    ),
+    Fault("an image's 16 bits rounded down", "minisqx/image_colours.py", "np.rint(np.clip(", "np.floor(np.clip(", GOLDEN_PIXELS),
+    Fault("12 bits of an image read as 16", "minisqx/image_colours.py", "white = 4095 if", "white = 65535 if", GOLDEN_PIXELS),
+    Fault("an image's 0 is black where it is white", "minisqx/image_colours.py", "grey = 255 - grey", "pass", GOLDEN_PIXELS),
+    Fault("an image's transparent grey kept", "minisqx/image_colours.py", "grey[values == clear] = 255", "pass", GOLDEN_PIXELS),
     Fault(
         "an image turned the other way",
-        "minisqx/images.py",
+        "minisqx/image_colours.py",
         "6: Image.Transpose.ROTATE_270",
         "6: Image.Transpose.ROTATE_90",
         IMAGES,
     ),
-    Fault("truncated images loaded", "minisqx/images.py", "return not self.here", "return True", IMAGES),
-    Fault("images warn", "minisqx/images.py", "return self.here", "return False", IMAGES),
-    Fault("images silence other threads", "minisqx/images.py", "return self.here", "return True", IMAGES),
-    Fault("small files of large images read", "minisqx/images.py", "FREE_PIXELS = 8_", "FREE_PIXELS = 80_", HOSTILE_IMAGES),
-    Fault("images of any size read", "minisqx/images.py", "MOST_PIXELS = 70_", "MOST_PIXELS = 70_000_", IMAGES),
-    Fault("a WebP's size not asked", "minisqx/images.py", '!= b"WEBP" or', '== b"WEBP" or', IMAGES),
-    Fault("an image's tiles not counted", "minisqx/images.py", "max(tile, 1)) * tile", "max(tile, 1))", HOSTILE_IMAGES),
-    Fault("an image's scans not counted", "minisqx/images.py", "if scans > MOST_SCANS:", "if False:", IMAGES),
     Fault(
-        "segments of an image not passed over",
-        "minisqx/images.py",
-        "marker.end() + int.from_bytes",
-        "marker.end() + 0 * int.from_bytes",
-        IMAGES,
+        "pictures read by the program's Pillow", "minisqx/images.py", "if _is_same(picture, source, shown):", "if False:", IMAGES
+    ),
+    Fault("images warn", "minisqx/pillow.py", "_module.warnings = ", "_module.caveats = ", PILLOW),
+    Fault("images log", "minisqx/pillow.py", "setLevel(logging.CRITICAL + 1)", "setLevel(logging.DEBUG)", PILLOW),
+    Fault("an image hidden by its notes", "minisqx/pillow.py", "raise zlib.error(str(error)) from None", "raise", IMAGES),
+    Fault("a frame that was chosen not taken", "minisqx/images.py", "picture.seek(source.tell())", "pass", SOURCES),
+    Fault("a file object left at its end", "minisqx/images.py", "        source.seek(place)\n", "        pass\n", SOURCES),
+    Fault("blue taken for red", "minisqx/images.py", "if bgr and channels > 1:", "if False:", SOURCES),
+    Fault("rounded fractions taken for 255ths", "minisqx/image_colours.py", "> 1 + ROUNDING", "> 1", IMAGES),
+    Fault(
+        "a bad image's neighbour answered for it",
+        "minisqx/inference.py",
+        "bad.get(index) or next(good)",
+        "next(good, None)",
+        ("test_inference.py",),
+    ),
+    Fault("a JPEG's missing bits made up", "minisqx/jpeg.py", "any(a != b for", "any(a is None for", JPEG),
+    Fault("a JPEG's missing scans made up", "minisqx/jpeg.py", "if not _has_all_scans(body):", "if not body:", JPEG),
+    Fault("a JPEG cut at a restart read", "minisqx/jpeg.py", "bits + restart + bits", "bits + bits", JPEG),
+    Fault(
+        "an AVIF's parts not counted",
+        "minisqx/image_files.py",
+        "max(3 * picture.width",
+        "max(3_000_000 * picture.width",
+        HOSTILE_IMAGES,
+    ),
+    Fault("an AVIF's frames not counted", "minisqx/avif.py", "if frames > MOST_FRAMES:", "if False:", HOSTILE_IMAGES),
+    Fault("small files of large images read", "minisqx/image_files.py", "FREE_PIXELS = 8_", "FREE_PIXELS = 80_", HOSTILE_IMAGES),
+    Fault("images of any size read", "minisqx/image_files.py", "MOST_PIXELS = 70_", "MOST_PIXELS = 70_000_", IMAGES),
+    Fault("a WebP's size not asked", "minisqx/image_files.py", '!= b"WEBP" or', '== b"WEBP" or', IMAGES),
+    Fault("an image's tiles not counted", "minisqx/image_files.py", "max(tile, 1)) * tile", "max(tile, 1))", HOSTILE_IMAGES),
+    Fault("an image's scans not counted", "minisqx/image_files.py", "if scans > MOST_SCANS:", "if False:", IMAGES),
+    Fault(
+        "segments of an image not passed over", "minisqx/jpeg.py", "found.end() + int.from", "found.end() + 0 * int.from", IMAGES
     ),
     Fault(
         "NaN in an image's first row alone",
@@ -536,10 +566,10 @@ FAULTS = (
         "values[0].min(), values[0].max()",
         IMAGES,
     ),
-    Fault("no memory said to be damage", "minisqx/images.py", "if isinstance(error, MemoryError):", "if False:", IMAGES),
+    Fault("no memory said to be damage", "minisqx/image_files.py", "if isinstance(error, MemoryError):", "if False:", IMAGES),
     Fault(
         "a strip of an image missing",
-        "minisqx/images.py",
+        "minisqx/image_colours.py",
         "range(0, height, rows))",
         "range(0, max(1, height - rows), rows))",
         IMAGES,
@@ -602,6 +632,55 @@ FAULTS = (
     Fault(
         "the cache's checksum not looked at", "data/cache.py", "if _checksum(header, arrays) != expected:", "if False:", CACHED
     ),
+    Fault(
+        "other content that the cache doesn't notice",
+        "data/image_folder.py",
+        "names, content_digests(files, MOST_BYTES)]",
+        "names]",
+        ("test_data_cache.py",),
+    ),
+    Fault(
+        "what was written while it was decoded is kept",
+        "data/cache.py",
+        "if after == before:",
+        "if True:",
+        ("test_data_cache.py",),
+    ),
+    Fault(
+        "a likeness of class names that two have",
+        "data/classes.py",
+        "if name not in found and ours[key(name)] == theirs[key(name)] == 1:",
+        "if name not in found and theirs[key(name)]:",
+        ("test_evaluation.py",),
+    ),
+    Fault(
+        "classes that the model doesn't know passed over",
+        "minisqx/evaluation.py",
+        "    if unknown:\n",
+        "    if False:\n",
+        ("test_evaluation.py",),
+    ),
+    Fault(
+        "classes beside the parts passed over",
+        "data/image_folder.py",
+        "    if images:\n",
+        "    if False:\n",
+        ("test_data_layout.py",),
+    ),
+    Fault(
+        "the whole of a class set aside",
+        "data/parts.py",
+        "np.clip(shares, counts >= 2, np.maximum(counts - 1, 0))",
+        "shares",
+        ("test_data_layout.py",),
+    ),
+    Fault(
+        "validation images that the digest doesn't know",
+        "minisqx/training_data.py",
+        '("train", "test", "validation")',
+        '("train", "test")',
+        ("test_training.py::test_validation_images_of_the_data_choose_best_and_none_is_set_aside",),
+    ),
     Fault("litter in the cache", "data/cache.py", "> _OLD:", "> 1e99:", CACHED),
     Fault(
         "a failure on another thread is lost", "minisqx/plan.py", "            raise failures[0]\n", "            pass\n", THREADS
@@ -610,7 +689,7 @@ FAULTS = (
         "no thread to be had is an error", "minisqx/plan.py", "except (RuntimeError, MemoryError):", "except KeyError:", THREADS
     ),
     Fault(
-        "a kernel's checksum not looked at", "kernels/jit.py", "if hashlib.sha256(data).digest() != ", "if False and ", KERNELS
+        "a kernel's checksum not looked at", "kernels/cache.py", "if hashlib.sha256(data).digest() != ", "if False and ", KERNELS
     ),
     Fault(
         "copies of a function under one name",
@@ -626,14 +705,51 @@ FAULTS = (
         "for offset in (0, 0)",
         ("test_kernels_product.py",),
     ),
-    Fault("another kernel's code", "kernels/jit.py", "        if found != key:", "        if False:", KERNELS),
-    Fault("another user's folder", "kernels/jit.py", "status.st_mode & 0o022", "False", KERNELS),
+    Fault("another kernel's code", "kernels/cache.py", "        if found != key:", "        if False:", KERNELS),
+    Fault("another user's folder", "kernels/cache.py", "status.st_mode & 0o022", "False", KERNELS),
     Fault(
         "a full disk behind stdout",
         "minisqx/cli.py",
         "    except OSError as error:",
         "    except KeyError as error:",
         ("test_cli.py",),
+    ),
+    Fault(
+        "a copy without its weights",
+        "minisqx/network.py",
+        "            getattr(self, name)[:] = state[name]\n",
+        "            pass\n",
+        COPIES,
+    ),
+    Fault("a copy that shares its velocity", "minisqx/optim.py", 'np.array(state["velocity"])', 'state["velocity"]', VELOCITY),
+    Fault(
+        "a copied answer that can be changed",
+        "minisqx/inference.py",
+        "        probabilities.flags.writeable = False  #",
+        "        #",
+        COPIES,
+    ),
+    Fault("a plan with the caller's weights", "minisqx/plan.py", 'np.array(array, self.dtype, order="C")', "array", COPIES),
+    Fault(
+        "a network's own class names are not saved",
+        "minisqx/network.py",
+        "getattr(self, name) if value is None else value",
+        "value",
+        DESCRIBED,
+    ),
+    Fault(
+        "an unknown activation is let through",
+        "kernels/plain.py",
+        "    if kind not in ACTIVATION_KINDS:",
+        "    if False:",
+        UNKNOWN,
+    ),
+    Fault(
+        "a unit that inference doesn't know",
+        "minisqx/plan.py",
+        "                case _:\n                    raise",
+        "                case None:\n                    raise",
+        UNKNOWN,
     ),
     Fault("no finite numbers in evaluate", "minisqx/evaluation.py", "        model.check_finite(logits)\n", "", ("test_cli.py",)),
 )

@@ -129,6 +129,35 @@ def _pfm(value: float, scale: str = "-1.0") -> bytes:
     return f"Pf 8 8 {scale}\n".encode() + struct.pack("<f", value) * 64
 
 
+def _blank(kind: str, width: int, height: int) -> bytes:
+    if kind == "TIFF":
+        return encoded(Image.new("1", (width, height), 1), "TIFF", compression="group4")
+    return encoded(Image.new("RGB", (width, height), "red"), kind, speed=10)
+
+
+def _avif_size(width: int, height: int) -> bytes:
+    """Two million pixels, whose box says another size."""
+    content = _blank("AVIF", 2000, 1000)
+    at = content.index(b"ispe") + 8
+    return content[:at] + struct.pack(">II", width, height) + content[at + 8 :]
+
+
+def _avif_frames(count: int) -> bytes:
+    """A part whose header of a frame is repeated."""
+    content = _red("AVIF")
+    place = content.index(b"iloc") + 4
+    head, (offset, size) = content[: place + 14 + 4], struct.unpack_from(">II", content, place + 14)
+    more = b"\x1a\0" * count
+    return head[:-4] + struct.pack(">II", offset, size + len(more)) + content[place + 22 :] + more
+
+
+def _avif_parts(count: int) -> bytes:
+    """That many places of parts, in a box that has them."""
+    content = _red("AVIF")
+    at = content.index(b"iloc") - 4
+    return content[: at + 14] + struct.pack(">H", count) + content[at + 16 :]
+
+
 def _mpo() -> bytes:
     return encoded(
         Image.new("RGB", (8, 8), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")], quality=100
@@ -173,52 +202,59 @@ def _exif_short(tag: int, value: int) -> bytes:
 _EXIF_LOOP = b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 34665, 4, 1, 8) + struct.pack("<I", 8)
 NOT = "is not an image"
 DAMAGED = "is damaged or incomplete"
+KIND = "that isn't read"
 
 HOSTILE = [
     # Sizes.
-    Hostile("PNG of 60000 x 60000", lambda: _red_png().replace(struct.pack(">II", 8, 8), struct.pack(">II", 60000, 60000)), NOT),
+    Hostile("PNG of 60000 x 60000", lambda: _red_png().replace(struct.pack(">II", 8, 8), b"\0\0\xea\x60" * 2), DAMAGED),
     Hostile("PNG of 60000 x 60000, sum right", lambda: png(60_000, 60_000, 8, 2, bytes(99)), "at most 70000000 pixels"),
     Hostile("PNG of 2^31 x 2^31", lambda: png(2**31, 2**31, 8, 2, bytes(99)), "at most 70000000 pixels"),
     Hostile("PNG, blank, 16 million pixels in 2 kB", lambda: _blank_png(4096), "claims 4096 x 4096 pixels"),
     Hostile("PNG, blank, interlaced, the same", lambda: _blank_png(4096, 1), "claims 4096 x 4096 pixels"),
     Hostile("PNG with a second, larger header", lambda: _red_png(_png_header(50_000, 50_000)), "at most 70000000 pixels"),
-    Hostile("PNG without width", lambda: png(0, 8, 8, 2, bytes(9)), NOT),
+    Hostile("PNG without width", lambda: png(0, 8, 8, 2, bytes(9)), DAMAGED),
     Hostile("JPEG of 65535 x 65535", lambda: _frame(8, 65535, 65535), "at most 70000000 pixels"),
-    Hostile("JPEG of no height", lambda: _frame(8, 0, 8), NOT),
+    Hostile("JPEG of no height", lambda: _frame(8, 0, 8), DAMAGED),
     Hostile("GIF of 65535 x 65535", lambda: _gif(65535, 65535), "at most 70000000 pixels"),
     Hostile("GIF with a frame far beyond its screen", lambda: _gif(frame=(60000, 60000, 5000, 5000)), "at most 70000000 pixels"),
     Hostile("GIF with a frame without pixels", lambda: _gif(frame=(0, 0, 0, 0)), DAMAGED),
-    Hostile("GIF without a screen", lambda: _gif(0, 0, (0, 0, 0, 0)), NOT),
+    Hostile("GIF without a screen", lambda: _gif(0, 0, (0, 0, 0, 0)), DAMAGED),
     Hostile("BMP of 2^31 - 1 pixels in a row", lambda: bmp(2**31 - 1, 1, 24, bytes(64)), "at most 70000000 pixels"),
     Hostile("BMP of negative width", lambda: bmp(-8, 8, 24, bytes(192)), "pixels"),
     Hostile("BMP of the least height", lambda: bmp(1, -(2**31), 24, bytes(64)), "pixels"),
     Hostile("BMP, run lengths, 16 million pixels", lambda: bmp(4096, 4096, 8, b"\1\0\0\0\0\1", compression=1), "claims 4096"),
     Hostile("PPM of 99999 x 99999", lambda: b"P6 99999 99999 255\n" + bytes(99), "at most 70000000 pixels"),
-    Hostile("PPM of negative size", lambda: b"P6 -8 -8 255\n" + bytes(192), NOT),
+    Hostile("PPM of negative size", lambda: b"P6 -8 -8 255\n" + bytes(192), DAMAGED),
     Hostile("TIFF of 2^32 - 1 rows", lambda: _tiff(_257=("I", [2**32 - 1])), "at most 70000000 pixels"),
     Hostile("TIFF with a tile of 2^20 x 2^20", lambda: _tiff(_322=("I", [2**20]), _323=("I", [2**20])), "in tiles"),
     Hostile("TIFF with tiles that reach far out of it", lambda: _wide_tiles(), "in tiles"),
     Hostile("TIFF with a tile of no width", lambda: _tiff(_322=("I", [0]), _323=("I", [16])), "in tiles"),
+    Hostile("AVIF of 60000 x 60000", lambda: _avif_size(60_000, 60_000), DAMAGED),
+    Hostile("AVIF whose parts are much larger than it says", lambda: _avif_size(8, 8), "has 2000000 pixels in its parts"),
+    Hostile("AVIF of 3000 frames in one", lambda: _avif_frames(3000), "has more than 8 frames in a part"),
+    Hostile("AVIF with places of 60000 parts", lambda: _avif_parts(60_000), DAMAGED),
+    Hostile("AVIF, blank, 6 million pixels in 300 bytes", lambda: _blank("AVIF", 3000, 2000), "claims 3000 x 2000 pixels"),
+    Hostile("TIFF, fax, 42 million pixels in 2 kB", lambda: _blank("TIFF", 6000, 7000), "claims 6000 x 7000 pixels"),
     Hostile("WebP of 2^24 x 2^24", lambda: _webp_size(2**24, 2**24), "at most 70000000 pixels"),
     Hostile("WebP of 4000 x 4000 in 100 bytes", lambda: _webp_size(4000, 4000), "claims 4000 x 4000 pixels"),
     # What grows when it is unpacked, and what takes time.
-    Hostile("PNG with 2 MB of text in 2 kB", lambda: _red_png(_text(2_000_000)), DAMAGED),
-    Hostile("PNG with 1 MB of text 100 times", lambda: _red_png(_text(1_000_000) * 100), DAMAGED),
-    Hostile("PNG with a colour profile of 5 MB in 5 kB", lambda: _red_png(_profile(5_000_000)), DAMAGED),
+    Hostile("PNG with 2 MB of text in 2 kB", lambda: _red_png(_text(2_000_000)), RED),
+    Hostile("PNG with 1 MB of text 100 times", lambda: _red_png(_text(1_000_000) * 100), RED),
+    Hostile("PNG with a colour profile of 5 MB in 5 kB", lambda: _red_png(_profile(5_000_000)), RED),
     Hostile("PNG with 1 MB of a private chunk", lambda: _red_png(png_chunk(b"prVt", bytes(1_000_000))), RED),
     Hostile("PNG with 10000 empty chunks", lambda: _red_png(png_chunk(b"prVt", b"") * 10_000), RED),
     Hostile("JPEG of 1000 scans", lambda: _scans(1000), "scans"),
     Hostile("GIF with 1 MB of remarks", lambda: _gif(between=(b"!\xfe" + (b"\xff" + bytes(255)) * 4000 + b"\0")), RED),
     Hostile("PPM with an endless comment", lambda: b"P6 8 8 #" + b"a" * 100_000, NOT + "|" + DAMAGED),
     Hostile("PPM with a number of 100000 digits", lambda: b"P6 " + b"1" * 100_000, DAMAGED),
-    Hostile("TIFF with 5000 tags of 1 MB in 1 MB", lambda: _tiff_many_tags(), NOT),
+    Hostile("TIFF with 5000 tags of 1 MB in 1 MB", lambda: _tiff_many_tags(), DAMAGED),
     Hostile("JPEG with the same as EXIF data", lambda: _jpeg_many_tags(), (254, 0, 0)),
     Hostile("PNG with the same as EXIF data", lambda: _red_png(png_chunk(b"eXIf", _tiff_many_tags())), RED),
-    Hostile("TIFF with 2^32 - 1 samples a pixel", lambda: _tiff(_277=("I", [2**32 - 1])), NOT),
+    Hostile("TIFF with 2^32 - 1 samples a pixel", lambda: _tiff(_277=("I", [2**32 - 1])), DAMAGED),
     Hostile("BMP with 2^32 - 1 colours", lambda: _bmp_colours(2**32 - 1), DAMAGED),
     # Loops, and places outside the file.
     Hostile("TIFF whose directory is its own next", lambda: _tiff_loop(), RED),
-    Hostile("TIFF whose directory lies outside", lambda: b"II*\0\xff\xff\xff\x7f" + bytes(64), NOT),
+    Hostile("TIFF whose directory lies outside", lambda: b"II*\0\xff\xff\xff\x7f" + bytes(64), DAMAGED),
     Hostile("TIFF whose pixels lie outside", lambda: _tiff(_273=("I", [2**31])), DAMAGED),
     Hostile("TIFF with a JPEG outside", lambda: _tiff(_259=("H", [6]), _513=("I", [2**31]), _514=("I", [2**31 - 1])), DAMAGED),
     Hostile("TIFF with a directory inside that is the same", lambda: _tiff(_330=("I", [8]), _34665=("I", [8])), RED),
@@ -233,17 +269,17 @@ HOSTILE = [
     Hostile("PNG without pixels", lambda: _red_png()[:33] + png_chunk(b"IEND", b""), DAMAGED),
     Hostile("PNG with a palette that is missing", lambda: png(8, 8, 8, 3, (b"\0" + bytes(8)) * 8), DAMAGED),
     Hostile("PNG with a colour beyond its palette", lambda: _beyond_palette(), (0, 0, 0)),
-    Hostile("PNG with a wrong sum", lambda: _red_png().replace(b"IHDR\0\0\0\x08", b"IHDR\0\0\0\x09"), NOT),
-    Hostile("PNG with a depth of 3", lambda: png(8, 8, 3, 2, bytes(200)), NOT),
-    Hostile("PNG with a frame outside", lambda: _red_png(_acTL(2) + _fcTL(0, 100, 100)), NOT),
+    Hostile("PNG with a wrong sum", lambda: _red_png().replace(b"IHDR\0\0\0\x08", b"IHDR\0\0\0\x09"), DAMAGED),
+    Hostile("PNG with a depth of 3", lambda: png(8, 8, 3, 2, bytes(200)), DAMAGED),
+    Hostile("PNG with a frame outside", lambda: _red_png(_acTL(2) + _fcTL(0, 100, 100)), DAMAGED),
     Hostile("PNG of 2^31 frames", lambda: _red_png(_acTL(2**31) + _fcTL(0, 8, 8)), RED),
     Hostile("JPEG without tables", lambda: _jpeg(lambda marker, data: None if marker in (0xC4, 0xDB) else data), DAMAGED),
-    Hostile("JPEG without a frame", lambda: _jpeg(lambda marker, data: None if marker == 0xC0 else data), NOT),
-    Hostile("JPEG of 12 bits", lambda: _frame(12, 8, 8), NOT),
+    Hostile("JPEG without a frame", lambda: _jpeg(lambda marker, data: None if marker == 0xC0 else data), DAMAGED),
+    Hostile("JPEG of 12 bits", lambda: _frame(12, 8, 8), KIND),
     Hostile("JPEG that stops", lambda: _photo()[:-200], DAMAGED),
-    Hostile("GIF without a frame", lambda: _gif()[:19] + b";", NOT),
+    Hostile("GIF without a frame", lambda: _gif()[:19] + b";", DAMAGED),
     Hostile("GIF with codes of 13 bits", lambda: _gif(code_size=13), DAMAGED),
-    Hostile("TIFF of an unknown compression", lambda: _tiff(_259=("H", [12345])), NOT),
+    Hostile("TIFF of an unknown compression", lambda: _tiff(_259=("H", [12345])), KIND),
     Hostile("TIFF of broken deflate", lambda: _tiff(_259=("H", [8])), DAMAGED),
     Hostile("WebP without a frame", lambda: riff((b"VP8X", bytes(10))), DAMAGED + "|" + NOT),
     Hostile("PPM that goes up to 0", lambda: b"P6 8 8 0\n" + bytes(192), DAMAGED),

@@ -16,14 +16,23 @@ from minisqx import threads
 from minisqx.errors import OptionError
 from minisqx.network import Network
 from minisqx.optim import SGD
+from minisqx.plan import Plan
 from tests import copies
 from tests.copies import CASES, SMALL, X, different, learn, outcomes, prepared
+
+
+def pickled_beside_its_arrays(made):
+    """As between processes that share memory: the arrays that come out can only be read."""
+    buffers = []
+    data = pickle.dumps(made, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=[bytes(buffer.raw()) for buffer in buffers])
+
 
 WAYS = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "pickle": lambda made: pickle.loads(pickle.dumps(made, protocol=4)),
-    "pickle with buffers": lambda made: pickle.loads(pickle.dumps(made, protocol=5)),
+    "pickle with buffers": pickled_beside_its_arrays,
 }
 
 
@@ -90,6 +99,15 @@ def test_a_network_and_its_optimizer_copied_together_stay_together():
         pickle.loads(pickle.dumps((optimizer.network, optimizer))),
     ):
         assert other.network is network and network is not optimizer.network
+
+
+def test_a_plan_keeps_the_weights_that_it_was_made_of():
+    state = Network(SMALL).state_dict()
+    plan = Plan(SMALL, state)
+    before = copies.logits(plan)
+    for array in state.values():
+        array[...] = 0
+    assert copies.logits(plan) == before
 
 
 def test_a_copy_keeps_what_a_user_has_put_on_the_network():

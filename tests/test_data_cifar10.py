@@ -96,6 +96,16 @@ def test_folder_that_the_archive_was_unpacked_in_is_read(tmp_path):
     check_content(open_dataset(tmp_path / "here"), batches)
 
 
+def test_folders_beside_the_unpacked_one_are_named_as_not_read(tmp_path):
+    write_folder(tmp_path / "here" / "cifar-10-batches-bin", binary_files(random_batches()))
+    lines = []
+    open_dataset(tmp_path / "here", say=lines.append)
+    assert not any("not read" in line for line in lines)
+    (tmp_path / "here" / "train" / "cat").mkdir(parents=True)
+    open_dataset(tmp_path / "here", say=lines.append)
+    assert sum("read as CIFAR-10" in line and "not read: 'train'" in line for line in lines) == 1
+
+
 def test_second_start_reads_the_cache_and_a_changed_archive_does_not(tmp_path, monkeypatch):
     first, second = random_batches(seed=5), random_batches(records=5, seed=6)
     archive = binary_archive(tmp_path, first)

@@ -9,6 +9,7 @@ import pytest
 
 from minisqx.data import Dataset, open_dataset, split_validation
 from minisqx.errors import DataError, OptionError
+from tests.image_folders import picture, save
 
 IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
 LABELS = np.array([0, 1, 1, 0])
@@ -33,6 +34,7 @@ def test_good_arrays_are_taken():
         {"classes": ("cat", "cat")},
         {"classes": ("cat", "")},
         {"classes": ("cat", "two\nlines")},
+        {"classes": ("caf\u00e9", "cafe\u0301")},
         {"classes": ("cat", 7)},
         {"train_images": IMAGES.astype(np.float32)},
         {"train_images": IMAGES[..., :1]},
@@ -44,6 +46,10 @@ def test_good_arrays_are_taken():
         {"test_labels": LABELS[:2] - 1},
         {"test_images": IMAGES[:2, :, :7]},
         {"test_images": IMAGES[:0], "test_labels": LABELS[:0]},
+        {"validation_images": IMAGES},
+        {"validation_images": IMAGES[:0], "validation_labels": LABELS[:0]},
+        {"validation_images": IMAGES[:, :7], "validation_labels": LABELS},
+        {"validation_images": IMAGES, "validation_labels": LABELS + 1},
     ],
 )
 def test_anything_else_is_refused_in_one_line(change):
@@ -124,3 +130,15 @@ def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, minisqx.data; print([name for name in ('numba', 'h5py', 'PIL', 'numpy') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("size", [[16, 12], np.array([16, 12]), (np.int64(16), 12)])
+def test_an_image_size_is_any_pair_of_whole_numbers(tmp_path, monkeypatch, size):
+    monkeypatch.setenv("MINISQX_CACHE", str(tmp_path / "cache"))
+    for label in ("a", "b"):
+        for number in range(2):
+            save(tmp_path / "images" / label / f"{number}.png", picture(number, (20, 20)))
+    assert open_dataset(tmp_path / "images", image_size=size, say=lambda line: None).image_size == (16, 12)
+    for wrong in (16, (16,), (0, 16), (16.5, 16), (16, 5000)):
+        with pytest.raises(OptionError, match=r"^image_size .*: expected \(height, width\) in pixels, each from 1 to 4096$"):
+            open_dataset(tmp_path / "images", image_size=wrong, say=lambda line: None)

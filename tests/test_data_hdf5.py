@@ -1,5 +1,7 @@
 """HDF5 files are read where they are plain arrays, and refused wherever they reach outside of themselves."""
 
+import threading
+
 import h5py
 import numpy as np
 import pytest
@@ -43,6 +45,23 @@ def test_all_parts_are_read_as_they_are(tmp_path):
     assert dataset.train_labels.tolist() == LABELS[:8].tolist() and dataset.test_labels.tolist() == LABELS[8:].tolist()
 
 
+@pytest.mark.parametrize("prefix", ["val_", "valid_", "validation_"])
+def test_validation_images_are_read_under_each_of_their_names(tmp_path, prefix):
+    content = {"images": IMAGES[:6], "labels": LABELS[:6], f"{prefix}images": IMAGES[6:9], f"{prefix}labels": LABELS[6:9]}
+    dataset = open_dataset(write(tmp_path / "a.h5", **content, test_images=IMAGES[9:], test_labels=LABELS[9:]))
+    np.testing.assert_array_equal(dataset.validation_images, IMAGES[6:9])
+    assert dataset.validation_labels.tolist() == LABELS[6:9].tolist() and len(dataset.train_labels) == 6
+
+
+def test_what_is_not_read_is_named_in_a_line(tmp_path):
+    content = {"images": IMAGES, "labels": LABELS, "masks": IMAGES, "more": LABELS}
+    lines = []
+    open_dataset(write(tmp_path / "a.h5", **content), say=lines.append)
+    assert sum("not read: 'masks', 'more';" in line for line in lines) == 1
+    open_dataset(write(tmp_path / "b.h5", images=IMAGES, labels=LABELS, classes=["a", "b", "c"]), say=lines.append)
+    assert sum("not read" in line for line in lines) == 1
+
+
 def test_names_of_fixed_length_and_packed_arrays_are_read(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -54,7 +73,8 @@ def test_names_of_fixed_length_and_packed_arrays_are_read(tmp_path):
 def test_without_a_test_part_a_sixth_is_set_aside_and_without_names_classes_are_numbers(tmp_path):
     lines = []
     dataset = open_dataset(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), say=lines.append)
-    assert dataset.classes == ("0", "1", "2") and len(dataset.test_labels) == 2 and len(dataset.train_labels) == 10
+    assert dataset.classes == ("0", "1", "2") and len(dataset.train_labels) == 9
+    assert sorted(dataset.test_labels) == [0, 1, 2], "a sixth of four images is less than one, which each class gives"
     assert any("set aside" in line for line in lines)
     for image, label in zip(dataset.test_images, dataset.test_labels, strict=True):
         assert any((image == IMAGES[index]).all() and LABELS[index] == label for index in range(12))
@@ -79,6 +99,10 @@ def test_without_a_test_part_a_sixth_is_set_aside_and_without_names_classes_are_
         ({"images": IMAGES, "labels": LABELS, "classes": [1, 2, 3]}, "list of names"),
         ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES}, "no data set 'test_labels'"),
         ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES[:, :8], "test_labels": LABELS}, "one size"),
+        ({"images": IMAGES, "labels": LABELS, "val_images": IMAGES, "valid_images": IMAGES}, "expected one of them"),
+        ({"images": IMAGES, "labels": LABELS, "val_images": IMAGES}, "no data set 'val_labels'"),
+        ({"images": IMAGES, "labels": LABELS, "val_images": IMAGES[:, :8], "val_labels": LABELS}, "one size"),
+        ({"test_images": IMAGES, "test_labels": LABELS}, "none called 'train'"),
         ({"images/more": IMAGES, "labels": LABELS}, "a link or a group"),
     ],
 )
@@ -135,6 +159,22 @@ def test_a_file_that_asks_for_a_plug_in_finds_no_folder_with_any(tmp_path, monke
     error_line(tmp_path / "b.h5")
     assert before and folders == [0, 0]
     assert [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())] == before
+
+
+def test_other_threads_never_read_without_the_folders_of_plug_ins(tmp_path):
+    path, folders = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), []
+
+    def other():
+        with h5py.File(path, "r"):
+            folders.append(h5py.h5pl.size())
+
+    thread = threading.Thread(target=other)
+    with hdf5._without_plugins():
+        thread.start()
+        thread.join(0.2)
+        assert not folders
+    thread.join()
+    assert folders == [h5py.h5pl.size()] != [0]
 
 
 def test_what_is_declared_and_not_in_the_file_is_refused_unread(tmp_path):

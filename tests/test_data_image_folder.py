@@ -7,35 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import minisqx.kernels.counters  # noqa: F401  (compiled code is kept in the cache folder of the first import, not of a test)
 from minisqx.data import image_folder, open_dataset
 from minisqx.errors import DataError, ImageError
+from tests.image_folders import make_folder, picture, save
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MINISQX_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "data"
-
-
-def picture(seed: int, size=(8, 8)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def save(path, pixels) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def make_folder(root, classes=("cat", "dog"), train=3, test=2, size=(8, 8)):
-    """PNG files, every one another picture: its seed is part, class and number."""
-    for part, count in (("train", train), ("test", test)):
-        for label, name in enumerate(classes):
-            for number in range(count):
-                save(root / part / name / f"{number:03d}.png", picture(1000 * (part == "test") + 100 * label + number, size))
-    return root
 
 
 def error_line(*arguments, **options):
@@ -292,4 +274,4 @@ def test_folders_of_another_shape_are_refused(tmp_path):
 
 def test_images_that_fit_into_no_memory_are_refused_before_they_are_decoded(tmp_path):
     folder = make_folder(tmp_path / "photos")
-    assert "GiB" in error_line(folder, image_size=(40_000, 40_000))
+    assert "at most 8,589 MB are allowed" in error_line(folder, image_size=(40_000, 40_000))

@@ -136,8 +136,8 @@ def test_evaluate_takes_the_datas_class_names_for_a_model_without_and_says_so(ne
     net.save(path, mean=MEAN, std=STD)
     assert main(["evaluate", str(path), "--data", data()]) == 0
     out, error = capsys.readouterr()
-    assert "classes: the data's, in its order, since the model's file has none" in error
+    assert "has no names for its classes: the data's are taken, in their order" in error
     right = int((probabilities(net).argmax(axis=1) == np.arange(12) % 3).sum())
     assert f"{right} of 12" in out and "frog" in out
     assert main(["evaluate", str(path), "--data", data(classes=("cat", "dog"))]) == DataError.exit_code
-    assert "the data has 2 classes, the model 'net.h5' tells 3 apart: expected as many" in capsys.readouterr().err
+    assert "the model 'net.h5' tells 3 apart, without names for them: expected as many" in capsys.readouterr().err

@@ -13,21 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from minisqx import images
 from minisqx.errors import ImageError
 from minisqx.images import fit, load_image
+from tests.image_files import bmp, encoded, png, png_chunk, tiff_image
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM", "TIFF")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM", "TIFF", "AVIF")
 
 
 def picture(height=6, width=9, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def encoded(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def assert_refused(source, *words):
@@ -45,7 +39,7 @@ def test_a_format_is_told_from_the_content_whatever_the_name(tmp_path, kind):
     for source in (path, str(path), Image.open(path)):
         image = load_image(source)
         assert image.shape == (6, 9, 3) and image.dtype == np.uint8
-        if kind not in ("JPEG", "GIF"):
+        if kind not in ("JPEG", "GIF", "AVIF"):
             np.testing.assert_array_equal(image, picture())
 
 
@@ -168,6 +162,83 @@ def test_a_jpeg_of_many_scans_is_refused(tmp_path):
     comment = b"\xff\xfe\0\4\xff\xd9"  # which holds what would be the end elsewhere
     (tmp_path / "photo").write_bytes(content[:-2] + comment + scan * 50 + content[-2:])
     assert_refused(tmp_path / "photo", "more than 50 scans")
+
+
+def noise(size):
+    return np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes()
+
+
+def test_notes_of_a_png_that_are_large_do_not_hide_the_picture():
+    """A colour profile of 1.6 MB, as printers have them; long texts, compressed or not, in any number."""
+    profile = png_chunk(b"iCCP", b"icc\0\0" + zlib.compress(noise(1_600_000), 1))
+    text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(noise(1_100_000), 1))
+    texts = b"".join(png_chunk(b"tEXt", f"text {number}".encode() + b"\0" + bytes(1_000_000)) for number in range(20))
+    long = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(noise(1_100_000), 1))
+    for before in (profile, text, texts, long):
+        content = png(2, 1, 8, 2, b"\0" + bytes([1, 2, 3, 4, 5, 6]), before=before)
+        assert load_image(content).tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_the_orientation_in_a_text_of_a_png_is_kept_beside_long_texts():
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    raw = b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n      38\n" + exif.hex().encode())
+    long = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2_000_000)))
+    assert load_image(png(2, 1, 8, 2, bytes(7), before=long + png_chunk(b"zTXt", raw))).shape == (2, 1, 3)
+
+
+def test_a_fax_page_of_few_bytes_is_read():
+    page = Image.new("1", (3600, 4200), 1)
+    page.paste(0, (100, 100, 3000, 140))
+    content = encoded(page, "TIFF", compression="group4")
+    assert len(content) < 3600 * 4200 / 4000
+    image = load_image(content)
+    assert image.shape == (4200, 3600, 3) and image[120, 200].tolist() == [0] * 3 and image[0, 0].tolist() == [255] * 3
+
+
+def heif():
+    return b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+
+
+def apples_png():
+    """As iPhones have them: another first chunk, and pixels without the head and the sum of zlib."""
+    start, pixels = png(1, 1, 8, 2, bytes(4))[8:33], png_chunk(b"IDAT", zlib.compress(bytes(4))[2:-4])
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"CgBI", bytes(4)) + start + pixels + png_chunk(b"IEND", b"")
+
+
+def jpeg_with_frame(marker, precision=8):
+    content = encoded(Image.fromarray(picture(16, 16)), "JPEG")
+    at = content.index(b"\xff\xc0")
+    return content[: at + 1] + bytes([marker]) + content[at + 2 : at + 4] + bytes([precision]) + content[at + 5 :]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (bmp(4, 4, 16, bytes(32), compression=3, masks=(0xF00, 0xF0, 0xF)), "is of a kind of BMP that isn't read (Unsupported"),
+        (bmp(4, 4, 24, bytes(48), compression=4), "is of a kind of BMP that isn't read (Unsupported BMP compression (4))"),
+        (bmp(4, 4, 24, bytes(48), compression=77), "is damaged or incomplete (Unsupported BMP compression (77))"),
+        (bmp(4, 4, 64, bytes(128)), "is of a kind of BMP that isn't read (Unsupported BMP pixel depth (64))"),
+        (bmp(4, 4, 13, bytes(128)), "is damaged or incomplete (Unsupported BMP pixel depth (13))"),
+        (
+            tiff_image(4, 4, 2, (12,) * 3, bytes(72)),
+            "a kind of TIFF that isn't read (bits 12; sample format 1; photometric 2",
+        ),
+        (tiff_image(4, 4, 2, (32,) * 3, bytes(192), sample_format=[3] * 3), "isn't read (bits 32; sample format 3;"),
+        (tiff_image(4, 4, 1, (16,), bytes(32), sample_format=[3]), "isn't read (bits 16; sample format 3;"),
+        (tiff_image(4, 4, 1, (64,), bytes(128), ">", sample_format=[3]), "isn't read (bits 64; sample format 3;"),
+        (tiff_image(4, 4, 1, (8,), bytes(16), compression=34661), "photometric 1; compression 34661); save it as PNG"),
+        (tiff_image(4, 4, 1, (9_999,), bytes(16)), "is damaged or incomplete"),
+        (jpeg_with_frame(0xC1, 12), "is of a kind of JPEG that isn't read (cannot handle 12-bit layers)"),
+        (jpeg_with_frame(0xC0, 99), "is damaged or incomplete (cannot handle 99-bit layers)"),
+        (jpeg_with_frame(0xC5), "is of a kind of JPEG that isn't read (lossless or hierarchical)"),
+        (apples_png(), "is of a kind of PNG that isn't read (Apple's own, CgBI)"),
+        (heif(), "is not an image of a kind that is read: it is HEIF; expected an image: PNG, "),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), "is not an image of a kind that is read: it is JPEG 2000;"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_what_is_damaged_and_what_is_of_another_kind_are_told_apart(content, words):
+    assert_refused(content, words)
 
 
 def test_images_without_pixels_are_refused(tmp_path):
@@ -319,30 +390,6 @@ def test_a_fork_while_another_thread_reads_an_image_reads_images_too(tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_warnings_of_other_threads_are_left_alone_while_an_image_is_read():
-    seen = []
-
-    class Slow(Image.Image):
-        def load(self):
-            def other():
-                with pytest.raises(UserWarning):
-                    warnings.warn("of another thread", stacklevel=1)
-                seen.append(bool(images._reading))
-
-            thread = threading.Thread(target=other)
-            thread.start()
-            thread.join()
-            warnings.warn("of this thread", stacklevel=1)
-            return super().load()
-
-    source = Image.fromarray(picture())
-    source.__class__ = Slow
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(load_image(source), picture())
-    assert set(seen) == {True}
-
-
 def test_an_image_of_several_strips_is_read_in_full(tmp_path):
     """Pixels are converted in strips: nothing is missing between them, nor at the end."""
     whole = picture(700, 801)
@@ -399,6 +446,18 @@ def test_arrays_are_taken_as_they_are():
 )
 def test_another_kind_of_input_is_refused_with_what_was_expected(source, words):
     assert_refused(source, words)
+
+
+def test_fractions_that_are_rounded_to_just_outside_are_taken():
+    for dtype, low, high in [(np.float32, -1e-7, 1.0000001), (np.float64, -2e-7, 1.0000002), (np.float16, -0.0005, 1.001)]:
+        assert load_image(np.array([[low, 0.5, high]], dtype))[0, :, 0].tolist() == [0, 128, 255]
+    # A picture of fractions that goes up to 255 is another one.
+    assert load_image(Image.fromarray(np.array([[0.5, 1.0000001]], np.float32)))[0, :, 0].tolist() == [128, 255]
+
+
+def test_the_digits_of_a_refused_fraction_show_that_it_is_outside():
+    assert_refused(np.array([[0, 1.000002]], np.float32), "float32 with values from 0 to 1.000002: expected 0 to 1")
+    assert_refused(np.array([[-1e-5, 1]]), "float64 with values from -1e-05 to 1: expected 0 to 1")
 
 
 def test_one_nan_among_many_pixels_is_found():

@@ -173,6 +173,36 @@ def test_an_unusable_image_is_refused_and_in_a_list_its_place_is_named(model, tm
         model.infer([image(0), image(1), image(2), np.full((3, 3), 7.0)])
 
 
+def test_bad_images_in_a_list_cost_no_answer_of_the_others(model, monkeypatch):
+    monkeypatch.setattr(inference, "IMAGES_AT_ONCE", 4)
+    bad = {1: b"no picture", 4: "missing.png", 5: None, 6: np.full((3, 3), 7.0), 7: b""}
+    images = [bad.get(index, image(index)) for index in range(11)]
+    answers = model.infer(images, errors="return")
+    assert len(answers) == len(images)
+    for index, answer in enumerate(answers):
+        if index in bad:
+            assert isinstance(answer, ImageError) and str(answer).startswith(f"[{index}] of the list: ")
+        else:
+            assert bits(answer) == bits(model.infer(image(index)))
+    assert model.infer(list(bad.values()), errors="return")[-1].exit_code == ImageError.exit_code
+    assert minisqx.infer([b"no picture"], model, errors="return")[0].args == model.infer([b"no picture"], errors="return")[0].args
+
+
+@pytest.mark.parametrize("img, errors", [([], "ignore"), ([], None), (b"one image", "return")])
+def test_what_errors_may_be_is_said(model, img, errors):
+    with pytest.raises(OptionError, match="errors=.*: expected 'raise', or 'return' with a list of images"):
+        model.infer(img, errors=errors)
+
+
+def test_options_of_reading_reach_every_image(model):
+    rgb = image(0)
+    for one in (rgb[:, :, ::-1], [rgb[:, :, ::-1]]):
+        answer = minisqx.infer(one, model, bgr=True)
+        assert bits(answer[0] if isinstance(answer, list) else answer) == bits(model.infer(rgb))
+        with pytest.raises(OptionError, match="no reader for UNHEARD"):
+            minisqx.infer(b"", model, formats=["UNHEARD"])
+
+
 def test_a_model_that_is_not_finite_is_refused(tmp_path):
     net = network()
     net.parameters()["classifier.bias"][0] = np.nan

@@ -97,7 +97,7 @@ def test_images_that_do_not_fit_are_refused_before_they_are_read(data, monkeypat
     from minisqx.data import dataset
 
     monkeypatch.setattr(dataset, "available", lambda: (2 * 300 * 32 * 32 * 3 - 1, "free on this machine"))
-    with pytest.raises(DataError, match="the images take 2 MB of memory while they are read and divided, and 2 MB are free on"):
+    with pytest.raises(DataError, match="the images take 2 MB of memory while they are read and divided, and 1 MB are free on"):
         train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), say=lambda line: None)
     check_bytes("folder", 299, (32, 32))
     with pytest.raises(DataError, match="folder"):

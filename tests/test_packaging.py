@@ -6,9 +6,12 @@ import subprocess
 import sys
 import zipfile
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from minisqx.pyinstaller import hook_folders
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"minisqx": ROOT / "minisqx", "minisqx/kernels": ROOT / "kernels", "minisqx/data": ROOT / "data"}
@@ -18,12 +21,19 @@ IMPORTABLE = {"numpy", "numba", "llvmlite", "PIL", "h5py", "minisqx"}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel that was built from an sdist that was built from this repository, so that the sdist is complete, too."""
-    source, built = tmp_path_factory.mktemp("source") / "minisqx", tmp_path_factory.mktemp("built")
+def source(tmp_path_factory):
+    """This repository."""
+    source = tmp_path_factory.mktemp("source") / "minisqx"
     # setuptools leaves folders behind, and finds what an earlier version left: it gets a copy of its own.
     unwanted = shutil.ignore_patterns(".git", ".venv", "runs", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, source, ignore=unwanted)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    """A wheel that was built from an sdist that was built from this repository, so that the sdist is complete, too."""
+    built = tmp_path_factory.mktemp("built")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(built), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -33,15 +43,45 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_three_packages_and_the_weights_and_nothing_else(wheel):
     expected = {f"{name}/{file.name}" for name, folder in PACKAGES.items() for file in folder.glob("*.py")}
-    expected.add("minisqx/data/measured.json")
+    expected |= {"minisqx/data/measured.json", "minisqx/pyinstaller/__init__.py", "minisqx/pyinstaller/hook-minisqx.py"}
     expected |= {f"minisqx/data/weights/{file.name}" for file in (ROOT / "data" / "weights").glob("*.h5")} | {"minisqx/py.typed"}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
+
+
+SCRIPT = """
+import site, sys
+sys.path += sys.argv[2:]  # what minisqx needs
+site.addsitedir(sys.argv[1])  # what is installed there, as Python does at its start
+import minisqx, numpy
+print(minisqx.__file__, minisqx.infer(numpy.zeros((32, 32, 3), numpy.uint8)))
+"""
+
+
+def test_beside_a_clone_named_minisqx_its_editable_installation_is_found(source, tmp_path):
+    """The clone's folder, which has no `__init__.py`, lies where Python looks first: it could be taken for the package."""
+    command = [sys.executable, "-c", "import sys; from setuptools import build_meta; build_meta.build_editable(sys.argv[1])"]
+    done = subprocess.run([*command, str(tmp_path)], cwd=source, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(path).extractall(tmp_path / "installed")
+    script = source.parent / "mine.py"
+    script.write_text(SCRIPT)
+    needed = sorted({str(Path(find_spec(name).origin).parents[1]) for name in ("numpy", "numba", "PIL", "h5py")})
+    command = [sys.executable, "-S", str(script), str(tmp_path / "installed"), *needed]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split()[0] == str(source / "minisqx" / "__init__.py") and "%" in done.stdout, done.stderr
 
 
 def test_the_wheel_has_the_licence_and_the_command(wheel):
     (information,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     assert wheel.read(f"{information}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-    assert "minisqx = minisqx.cli:main" in wheel.read(f"{information}/entry_points.txt").decode()
+    entries = wheel.read(f"{information}/entry_points.txt").decode()
+    assert "minisqx = minisqx.cli:main" in entries and "hook-dirs = minisqx.pyinstaller:hook_folders" in entries
+
+
+def test_pyinstaller_is_told_of_the_folder_with_our_hook():
+    (folder,) = hook_folders()
+    assert [path.name for path in Path(folder).glob("hook-*.py")] == ["hook-minisqx.py"]
 
 
 def test_four_packages_are_required():

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-import minisqx.data
 from minisqx import paper, paper_layers, zoo
 from minisqx.errors import OptionError
 
@@ -76,6 +75,11 @@ def _cells(table, row):
     return dict(zip(table.header, table.rows[row]))
 
 
+def written(table):
+    """The rows as people read them."""
+    return [[cell if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in table.rows]
+
+
 def test_every_row_of_the_paper_is_there(tables):
     assert {number: len(table.rows) for number, table in tables.items()} == ROWS
     assert set(FITTING) == {(number, row) for number in COMPARED for row in range(ROWS[number])}
@@ -91,8 +95,8 @@ def test_a_row_has_the_decoded_parameters_and_bytes(tables, number, row):
     parameters, state_bytes = FITTING[number, row]
     spec = zoo.network(cells["ours: model"])
     assert (spec.parameters, spec.state_bytes) == (parameters, state_bytes)
-    assert cells["ours: parameters"] == f"{parameters:,}"
-    assert cells["ours: state KB"] == f"{state_bytes / 1000:,.1f}"
+    assert cells["ours: parameters"] == parameters
+    assert cells["ours: state KB"] == round(state_bytes / 1000, 1)
     assert float(cells["ours: MACs M"]) == pytest.approx(spec.macs / 1e6, rel=5e-3)  # three digits are printed
 
 
@@ -129,7 +133,7 @@ def test_no_ten_blocks_of_width_1_are_as_small_as_the_paper_prints():
 def test_table_6_adds_up_to_the_papers_three_totals(tables):
     table = tables["VI"]
     count, where = table.header.index("parameters"), table.header.index("paper's row")
-    numbers = [(row[where], int(row[count].replace(",", ""))) for row in table.rows if row[count] != "-"]
+    numbers = [(row[where], row[count]) for row in table.rows if row[count] != "-"]
     everything = sum(number for _, number in numbers)
     assert everything - sum(number for name, number in numbers if name == paper_layers.LEFT_OUT) == 482_050
     assert everything == 527_586
@@ -145,14 +149,33 @@ def test_table_6_marks_what_is_left_out_and_what_is_misprinted(tables):
     misprinted = ["32", "39", "40", "62", "64", "65", "69", "70", "102", "106", "dropout", "pool"]
     assert list(remarked) == misprinted
     assert "65,792" in remarked["106"] and "4x4x256" in remarked["106"]
-    assert [row[count] for row in table.rows if row[where] == "106"] == ["33,024"]
+    assert [row[count] for row in table.rows if row[where] == "106"] == [33_024]
 
 
 @pytest.mark.parametrize("number", ALL)
 def test_csv_has_the_cells_of_the_table(tables, number):
     header, *rows = csv.reader(paper.run(number, "csv"))
     assert tuple(header) == (*tables[number].header, "remark")
-    assert [(tuple(cells), remark) for *cells, remark in rows] == list(zip(tables[number].rows, tables[number].remarks))
+    expected = [["" if cell == "-" else str(cell) for cell in row] for row in tables[number].rows]
+    assert [(cells, remark) for *cells, remark in rows] == list(zip(expected, tables[number].remarks))
+
+
+FIGURES = ("accuracy %", "s an epoch", "size MB", "parameters", "MACs M", "state KB", "epochs", "times")
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_every_figure_in_the_csv_is_a_number_to_a_program(number):
+    figures = [
+        (column, cell)
+        for row in csv.DictReader(paper.run(number, "csv"))
+        for column, cell in row.items()
+        if column.rpartition(": ")[2] in FIGURES and cell
+    ]
+    assert len({column for column, _ in figures}) >= 2
+    for column, cell in figures:
+        assert float(cell) > 0, column  # a comma between its digits would raise here
+    first = next(csv.DictReader(paper.run("III", "csv")))
+    assert (first["ours: parameters"], first["ours: accuracy %"]) == ("5081", "")
 
 
 @pytest.mark.parametrize("number", ALL)
@@ -161,7 +184,7 @@ def test_markdown_has_the_cells_of_the_table(tables, number):
     header, rule, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines if line.startswith("|"))
     assert tuple(header) == (*tables[number].header, "remark")
     assert len(rule) == len(header)
-    assert [(tuple(cells), remark) for *cells, remark in rows] == list(zip(tables[number].rows, tables[number].remarks))
+    assert [(cells, remark) for *cells, remark in rows] == list(zip(written(tables[number]), tables[number].remarks))
     assert lines[-1] == tables[number].notes[-1]
 
 
@@ -171,8 +194,9 @@ def test_text_fits_the_terminal_and_cuts_nothing_off(tables, number):
     assert max(map(len, lines)) <= 100
     words = " ".join(lines).split()
     head = " ".join(lines[: lines.index("-" * 100)]).split()
-    assert set(" ".join(tables[number].header[tables[number].second :]).replace("ours: ", "").split()) <= set(head)
-    for row, remark in zip(tables[number].rows, tables[number].remarks):
+    columns = tables[number].header[tables[number].second : len(tables[number].header) - tables[number].noted]
+    assert set(" ".join(columns).replace("ours: ", "").split()) <= set(head)
+    for row, remark in zip(written(tables[number]), tables[number].remarks):
         assert set(" ".join((*row, remark)).split()) <= set(words)
 
 
@@ -184,11 +208,20 @@ def test_all_tables_come_in_order_and_a_shared_note_only_once(tables):
     assert titles == [table.title for table in tables.values()]
 
 
-def test_a_table_is_found_in_small_letters():
-    assert list(paper.run("iv")) == list(paper.run("IV"))
+def test_a_table_is_found_in_small_letters_and_by_our_numbers():
+    assert list(paper.run("iv")) == list(paper.run("IV")) == list(paper.run("4")) == list(paper.run(4))
 
 
-@pytest.mark.parametrize("table, style, what", [("VII", "text", "table 'VII'"), ("", "csv", "table ''"), ("I", "html", "'html'")])
+@pytest.mark.parametrize(
+    "table, style, what",
+    [
+        ("VII", "text", "table 'VII'"),
+        ("", "csv", "table ''"),
+        ("0", "text", "table '0'"),
+        ("7", "text", "I, II, III, IV, V, VI, or 1 to 6"),
+        ("I", "html", "'html'"),
+    ],
+)
 def test_an_unknown_table_or_style_is_refused_in_one_line(table, style, what):
     with pytest.raises(OptionError) as refusal:
         paper.run(table, style)  # refused before the first line is asked for
@@ -199,7 +232,7 @@ def test_an_unknown_table_or_style_is_refused_in_one_line(table, style, what):
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """Writes `measured.json` where the tables look for it."""
-    monkeypatch.setattr(minisqx.data, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(paper, "files", lambda package: tmp_path)
     return lambda figures: (tmp_path / "measured.json").write_text(json.dumps(figures), encoding="utf-8")
 
 
@@ -209,9 +242,19 @@ def test_what_was_measured_stands_beside_the_paper(measured):
     tables = paper.tables()
     cells = _cells(tables["III"], 3)
     assert (cells["ours: accuracy %"], cells["ours: s an epoch"]) == ("80.50", "3.25")
+    assert cells["ours: epochs"] == 7
     assert tables["III"].notes[-1] == "shallow-06-0.3x here: 7 epochs, some recipe, on a machine."
     ours = [(cells["ours: accuracy %"], cells["ours: s an epoch"]) for cells in (_cells(tables["IV"], row) for row in range(5))]
     assert ours == [("-", "-"), ("-", "-"), ("80.50", "-"), ("-", "-"), ("-", "-")]
+
+
+def test_models_says_after_how_many_epochs_our_accuracy_was_measured(measured):
+    measured({"shallow-06-0.3x": {"accuracy": 80.5, "epochs": 7}})
+    header, *lines = paper.models()
+    rows = {line.split()[0]: line.split() for line in lines if line}
+    assert "here  after epochs" in header and rows["shallow-06-0.3x"][-3:-1] == ["80.50", "7"]
+    assert rows["shallow-06-0.4x"][-3:-1] == ["-", "-"]
+    assert "paper trains for 200 epochs" in " ".join(lines)
 
 
 def test_without_measurements_there_are_dashes(measured):

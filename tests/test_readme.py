@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from minisqx import cli
+import minisqx
+from minisqx import cli, zoo
 from minisqx.options import TrainingOptions, given_options
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,23 @@ def test_the_python_in_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch,
         exec(compile(block, "README.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert printed[-2:] == ["(12, 3, 3, 3)", "11253"]
+
+
+def test_the_readme_says_the_sizes_and_the_shipped_networks_classes_as_they_are():
+    sizes = [zoo.network(name).state_bytes for name in zoo.names() if name.startswith("shallow")]
+    assert f"whose weights take {min(sizes) / 1e3:.0f} KB to {max(sizes) / 1e6:.1f} MB" in README
+    model = minisqx.load(zoo.DEFAULT)
+    *classes, last = model.classes
+    assert f"knows ten classes: {', '.join(classes)} and {last}." in README
+    assert (
+        f"names {100 * model.metrics['test_accuracy']:.0f} % of" in README and f"{model.spec.parameters:,} parameters" in README
+    )
+
+
+def test_every_name_of_a_tensor_in_the_readme_is_one():
+    known = minisqx.ShallowSqueezeNext().state_dict()
+    named = re.findall(r"`((?:head|stem)\.\w+)`", README)
+    assert len(named) >= 6 and set(named) <= set(known)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

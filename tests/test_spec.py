@@ -123,8 +123,16 @@ def test_names_follow_the_forward_pass_with_the_main_path_before_the_shortcut():
     assert list(SqueezeNextSpec().buffer_shapes)[:2] == ["stem.running_mean", "stem.running_var"]
 
 
-@pytest.mark.parametrize("width, blocks, name", [(0.2, ONE, "shallow-06-0.2x"), (0.5, (1, 1, 4, 1), "shallow-09-1141-0.5x")])
-def test_the_name_is_the_papers(width, blocks, name):
+@pytest.mark.parametrize(
+    "width, blocks, name",
+    [
+        (0.2, ONE, "shallow-06-0.2x"),
+        (0.5, (1, 1, 4, 1), "shallow-09-0.5x"),
+        (0.35, (1, 1, 4, 1), "shallow-09-1141-0.35x"),
+        (0.35, ONE, "shallow-06-0.35x"),
+    ],
+)
+def test_the_name_is_the_papers_and_has_the_blocks_where_the_paper_has_none(width, blocks, name):
     assert SqueezeNextSpec(width=width, blocks=blocks).name == name
 
 

@@ -6,11 +6,13 @@ import sys
 import threading
 import time
 
+import numba
 import numpy as np
 import pytest
 
 from minisqx import threads
 from minisqx.errors import OptionError
+from minisqx.kernels import jit
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +21,7 @@ def eight_cpus_and_no_variables(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "_usable_cpus", lambda: 8)
     monkeypatch.setattr(threads, "_control_group_quota", lambda: None)
+    monkeypatch.setattr(threads, "_numbas_limit", lambda: None)
 
 
 def test_the_option_goes_before_the_variable_and_the_variable_before_the_machine(monkeypatch):
@@ -102,12 +105,15 @@ def run(code, **variables):
 
 
 USE = """
+import os
+before = dict(os.environ)
 from minisqx.threads import use_threads
 use_threads({})
 import numba
 from minisqx.kernels import jit
-jit.threading_layer()  # what a parallel kernel does first
-print(numba.get_num_threads())
+numba.njit(lambda x: x + 1)(1)  # Numba reads its variables again
+assert dict(os.environ) == before and numba.config.NUMBA_NUM_THREADS == numba.config.NUMBA_DEFAULT_NUM_THREADS
+print(jit._run_alone(numba.get_num_threads))
 """
 
 
@@ -116,13 +122,75 @@ def test_more_and_fewer_threads_than_cpus_can_be_used(count):
     assert run(USE.format(count)) == str(count)
 
 
+STEP = """
+import os
+before = dict(os.environ)
+import {first}, minisqx, numba, numpy as np
+network = minisqx.ShallowSqueezeNext(width=0.125)
+loss, gradient = minisqx.cross_entropy(network.forward(np.zeros((2, 3, 16, 16)), training=True), np.arange(2))
+network.backward(gradient)
+minisqx.SGD(network, lr=0.1).step()
+from minisqx.threads import thread_count, threads
+print(threads(), *thread_count(), dict(os.environ) == before)
+"""
+
+
+@pytest.mark.parametrize("first", ["numba", "minisqx"])
+def test_numbas_variable_is_a_limit_whoever_is_imported_first_and_stays_as_it_was(first):
+    assert run(STEP.format(first=first), NUMBA_NUM_THREADS="1") == "1 1 NUMBA_NUM_THREADS True"
+
+
+def test_numbas_file_of_settings_is_a_limit_too(monkeypatch, tmp_path):
+    monkeypatch.undo()  # the limit is asked for in earnest, where Numba is not imported yet
+    monkeypatch.setattr(threads, "most_threads", lambda: 3)
+    monkeypatch.delitem(sys.modules, "numba")
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert threads._numbas_limit() is None
+    (tmp_path / ".numba_config.yaml").write_text("num_threads: 3")
+    assert threads._numbas_limit() == 3
+
+
+@pytest.fixture
+def numbas_number():
+    """The most that Numba can have; afterwards it and minisqx have the numbers of before."""
+    chosen, is_default, numbas = threads.threads(), threads._is_default, numba.get_num_threads()
+    numba.set_num_threads(threads.most_threads())
+    yield threads.most_threads()
+    numba.set_num_threads(numbas)
+    threads.use_threads(chosen, "" if is_default else threads.OPTION)
+
+
+def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads_as_it_was(numbas_number):
+    threads.use_threads(1)
+    assert jit._run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numbas_number
+
+    def fails():
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        jit._run_alone(fails)
+    assert numba.get_num_threads() == numbas_number
+
+
+def test_a_default_is_held_to_the_callers_number_of_numbas_threads_and_a_wish_is_not(numbas_number):
+    threads.use_threads(numbas_number, "CPUs this process may use")
+    numba.set_num_threads(1)
+    assert threads.threads() == jit._run_alone(numba.get_num_threads) == 1
+    threads.use_threads(numbas_number)
+    assert threads.threads() == jit._run_alone(numba.get_num_threads) == numbas_number
+    assert numba.get_num_threads() == 1
+
+
 def test_without_a_number_the_variable_counts_and_then_the_earlier_choice():
     assert run(USE.format(""), MINISQX_NUM_THREADS="5") == "5"
     assert run("from minisqx.threads import use_threads; use_threads(3); print(use_threads())", MINISQX_NUM_THREADS="5") == "3"
 
 
 def test_too_many_threads_after_numba_has_started_are_refused_with_the_way_out():
-    assert "set MINISQX_NUM_THREADS=999 before" in run("import numba; from minisqx.threads import use_threads; use_threads(999)")
+    code = "import numba; from minisqx.threads import use_threads; use_threads(999)"
+    assert "set MINISQX_NUM_THREADS=999 before" in run(code)
+    assert "set NUMBA_NUM_THREADS=999 before" in run(code.removeprefix("import numba; "), NUMBA_NUM_THREADS="1")
 
 
 def test_the_variable_sets_the_threads_of_a_script_too():

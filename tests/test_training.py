@@ -19,7 +19,7 @@ from PIL import Image
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
 from minisqx.curves import draw_curves
 from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
-from minisqx.interrupt import SIGNALS
+from minisqx.interrupt import SIGNALS, StopRequest
 from minisqx.network import Network
 from minisqx.options import TrainingOptions
 from minisqx.progress import EpochBar
@@ -262,6 +262,15 @@ def test_a_run_is_resumed_with_moved_data_but_not_with_changed_data(finished, da
     with pytest.raises(KeyboardInterrupt):
         train(TrainingOptions(**SMALL, data=moved, out=tmp_path / "run"), say=lambda line: None)
     monkeypatch.undo()
+    moved.unlink()
+    with pytest.raises(DataError, match=r"^there is no file or folder '.*colours.h5'; .* name its place with --data"):
+        resume(tmp_path / "run", say=lambda line: None)
+    with pytest.raises(DataError, match=r"or an HDF5 file$"):
+        resume(tmp_path / "run", say=lambda line: None, data=str(tmp_path / "nowhere"))
+    moved.mkdir()  # an empty folder, such as the place of a disk that is not there
+    with pytest.raises(DataError, match="name its place with --data"):
+        resume(tmp_path / "run", say=lambda line: None)
+    moved.rmdir()
     write_data(moved, seed=1)
     before = (tmp_path / "run" / "last.h5").read_bytes()
     with pytest.raises(TrainingError, match="is not the data"):
@@ -322,6 +331,37 @@ def test_bad_data_leaves_no_run_folder_behind(tmp_path):
         with pytest.raises(DataError):
             train(TrainingOptions(**SMALL, data=tmp_path / "nothing.h5", out=tmp_path / out), say=lambda line: None)
     assert not (tmp_path / "new").exists() and not any((tmp_path / "empty").iterdir())
+
+
+def test_a_share_for_validation_never_takes_the_only_training_image(tmp_path):
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        file["images"], file["labels"] = np.zeros((2, 12, 12, 3), np.uint8), np.zeros(2, int)
+    data = open_training_data(TrainingOptions(data=tmp_path / "two.h5"), lambda line: None)
+    assert (len(data.train), len(data.validation), len(data.test)) == (1, 0, 1)
+    with pytest.raises(OptionError, match="a validation split of 1 images: expected 0 to 0 of 1 training images"):
+        open_training_data(TrainingOptions(data=tmp_path / "two.h5", validation=1), lambda line: None)
+
+
+def test_validation_images_of_the_data_choose_best_and_none_is_set_aside(data, finished, tmp_path):
+    """With other pixels in it the run has another digest; without any it has the one that it had before they were read."""
+    plain = open_training_data(TrainingOptions(data=data), lambda line: None)
+    assert plain.digest == "321a183fff137948571cc43cfe3f928d5f67e364110e98d8058537b3c2c969db"
+    digests = {plain.digest}
+    for number in range(2):
+        path = tmp_path / f"{number}.h5"
+        path.write_bytes(Path(data).read_bytes())
+        with h5py.File(path, "a") as file:
+            file["val_images"], file["val_labels"] = np.full((5, 12, 12, 3), number, np.uint8), np.array([0, 1, 2, 0, 0])
+        lines: list[str] = []
+        options = TrainingOptions(**SMALL | {"epochs": 1}, data=path, out=tmp_path / f"run {number}")
+        opened = open_training_data(options, lines.append)
+        assert len(opened.train) == 60 and (opened.validation.images == number).all() and len(opened.validation) == 5
+        assert sum("5 validation images of the data; --validation sets none" in line for line in lines) == 1
+        digests.add(opened.digest)
+    assert len(digests) == 3
+    folder = RunFolder(train(options, lines.append).folder)
+    assert folder.read_config()["data"]["images"] == {"train": 60, "validation": 5, "test": 20}
+    assert float(rows(folder)[0]["validation_accuracy"]) in (0.6, 0.2) and any("best on 5 validation" in line for line in lines)
 
 
 def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(data, tmp_path):
@@ -414,18 +454,30 @@ def test_a_signal_ends_a_real_run_after_the_batch_with_a_checkpoint(name, code, 
     assert state["epoch"] >= 1 and len(rows(RunFolder(tmp_path / "run"))) == state["epoch"]
 
 
-def test_a_second_signal_ends_the_process_at_once():
-    code = """if True:
-        import signal
-        from minisqx.interrupt import StopRequest
-        with StopRequest() as stop:
-            signal.raise_signal(signal.SIGINT)
-            print(stop.wish.name, flush=True)
-            signal.raise_signal(signal.SIGINT)
-            print("still here")
-    """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.split()) == (130, ["SIGINT"])
+@pytest.mark.parametrize("number, error, words", [("SIGINT", KeyboardInterrupt, "^$"), ("SIGTERM", SystemExit, "^143$")])
+def test_a_second_signal_ends_what_is_running_at_once_and_python_goes_on(number, error, words):
+    with pytest.raises(error, match=words), StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.wish == signal.SIGINT
+        signal.raise_signal(getattr(signal, number))
+        pytest.fail("still running")
+
+
+def test_a_second_ctrl_c_ends_a_run_in_its_batch_and_what_was_saved_stays(data, tmp_path, monkeypatch):
+    def train_batch(trainer, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("still running")
+
+    monkeypatch.setattr(Trainer, "_train_batch", train_batch)
+    said: list[str] = []
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), said.append)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert not any("stopped and saved" in line for line in said)
+    monkeypatch.undo()
+    assert resume(tmp_path / "run", said.append).history  # the folder is free, and last.h5 is whole
 
 
 def test_signals_are_as_before_once_a_run_is_over(data, tmp_path):

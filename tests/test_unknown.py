@@ -10,7 +10,8 @@ from minisqx.data.loader import Loader
 from minisqx.errors import OptionError
 from minisqx.kernels import activation, plain, simd
 from minisqx.layers import Activation, Gradient, ResidualSum, Workspace
-from minisqx.network import Network
+from minisqx.network import Network, ShallowSqueezeNext
+from minisqx.optim import SGD
 from minisqx.plan import Plan
 from minisqx.spec import AveragePoolSpec, ConvolutionSpec, LinearSpec
 from minisqx.squeezenext import SqueezeNextSpec
@@ -59,8 +60,8 @@ def test_compiled_code_ends_the_process_rather_than_pass_over_an_unknown_selecto
     simd.switch(builder, function.args[0], {1: lambda: None, 2: lambda: None})
     builder.ret_void()
     choice = next(instruction for instruction in function.blocks[0].instructions if instruction.opname == "switch")
-    assert [str(each.opname) for each in choice.default.instructions] == ["call", "unreachable"]
-    assert '@"llvm.trap"' in str(choice.default.instructions[0])
+    assert [str(each.opname) for each in choice.default.instructions] == ["call", "br"]
+    assert '@"llvm.debugtrap"' in str(choice.default.instructions[0])
 
 
 def test_an_activation_that_tiles_lack_is_refused_by_training_and_inference(monkeypatch):
@@ -200,3 +201,15 @@ def test_a_batch_that_was_made_for_another_network_is_refused():
             net.forward(batch(12, "float64"), training=training)
         with pytest.raises(OptionError, match="^input size 2 x 2 is too small"):
             net.forward(batch(2, "float32"), training=training)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3, np.float32), [0.0], np.zeros(11253 * 2, np.float32)[::2], None])
+def test_an_optimizer_takes_no_velocity_of_another_network(wrong):
+    optimizer = SGD(ShallowSqueezeNext(width=0.2), lr=0.1)
+    before = optimizer.velocity
+    with pytest.raises(OptionError, match=r"^velocity: .*; expected float32 of shape \(11253,\), contiguous and writable$"):
+        optimizer.velocity = wrong
+    assert optimizer.velocity is before
+    optimizer.velocity = np.ones_like(before)
+    with pytest.raises(OptionError, match="^the network of an optimizer can't be replaced"):
+        optimizer.network = ShallowSqueezeNext(width=0.3)

@@ -13,7 +13,8 @@ from minisqx.squeezenext import BASELINE, SqueezeNextSpec
 def test_every_name_is_another_network_and_survives_the_way_through_json():
     specs = [zoo.network(name) for name in zoo.names()]
     assert len(set(specs)) == len(specs) >= 26
-    for spec in specs:
+    for name, spec in zip(zoo.names(), specs):
+        assert spec.name == name
         assert zoo.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
         assert zoo.network(spec.name) == spec
 

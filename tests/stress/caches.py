@@ -24,9 +24,7 @@ ANSWER = """
 import dataclasses, hashlib, sys
 import numpy as np
 import minisqx
-from minisqx.warmup import announce_compiling
 
-announce_compiling()
 model = minisqx.load("shallow-06-0.2x")
 if sys.argv[1] == "float64":
     model = dataclasses.replace(model, state={name: array.astype(np.float64) for name, array in model.state.items()})
@@ -37,12 +35,24 @@ print(hashlib.sha256(found.tobytes()).hexdigest())
 """
 
 
-def start(cache: Path | None, dtype: str = "float32", *, limit: int | None = None, user: int | None = None) -> subprocess.Popen:
+# Has the system's folder lie elsewhere than where this machine has one.
+SYSTEM = """
+from pathlib import Path
+from minisqx import folders
+folders.system_cache = lambda: Path({system!r})
+"""
+
+
+def start(
+    cache: Path | None, dtype: str = "float32", *, limit: int | None = None, user: int | None = None, system: str = "/nowhere"
+) -> subprocess.Popen:
     """A process that answers; without a cache it has no HOME either, and no name in the system's list of users."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("MINISQX_CACHE", "XDG_CACHE_HOME", "HOME")}
+    without = ("MINISQX_CACHE", "XDG_CACHE_HOME", "HOME", "MINISQX_QUIET")
+    environment = {name: value for name, value in os.environ.items() if name not in without}
     if cache is not None:
         environment["MINISQX_CACHE"] = str(cache)
     code = ANSWER if limit is None else f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)\n{ANSWER}"
+    code = SYSTEM.format(system=system) + code
     settings = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     command, pipe = [sys.executable, "-c", code, dtype], subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, **settings)
@@ -195,7 +205,7 @@ def main() -> int:
 
 
 def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bool:
-    from minisqx.kernels.jit import folder as usual_folder
+    from minisqx.kernels.cache import folder as usual_folder
 
     good, usual = work / "good", usual_folder()
     if usual is not None:
@@ -215,6 +225,8 @@ def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bo
         found = list(several.map(lambda name: injected(name, good, work / name.replace(" ", "-"), expected["float32"]), names))
     print(f"{sum(found)} of {len(found)} kinds of fault: the right answer, and the lines that are due", flush=True)
     right += found
+    if can_be_others():
+        right += two_users(expected["float32"])
     if flips:
         refused = refused_flips(good, flips)
         right.append(refused == flips)
@@ -222,9 +234,38 @@ def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bo
     return all(right)
 
 
+def two_users(expected: str) -> list[bool]:
+    """Root fills the system's folder by the command; another user, who has no folder, compiles nothing, or does not trust it."""
+    found = []
+
+    def answers(name: str, lines: int) -> None:
+        answer, said = ended(start(None, user=54321, system=system))
+        found.append(answer == expected and len(said) == lines)
+        print(f"another user, {name}: {f'right answer, lines: {lines}' if found[-1] else f'WRONG: {answer} {said}'}", flush=True)
+
+    # Everybody may write to the usual place of temporary folders, so nothing below it is trusted.
+    with tempfile.TemporaryDirectory(prefix="minisqx-", dir="/var/cache") as place:
+        system = os.path.join(place, "minisqx")
+        os.chmod(place, 0o755)
+        code = f"{SYSTEM.format(system=system)}from minisqx.cli import main\nraise SystemExit(main(['warmup', '--system']))"
+        filled = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=lambda: os.umask(0o077))
+        found.append(filled.returncode == 0 and system in filled.stdout and not filled.stderr)
+        answers("a folder that root filled", 0)
+        os.chmod(place, 0o777)
+        answers("the folder above may be written by all", 1)
+        os.chmod(place, 0o755)
+        os.chown(system, 1234, -1)
+        answers("a part of its path belongs to a third one", 1)
+        os.chown(system, 0, -1)
+        for entry in Path(system).glob("kernels/*/*.nbc"):
+            entry.chmod(0o666)
+        answers("entries that all may write", 1)
+    return found
+
+
 def refused_flips(cache: Path, count: int) -> int:
     """How many entries with one flipped bit are refused, read as they are read in earnest."""
-    from minisqx.kernels.jit import checked_content
+    from minisqx.kernels.cache import checked_content
 
     contents, refused = [path.read_bytes() for path in entries(cache)], 0
     for seed in range(count):

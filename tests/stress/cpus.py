@@ -21,7 +21,7 @@ from minisqx import zoo
 from minisqx.data.dataset import Dataset
 from minisqx.data.shapes import draw_shapes
 from minisqx.inference import load
-from minisqx.kernels.jit import cpu_name
+from minisqx.kernels.cache import cpu_name
 from minisqx.kernels.simd import vector_registers
 from minisqx.plan import Plan
 from minisqx.report import table

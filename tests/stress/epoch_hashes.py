@@ -18,7 +18,7 @@ from pathlib import Path
 import h5py
 
 from minisqx.data.shapes import draw_shapes
-from minisqx.kernels.jit import cpu_name
+from minisqx.kernels.cache import cpu_name
 from minisqx.kernels.simd import vector_registers
 from minisqx.options import TrainingOptions, add_arguments, given_options
 from minisqx.reproducible import THREADS, trained

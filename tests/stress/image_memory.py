@@ -38,6 +38,9 @@ CASES = {
     "TIFF, LAB": ("TIFF", "LAB", {}),
     "WebP": ("WEBP", "RGB", {"method": 0}),
     "WebP, lossless, alpha": ("WEBP", "RGBA", {"lossless": True, "method": 0, "quality": 0}),
+    "TIFF, fax": ("TIFF", "1", {"compression": "group4"}),
+    "AVIF": ("AVIF", "RGB", {"speed": 10}),
+    "AVIF, 4:4:4, alpha": ("AVIF", "RGBA", {"speed": 10, "subsampling": "4:4:4"}),
 }
 
 

@@ -44,6 +44,10 @@ def samples() -> list[tuple[str, bytes]]:
         else:
             converted = (alpha if mode in ("RGBA", "LA") else picture).convert(mode)
         found.append((f"{kind}, {mode}, way {number}", encoded(converted, kind, **options)))
+    if features.check("avif"):
+        for number, (mode, options) in enumerate([("RGB", notes), ("RGBA", {}), ("L", {}), ("RGB", film)]):
+            content = encoded((alpha if mode == "RGBA" else picture).convert(mode), "AVIF", speed=10, **options)
+            found.append((f"AVIF, {mode}, way {number}", content))
     tile = {256: ("I", [20]), 257: ("I", [20]), 258: ("H", [8] * 3), 259: ("H", [1]), 262: ("H", [2]), 277: ("H", [3])}
     tile |= {322: ("I", [32]), 323: ("I", [32]), 324: ("I", ["data"]), 325: ("I", [32 * 32 * 3])}
     found.append(("TIFF, RGB, a tile", tiff(tile, noise.tobytes()[:3072])))
@@ -109,6 +113,8 @@ def _structured(content: bytes, rng: random.Random) -> bytes | None:
             return _fields(content, rng, "<", (10, 14, 18, 22, 26, 28, 30, 46, 54, 58, 62, 66), 4)
         if content.startswith(b"P"):
             return _ppm(content, rng)
+        if content[4:8] == b"ftyp":
+            return _avif(content, rng)
     except (struct.error, IndexError, ValueError, StopIteration):
         pass
     return None
@@ -285,3 +291,19 @@ def _ppm(content: bytes, rng: random.Random) -> bytes:
     names = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF", b"P7", b"PyP", b"PyRGBA", b"PyCMYK", b"P0CMYK")
     words[number] = rng.choice(names) if number == 0 else str(_number(rng, 32)).encode()
     return b" ".join(words[:-1]) + b"\n" + words[-1]
+
+
+def _avif(content: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(content)
+    if rng.random() < 0.4:
+        # The header of a part's frames, which has their size: behind a unit's two bytes, as they are written here.
+        at = changed.find(b"\x0a", changed.index(b"mdat")) + 2
+        changed[at + rng.randrange(10)] ^= 1 << rng.randrange(8)
+        return bytes(changed)
+    boxes = (b"ftyp", b"meta", b"pitm", b"iloc", b"iinf", b"infe", b"ispe", b"av1C", b"ipma", b"iref", b"auxC", b"mdat", b"moov")
+    boxes += (b"stco", b"stsz", b"stsc", b"stts", b"trak", b"tkhd", b"stsd", b"irot", b"colr")
+    places = [place for name in boxes if (place := changed.find(name)) > 0]
+    at = rng.choice(places) + rng.choice((-4, 0, 4, 8, 12, 16, 20, rng.randrange(60)))
+    size = rng.choice((1, 2, 4))
+    changed[at : at + size] = _number(rng, 8 * size).to_bytes(size, "big")
+    return bytes(changed)

@@ -76,7 +76,16 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
         del image
     except ImageError as error:
         text = str(error)
-        kinds = ("is not an image", "damaged or incomplete", "pixels", "an empty file", "scans", "memory")
+        kinds = (
+            "is not an image",
+            "damaged or incomplete",
+            "that isn't read",
+            "pixels",
+            "an empty file",
+            "scans",
+            "parts",
+            "memory",
+        )
         outcome = "refused: " + next((kind for kind in kinds if kind in text.replace(path, "")), "else")
         if "\n" in text:
             fault = f"an error of several lines: {text!r}"

@@ -1,0 +1,175 @@
+"""`evaluate` matches classes by name, never by number, and measures on what it says."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+import minisqx
+from minisqx import cli
+from minisqx.checkpoint import Checkpoint, save_checkpoint
+from minisqx.data.classes import match_classes
+from minisqx.errors import DataError
+from minisqx.evaluation import model_labels
+from tests.image_folders import picture, save
+
+CLASSES = ("cherry", "caf\u00e9", "plum")
+DECOMPOSED = "cafe\u0301"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINISQX_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights that answer in different ways, and the same with numbers for the names of their classes."""
+    net = minisqx.ShallowSqueezeNext(width=0.125, num_classes=3)
+    net.parameters()["classifier.weight"][:] *= 30
+    x = np.stack([picture(seed, (32, 32)) for seed in range(60)]).transpose(0, 3, 1, 2) / 255 - 0.5
+    net.parameters()["classifier.bias"][:] -= np.median(net.forward(x.astype(np.float32), training=False), axis=0)
+    folder = tmp_path_factory.mktemp("weights")
+    for name, classes in (("fruit.h5", CLASSES), ("numbers.h5", ("0", "1", "2"))):
+        save_checkpoint(folder / name, Checkpoint(net.spec, net.state_dict(), classes, mean=(0.5,) * 3, std=(1.0,) * 3))
+    return folder
+
+
+def pool(root, classes=CLASSES):
+    """Class folders of six images each."""
+    for label, name in enumerate(classes):
+        for number in range(6):
+            save(root / name / f"{number}.png", picture(10 * label + number, (32, 32)))
+    return root
+
+
+def evaluate(capsys, model, *arguments):
+    code = cli.main(["evaluate", str(model), *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err.splitlines()
+
+
+def expected(model, classes=CLASSES):
+    """How many of the pool's images the model names right, asked one by one."""
+    model = minisqx.load(model)
+    return sum(
+        model.infer(picture(10 * label + number, (32, 32))).label == name
+        for label, name in enumerate(classes)
+        for number in range(6)
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "matched"),
+    [
+        (("a", "b"), ("b", "c", "a"), {"a": "a", "b": "b"}),
+        (("Cherry",), ("cherry", "plum"), {"Cherry": "cherry"}),
+        ((DECOMPOSED,), ("caf\u00e9",), {DECOMPOSED: "caf\u00e9"}),
+        (("CAFE\u0301", "STRASSE"), ("caf\u00e9", "stra\u00dfe"), {"CAFE\u0301": "caf\u00e9", "STRASSE": "stra\u00dfe"}),
+        (("Cherry", "cherry"), ("cherry",), {"cherry": "cherry"}),
+        (("CHERRY",), ("Cherry", "cherry"), {}),
+        (("Cherry", "CHERRY"), ("cherry",), {}),
+        ((DECOMPOSED, "Cafe\u0301"), ("caf\u00e9", "Caf\u00e9"), {DECOMPOSED: "caf\u00e9", "Cafe\u0301": "Caf\u00e9"}),
+        (("cafe",), ("caf\u00e9",), {}),
+        (("0", "1"), ("00", "01"), {}),
+    ],
+)
+def test_a_likeness_of_names_counts_where_there_is_one_only(names, known, matched):
+    assert match_classes(names, known) == matched
+
+
+def test_case_and_unicode_form_change_no_result_and_a_line_says_so(capsys, weights, tmp_path):
+    pool(tmp_path / "test")
+    shutil.move(tmp_path / "test" / "cherry", tmp_path / "test" / "Cherry")
+    shutil.move(tmp_path / "test" / CLASSES[1], tmp_path / "test" / DECOMPOSED)
+    code, out, err = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path)
+    right = expected(weights / "fruit.h5")
+    assert code == 0 and f"({right} of 18 images)" in out[1] and 0 < right < 18
+    assert sum("'Cherry' as 'cherry'" in line and "'fruit.h5'" in line for line in err) == 1
+
+
+def test_equal_names_in_another_order_are_matched_without_a_line(weights):
+    model, lines = minisqx.load(weights / "fruit.h5"), []
+    labels = np.array([0, 1, 2, 0])
+    found = model_labels(model, ("plum", "cherry", "caf\u00e9"), labels, lines.append)
+    assert found.tolist() == [2, 0, 1, 2] and not lines
+    # A class without images needs no counterpart, nor do all of the model's.
+    assert model_labels(model, ("plum", "yew"), np.array([0, 0]), lines.append).tolist() == [2, 2] and not lines
+
+
+@pytest.mark.parametrize(
+    ("model", "classes", "words"),
+    [
+        (
+            "fruit.h5",
+            ("chery", "caf\u00e9", "plum"),
+            ("'chery' is unknown to the model 'fruit.h5'", "'cherry'", "name the data's"),
+        ),
+        ("fruit.h5", ("cherry", "Cherry"), ("'Cherry' is unknown", "'caf\u00e9', 'plum'")),
+        ("fruit.h5", ("0", "1", "2"), ("'0', '1', '2' are unknown", "the data has numbers for names")),
+        ("numbers.h5", CLASSES, ("are unknown", "'0', '1', '2'", "save the model with the names of its classes")),
+        ("fruit.h5", (*CLASSES, "yew"), ("'yew' is unknown", "all of whose classes are there already")),
+    ],
+)
+def test_a_class_that_the_model_does_not_know_is_named_and_refused(weights, model, classes, words):
+    with pytest.raises(DataError) as caught:
+        model_labels(minisqx.load(weights / model), classes, np.arange(len(classes)), lambda line: None)
+    line = str(caught.value)
+    assert "\n" not in line and all(word in line for word in words), line
+
+
+def test_numbers_for_names_are_names_on_both_sides(weights):
+    model = minisqx.load(weights / "numbers.h5")
+    assert model_labels(model, ("0", "1"), np.array([1, 0]), lambda line: None).tolist() == [1, 0]
+
+
+def test_a_test_folder_alone_is_measured_as_a_whole_and_not_trained_on(capsys, weights, tmp_path):
+    pool(tmp_path / "photos" / "test")
+    code, out, _ = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos")
+    assert code == 0 and f"({expected(weights / 'fruit.h5')} of 18 images)" in out[1]
+    assert cli.main(["train", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run")]) == DataError.exit_code
+    assert "none called 'train'" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_classes_alone_are_measured_as_training_divides_them_or_all(capsys, weights, tmp_path):
+    folder = pool(tmp_path / "photos")
+    code, out, err = evaluate(capsys, weights / "fruit.h5", "--data", folder)
+    assert code == 0 and "of 3 images)" in out[1] and any("--all" in line for line in err)
+    code, out, err = evaluate(capsys, weights / "fruit.h5", "--data", folder, "--all")
+    assert code == 0 and out[0].startswith("fruit.h5 on all images of") and f"({expected(weights / 'fruit.h5')} of 18" in out[1]
+    assert not any("set aside" in line for line in err)
+
+
+def test_all_images_of_all_parts_are_measured_if_asked(capsys, weights, tmp_path):
+    pool(tmp_path / "train")
+    for part, label in (("val", "plum"), ("test", "cherry")):
+        save(tmp_path / part / label / "0.png", picture(1, (32, 32)))
+    assert "of 20 images)" in evaluate(capsys, weights / "fruit.h5", "--data", tmp_path, "--all")[1][1]
+    shutil.rmtree(tmp_path / "train")
+    shutil.rmtree(tmp_path / "test")
+    code, _, err = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path)
+    assert code == DataError.exit_code and "--all" in err[-1]
+    assert "of 1 images)" in evaluate(capsys, weights / "fruit.h5", "--data", tmp_path, "--all")[1][1]
+
+
+def test_one_image_of_each_class_is_too_few_to_divide_and_enough_for_all(capsys, weights, tmp_path):
+    for label, name in enumerate(CLASSES):
+        save(tmp_path / "photos" / name / "0.png", picture(label, (32, 32)))
+    code, _, err = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos")
+    assert code == DataError.exit_code and "evaluate --all" in err[-1]
+    code, out, _ = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos", "--all")
+    assert code == 0 and "of 3 images)" in out[1]
+
+
+def test_hdf5_without_names_is_not_matched_by_number(capsys, weights, tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["test_images"] = np.stack([picture(seed, (32, 32)) for seed in range(6)])
+        file["test_labels"] = np.arange(6) % 3
+    code, _, err = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "a.h5")
+    assert code == DataError.exit_code and "'classes' in an HDF5 file" in err[-1]
+    code, out, _ = evaluate(capsys, weights / "numbers.h5", "--data", tmp_path / "a.h5")
+    assert code == 0 and "of 6 images)" in out[1]
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["classes"] = [name.encode() for name in CLASSES]
+    assert evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "a.h5")[0] == 0

@@ -1,0 +1,88 @@
+"""A JPEG without its last bytes: read where no pixel is missing, refused where one is."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minisqx.errors import ImageError
+from minisqx.images import load_image
+from tests.image_files import encoded
+
+WAYS = {
+    "baseline": ("RGB", {}),
+    "baseline, best quality": ("RGB", {"quality": 100, "subsampling": 0}),
+    "optimised": ("RGB", {"optimize": True}),
+    "with restarts": ("RGB", {"restart_marker_rows": 1}),
+    "grey": ("L", {}),
+    "CMYK": ("CMYK", {}),
+    "progressive": ("RGB", {"progressive": True}),
+    "progressive, best quality": ("RGB", {"progressive": True, "quality": 100, "subsampling": 0}),
+    "progressive, with restarts": ("RGB", {"progressive": True, "restart_marker_rows": 1}),
+    "progressive, grey": ("L", {"progressive": True}),
+}
+
+
+def photo(mode, options, height=24, width=40):
+    """Smooth on the left and noise on the right; blocks of a JPEG reach over its edges."""
+    rng = np.random.default_rng(1)
+    slope = np.add.outer(np.arange(height), np.arange(width))[:, :, None] * [1, 2, 3] % 256
+    noise = rng.integers(0, 256, (height, width, 3))
+    pixels = np.where((np.arange(width) < width // 2)[None, :, None], slope, noise).astype(np.uint8)
+    return encoded(Image.fromarray(pixels).convert(mode), "JPEG", **options)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_jpeg_without_its_last_two_bytes_is_read(way, tmp_path):
+    whole = photo(*WAYS[way])
+    expected = load_image(whole)
+    for cut in (1, 2):
+        (tmp_path / "photo").write_bytes(whole[:-cut])
+        np.testing.assert_array_equal(load_image(tmp_path / "photo"), expected)
+        np.testing.assert_array_equal(load_image(Image.open(io.BytesIO(whole[:-cut]))), expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_all_cuts_in_the_last_2_kb_none_with_missing_pixels_is_read(way):
+    whole = photo(*WAYS[way])
+    expected = load_image(whole)
+    read = []
+    for cut in range(3, min(2048, len(whole))):
+        try:
+            image = load_image(whole[:-cut])
+        except ImageError:
+            continue
+        read.append(cut)
+        np.testing.assert_array_equal(image, expected)
+    # Pixels may not need the last bits of padding, or of what has no effect; a byte more is always needed.
+    assert all(cut < 8 for cut in read)
+
+
+def test_a_progressive_jpeg_cut_between_two_scans_is_refused():
+    """Its pixels are all there, but coarse: the scans that make them finer are missing."""
+    whole = photo(*WAYS["progressive"])
+    first = whole.index(b"\xff\xda")
+    places = [at for at in range(first + 2, len(whole)) if whole[at : at + 2] in (b"\xff\xc4", b"\xff\xda")]
+    assert len(places) > 8
+    for at in places:
+        with pytest.raises(ImageError, match="damaged or incomplete"):
+            load_image(whole[:at])
+
+
+def test_a_jpeg_cut_between_restarts_is_refused():
+    whole = photo(*WAYS["with restarts"])
+    places = [at for at in range(len(whole) - 1) if whole[at] == 0xFF and 0xD0 <= whole[at + 1] <= 0xD7]
+    assert len(places) >= 1
+    for at in places:
+        for cut in (at, at + 1, at + 2):
+            with pytest.raises(ImageError, match="damaged or incomplete"):
+                load_image(whole[:cut])
+
+
+def test_a_jpeg_that_lacks_its_end_is_turned_upright_too():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = photo("RGB", {"exif": exif})
+    assert load_image(whole[:-2]).shape == (40, 24, 3)
+    np.testing.assert_array_equal(load_image(whole[:-2]), load_image(whole))
