@@ -5,8 +5,8 @@ class and its place in the tuple. `minisqx.activations` reads the names without 
 the top but what costs nothing.
 
 An entry computes in four ways: `vectors` and `vectors_backward` emit code for a vector of lanes (v is a `simd.Vectors`); `values`
-and `values_backward` say the same of NumPy's arrays, for kernels without the JIT and for inspection. Backward, the gradient g is
-multiplied by the slope, which must follow from the output y alone, since the input is not kept. A NaN stays a NaN.
+and `values_backward` compute the same of NumPy arrays, for kernels without the JIT and for inspection. Backward, the gradient g
+is multiplied by the slope, which must follow from the output y alone, since the input is not kept. A NaN stays a NaN.
 
 Source: Clevert, Unterthiner, Hochreiter, "Fast and accurate deep network learning by exponential linear units", 2016, eq. 13.
 """

@@ -1,7 +1,6 @@
 """A product's epilogues: what is done with the sums of a tile while they are in registers (`product.py`).
 
-Each takes a structure of `structures.py`, which says what it computes, and says it twice: as code for a row of vectors, and in
-NumPy (`plain.py`).
+Each takes a structure of `structures.py` and is written twice: as code for a row of vectors, and in NumPy (`plain.py`).
 """
 
 from minisqx.kernels.plain import activate, activation_backward, block_of
@@ -10,8 +9,8 @@ from minisqx.kernels.structures import Affine, Matrix, Moments, NormBackward
 
 
 class Epilogue:
-    """Code for the rows of one tile: `row` emits that for one row of `vectors` sums at a time, and `meaning` says it of the sums
-    z (rows, columns) in NumPy.
+    """Code for the rows of one tile: `row` emits that for one row of vectors of sums at a time, and `meaning` computes the same
+    from the sums z (rows, columns) in NumPy.
 
     out: the output's `Matrix`, which begins at the tile. given: the epilogue's structure. tile: `product.Tile`.
     """

@@ -198,7 +198,7 @@ def _im2col(out, x, channels, taps, table_stride, block, lane_count):
             row = advance(out.data, out.at + (c * tap_count + t) * out.stride - first)
             i, j = t // geometry[1] - padding_height, t % geometry[1] - padding_width
             if same:
-                # The input's row moved by i rows and j pixels, where the mask says that this ends inside the same map.
+                # The input's row moved by i rows and j pixels; the mask is 0 where that leaves the map.
                 offset = i * in_width + j
                 mask, source = advance(taps.inside, t * table_stride), advance(channel, offset)
                 # Within these bounds the moved pixel exists in this chunk, though it may belong to another row or image.
@@ -246,7 +246,7 @@ def _im2col(out, x, channels, taps, table_stride, block, lane_count):
                 for q in range(max(last, first), first + columns):
                     row[q] = zero
             else:
-                # Any stride or upsampling: the table says which pixel it is.
+                # Any stride or upsampling: the pixel is looked up in the table.
                 _look_up(advance(row, first), channel, advance(taps.index, t * table_stride + first), columns, a, b)
                 # The last chunk may have fewer images than the table.
                 for q in range(max(pixels, first), first + columns):
@@ -283,12 +283,13 @@ def im2col(typing_context, out, x, channels, taps, block):
 
     def generate(context, builder, signature, values):
         arguments = [as_c_argument(context, builder, *each) for each in zip(signature.args, values, strict=True)]
-        kind = signature.args[3].types[Taps._fields.index("inside")]
-        inside = context.make_array(kind)(context, builder, builder.extract_value(values[3], Taps._fields.index("inside")))
+        place = Taps._fields.index("inside")
+        array = signature.args[3].types[place]
+        inside = context.make_array(array)(context, builder, builder.extract_value(values[3], place))
         arguments.insert(4, (index, cgutils.unpack_tuple(builder, inside.shape)[1]))  # table_stride
-        arguments.append((index, INDEX(lanes(kind.dtype))))
-        call = typing.signature(types.void, *(kind for kind, _ in arguments))
-        call_published(context, builder, _name(kind.dtype), call, [value for _, value in arguments])
+        arguments.append((index, INDEX(lanes(array.dtype))))
+        call = typing.signature(types.void, *(given for given, _ in arguments))
+        call_published(context, builder, _name(array.dtype), call, [value for _, value in arguments])
         return context.get_dummy_value()
 
     return types.void(out, x, index, taps, block), generate

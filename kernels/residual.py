@@ -97,7 +97,7 @@ def add_row(typing_context, out, u, v, m, activation, block):
 def add_chunk(out, u, v, sampling, rows, activation, pixels, scratch):
     """One chunk of out = f(u + v): out `Matrix` (rows, pixels), u and v `Chunk`. activation: the number of f.
 
-    pixels: of the sum. Where `sampling` says so, only the samples of v are read. scratch: a `Matrix` of one row of a block.
+    pixels: of the sum. If sampling.sampled, only the samples of v are read. scratch: a `Matrix` of one row of a block.
     """
     for number in range(blocks_in(pixels, out.data.itemsize)):
         block = block_at(number, pixels, out.data.itemsize)
@@ -128,7 +128,7 @@ def sample_chunk(out, x, rows, sampling, pixels, scratch):
 def forward(out, u, v, activation, cut, sampling, u_samples, v_samples, workspace):
     """out (chunks, rows, stride) = f(u + v); u, v: `Tensor` of as many channels as out has rows. activation: the number of f.
 
-    cut: of out. Where `sampling` says so, only the samples of u and v are added; u_samples and v_samples (chunks, rows, stride)
+    cut: of out. If sampling.sampled, only the samples of u and v are added; u_samples and v_samples (chunks, rows, stride)
     then receive them.
     """
     rows = out.shape[1]

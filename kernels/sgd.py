@@ -12,8 +12,8 @@ from minisqx.kernels.jit import njit
 @njit
 def step(weights, gradients, velocity, lr, momentum, weight_decay, nesterov):
     """Updates `weights` and `velocity` in place; all three arrays are flat and of one dtype."""
-    kind = weights.dtype.type
-    rate, keep, decay = kind(lr), kind(momentum), kind(weight_decay)
+    dtype = weights.dtype.type
+    rate, keep, decay = dtype(lr), dtype(momentum), dtype(weight_decay)
     for i in range(weights.size):
         g = gradients[i] + decay * weights[i]
         v = keep * velocity[i] + g

@@ -4,8 +4,8 @@ Numba compiles scalar loops and leaves vectors to LLVM's vectoriser, which reach
 products and calls libm for `expm1`, one element at a time. So the inner tiles are emitted as LLVM instructions on
 `<lanes x type>`. They are still portable: LLVM turns them into AVX-512, AVX2, SSE2 or NEON.
 
-A tile is an intrinsic whose code generator loops in Python; `Vectors` makes what it emits read like arithmetic. What a tile
-means is said beside it, in NumPy (`plain.py`).
+A tile is an intrinsic whose code generator loops in Python; `Vectors` makes what it emits read like arithmetic. Beside each tile
+stands its meaning in NumPy (`plain.py`).
 """
 
 from collections.abc import Callable
