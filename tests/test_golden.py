@@ -32,9 +32,9 @@ ROUNDINGS = 4 * 2.0**-24
 def with_stored_mask(net, golden: Golden) -> None:
     """Lets the network's dropout apply the file's mask where it would draw its own."""
 
-    def apply(out, x, row, scale, shift):
-        layout, rows = dropout.layout, out.shape[1]
-        values = layout.unpack(x[:, row : row + rows]) * scale[:rows, None, None] + shift[:rows, None, None]
+    def apply(out, x):
+        layout = dropout.layout
+        values = layout.unpack(x.data[:, x.row : x.row + x.channels]) * x.scale[:, None, None] + x.shift[:, None, None]
         layout.pack(naive.dropout(values, golden.mask, golden.spec.dropout), out)
 
     dropout = net.layers["dropout"]

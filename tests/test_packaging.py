@@ -99,3 +99,11 @@ def test_modules_import_no_other_package_before_they_need_it(folder):
             elif isinstance(statement, ast.ImportFrom):
                 tops.add(statement.module.split(".")[0])
     assert tops - sys.stdlib_module_names <= IMPORTABLE
+
+
+def test_a_program_frozen_from_an_editable_installation_says_in_a_line_what_to_do(tmp_path):
+    """It has the file of `editable/` alone, and not the clone."""
+    (tmp_path / "minisqx").mkdir()
+    (tmp_path / "minisqx" / "__init__.py").write_bytes((ROOT / "editable" / "minisqx" / "__init__.py").read_bytes())
+    done = subprocess.run([sys.executable, "-c", "import minisqx"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: minisqx: this program was frozen from an editable installation")

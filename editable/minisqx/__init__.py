@@ -9,6 +9,12 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-_spec = spec_from_file_location(__name__, Path(__file__).parents[2] / "minisqx" / "__init__.py")
+_package_file = Path(__file__).parents[2] / "minisqx" / "__init__.py"
+if not _package_file.is_file():
+    raise ImportError(
+        "minisqx: this program was frozen from an editable installation, whose files it lacks: install minisqx without -e, as in"
+        " `pip install .`, and freeze it again"
+    )
+_spec = spec_from_file_location(__name__, _package_file)
 sys.modules[__name__] = _package = module_from_spec(_spec)
 _spec.loader.exec_module(_package)
