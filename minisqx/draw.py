@@ -126,7 +126,7 @@ def _header(root: Element, spec: NetworkSpec, width: float) -> float:
     shapes.text(root, x, y + 64, "; ".join(facts), 12, fill=SOFT, room=room)
 
     y += 84
-    for label, color, tint in dict.fromkeys(words.KINDS[type(unit)] for unit in spec.units):
+    for label, color, tint in dict.fromkeys(words.kind(unit) for unit in spec.units):
         shapes.rect(root, x, y - 9, 14, 11, fill=tint, stroke=color, rx=2)
         x = _legend_text(root, x + 20, y, label)
     if any(isinstance(unit, BottleneckSpec) for unit in spec.units):
@@ -271,7 +271,7 @@ def _fire_chain(card: Element, x: float, y: float, unit: FireSpec) -> None:
 
 def _chip(card: Element, x: float, y: float, layer: ConvolutionSpec | LinearSpec) -> float:
     """One convolution (or the classifier) in small; returns its right edge."""
-    _, color, tint = words.KINDS[type(layer)]
+    _, color, tint = words.kind(layer)
     shapes.rect(card, x, y, CHIP_WIDTH, CHIP_HEIGHT, fill=tint, stroke=color, rx=4)
     if isinstance(layer, LinearSpec):
         kernel, channels = "linear", (layer.in_features, layer.out_features)

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 
 from minisqx import shapes
 from minisqx.activations import TITLES
+from minisqx.errors import OptionError
 from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
@@ -92,7 +93,20 @@ def what(unit: Unit) -> str:
             return f"average pool {pair(unit.input_size)}"
         case DropoutSpec():
             return f"dropout {unit.probability:g}"
-    return "fully connected"
+        case LinearSpec():
+            return "fully connected"
+    raise _unknown(unit)
+
+
+def kind(unit: Unit) -> tuple[str, str, str]:
+    """What a unit is called in the legend, its colour and a tint of it. Raises OptionError for one that has no picture."""
+    if type(unit) not in KINDS:
+        raise _unknown(unit)
+    return KINDS[type(unit)]
+
+
+def _unknown(unit: object) -> OptionError:
+    return OptionError(f"{unit!r}: there is no picture of such a layer; expected a unit of minisqx.spec")
 
 
 def explanation(unit: Unit) -> str:
@@ -119,7 +133,7 @@ def sequence(layer: ConvolutionSpec) -> str:
 
 def card(root: Element, x: float, y: float, width: float, height: float, unit: Unit) -> Element:
     """A card's outline, its exact figures, and its name."""
-    _, color, _ = KINDS[type(unit)]
+    _, color, _ = kind(unit)
     output, held, spent = shape(unit.output_shape), parameters(unit), macs(unit)
     group = shapes.sub(root, "g", class_="card", data_name=unit.name, data_output=output, data_parameters=held, data_macs=spent)
     shapes.sub(group, "title").text = f"{unit.name}: {what(unit)}, output {output}, {held:,} parameters, {spent:,} MACs per image"

@@ -22,6 +22,7 @@ from minisqx.spec import (
     ConvolutionSpec,
     DropoutSpec,
     FireSpec,
+    LinearSpec,
     MaxPoolSpec,
     NetworkSpec,
     Size,
@@ -134,6 +135,10 @@ def _unit(unit, x: Layout) -> Iterator[int]:
             yield 2 * _tensor(x, unit.channels) if unit.probability else 0
         case AveragePoolSpec():
             yield _tensor(x, unit.channels)
+        case LinearSpec():
+            pass  # all that it keeps is counted with the parameters
+        case _:
+            raise OptionError(f"{unit!r}: the memory that such a layer takes is not known; expected a unit of minisqx.spec")
 
 
 def _block(group: tuple[ConvolutionSpec, ...], layout: Layout) -> int:

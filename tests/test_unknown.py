@@ -7,9 +7,11 @@ import pytest
 from llvmlite import ir
 
 from minisqx.data.loader import Loader
+from minisqx.draw import svg
 from minisqx.errors import OptionError
 from minisqx.kernels import activation, plain, simd
 from minisqx.layers import Activation, Gradient, ResidualSum, Workspace
+from minisqx.memory import training_bytes
 from minisqx.network import Network, ShallowSqueezeNext
 from minisqx.optim import SGD
 from minisqx.plan import Plan
@@ -77,6 +79,10 @@ def test_an_activation_that_tiles_lack_is_refused_by_training_and_inference(monk
         with pytest.raises(OptionError, match=words):
             plan = Plan(spec, state_of(spec))
             plan.run(np.zeros((1, 3, plan.layout(1, 12, 12).stride), np.float32), plan.layout(1, 12, 12))
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): the memory that such a layer takes is not known"):
+        training_bytes(spec, 4, 4)
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): there is no picture of such a layer"):
+        svg(spec)
 
 
 def test_layers_refuse_the_number_of_an_unknown_activation():
@@ -127,13 +133,17 @@ class Blur:
     output_shape = (1,)
 
 
-def test_a_description_with_an_unknown_unit_is_refused_by_training_and_inference():
+def test_a_description_with_an_unknown_unit_is_refused_by_all_that_dispatch_on_units():
     spec = described(lambda units: (units[0], Blur(), *units[1:]))
     with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): there is no such layer"):
         Network(spec)
     with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): inference has no such layer"):
         plan = Plan(spec, state_of(spec))
         plan.run(np.zeros((1, 3, plan.layout(1, 12, 12).stride), np.float32), plan.layout(1, 12, 12))
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): the memory that such a layer takes is not known"):
+        training_bytes(spec, 4, 4)
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): there is no picture of such a layer"):
+        svg(spec)
 
 
 @pytest.mark.parametrize(
