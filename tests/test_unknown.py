@@ -79,10 +79,6 @@ def test_an_activation_that_tiles_lack_is_refused_by_training_and_inference(monk
         with pytest.raises(OptionError, match=words):
             plan = Plan(spec, state_of(spec))
             plan.run(np.zeros((1, 3, plan.layout(1, 12, 12).stride), np.float32), plan.layout(1, 12, 12))
-    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): the memory that such a layer takes is not known"):
-        training_bytes(spec, 4, 4)
-    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): there is no picture of such a layer"):
-        svg(spec)
 
 
 def test_layers_refuse_the_number_of_an_unknown_activation():
