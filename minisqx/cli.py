@@ -14,6 +14,8 @@ from minisqx.errors import MinisqxError, OptionError
 from minisqx.spec import NetworkSpec
 from minisqx.threads import thread_count, use_threads
 
+# A check of minisqx itself failed.
+WRONG = 1
 # The system had no memory, no room or no permission, at a place where nobody could say more of it.
 REFUSED_BY_SYSTEM = 8
 # What a shell reports of a program that was ended by the signals INT and PIPE.
@@ -172,6 +174,17 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--repeats", type=options.whole, metavar="N", help=repeats)
     _add_threads(added)
 
+    added = command(
+        "gradcheck", _gradcheck, "check the hand-written gradients against finite differences", "minisqx gradcheck --layer stem"
+    )
+    added.description = (
+        f"{added.description}\nThe network has random weights and float64. A layer beyond the tolerance ends it with exit code 1."
+    )
+    options.add_model_arguments(added, checkpoint=True)
+    _add_sizes(added)
+    layer = "check one layer or block alone, such as stage1.block1.conv2, stage1.block1 or input (default: all)"
+    added.add_argument("--layer", metavar="NAME", help=layer)
+
     added = command("warmup", _warmup, "compile the kernels of inference and training ahead", "minisqx warmup")
     text = "as root: keep them in the system's folder, where every user of this machine or image finds them"
     added.add_argument("--system", action="store_true", help=text)
@@ -327,6 +340,23 @@ def _bench(args: argparse.Namespace) -> int:
     model = load(args.model or zoo.DEFAULT) if spec is None else bench.untrained(spec)
     _print(report.speed(bench.measure(model, args.seconds, args.repeats, args.layers)))
     return 0
+
+
+def _gradcheck(args: argparse.Namespace) -> int:
+    spec = _described(args)
+    use_threads(1)  # passes so short that threads would only wait for each other
+    from minisqx import report
+    from minisqx.gradcheck import GradientCheck
+
+    check = GradientCheck(spec)
+    layers = check.layers(args.layer)
+    _print(report.gradients_head(check))
+    checked = []
+    for layer in layers:
+        print(report.gradient(layer, check.tolerance), flush=True)
+        checked.append(layer)
+    _print(report.gradients_end(checked, check.tolerance))
+    return 0 if all(layer.agrees(check.tolerance) for layer in checked) else WRONG
 
 
 def _warmup(args: argparse.Namespace) -> int:

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
     from minisqx.bench import LayerTime, Speed
     from minisqx.evaluation import Evaluation
+    from minisqx.gradcheck import GradientCheck, LayerCheck
     from minisqx.inference import Prediction
 
 WIDTH = 100
 CONFUSIONS = 20
+_LAYER = 24  # columns of a layer's name
 
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
@@ -115,6 +117,34 @@ def speed(result: "Speed") -> Iterator[str]:
     if result.layers is not None:
         yield ""
         yield from _layer_times(result.layers)
+
+
+def gradients_head(check: "GradientCheck") -> Iterator[str]:
+    """What is checked, and the names of the columns."""
+    height, width = check.spec.input_size
+    yield f"{check.spec.name}: gradients by backward against finite differences of the loss"
+    yield f"{len(check.x)} images of {height} x {width} pixels, random weights, float64, step {check.step:.0e}"
+    yield ""
+    yield f"{'layer':{_LAYER}}  elements  largest difference"
+
+
+def gradient(layer: "LayerCheck", tolerance: float) -> str:
+    """The line of one layer."""
+    remark = "" if layer.agrees(tolerance) else f"  beyond {tolerance:.0e}"
+    if layer.kinks:
+        remark += f"  ({layer.kinks} of the elements at a kink, not measured)"
+    return f"{layer.name:{_LAYER}}  {layer.elements:8}  {layer.difference:18.1e}{remark}"
+
+
+def gradients_end(layers: "Sequence[LayerCheck]", tolerance: float) -> Iterator[str]:
+    """The verdict."""
+    wrong = [layer.name for layer in layers if not layer.agrees(tolerance)]
+    if wrong:
+        yield f"{len(wrong)} of {len(layers)} differ by more than {tolerance:.0e} of a tensor's largest gradient"
+        yield f"an error reaches every layer before it, so begin with the last: {wrong[-1]}"
+    else:
+        largest = max(layer.difference for layer in layers)
+        yield f"all agree: the largest difference is {largest:.1e} of a tensor's largest gradient, the tolerance {tolerance:.0e}"
 
 
 def _percentiles(seconds: "np.ndarray") -> list[str]:

@@ -50,6 +50,7 @@ HOSTILE_IMAGES = ("test_hostile_images.py",)
 IDENTITY = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",)
 NORM_FIRST = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{'block_order': 'conv-bn-act'}-shortcut]",)
 
+GRADCHECK = ("test_gradcheck.py",)
 FILES = ("test_hostile_files.py",)
 CACHED = ("test_data_image_folder.py",)
 THREADS = ("test_threads.py",)
@@ -60,6 +61,35 @@ DESCRIBED = ("test_described.py",)
 UNKNOWN = ("test_unknown.py",)
 
 FAULTS = (
+    # The gradient check.
+    Fault(
+        "a kink explains every difference",
+        "minisqx/gradcheck.py",
+        "differences[beyond] - explained <= self.tolerance",
+        "explained >= 0",
+        GRADCHECK,
+    ),
+    Fault(
+        "a gradient that is no number passes the check",
+        "minisqx/gradcheck.py",
+        "np.where(np.isfinite(differences), differences, np.inf)",
+        "differences",
+        GRADCHECK,
+    ),
+    Fault(
+        "gradcheck always ends well",
+        "minisqx/cli.py",
+        " if all(layer.agrees(check.tolerance) for layer in checked) else WRONG",
+        "",
+        GRADCHECK,
+    ),
+    Fault(
+        "gradcheck takes the beginning of a name",
+        "minisqx/gradcheck.py",
+        'f"{name}.".startswith(f"{layer}.")',
+        "name.startswith(layer)",
+        GRADCHECK,
+    ),
     # Batch norm.
     Fault("a smaller epsilon", "kernels/batch_norm.py", "EPSILON = 1e-5", "EPSILON = 1e-6", BATCH_NORM),
     Fault(

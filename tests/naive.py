@@ -1,8 +1,11 @@
-"""Naive twins of every kernel operation, in plain NumPy: slow, short and obviously right.
+"""Every operation of a network and its gradient, in plain NumPy: slow, short and obviously right.
 
-Arrays are (N, C, H, W). The functions keep the type they are given, so they serve three uses: float64 as the reference,
-integers where the answer must be exact, and complex numbers for the complex step (so nothing here takes an absolute value or
-compares a complex number). Gradients have a `d` in front. `naive_network.py` puts them together.
+A text to learn from, beside docs/backprop.md, which derives the gradients; and the twins to which the tests hold the kernels.
+`naive_network.py` puts the operations together.
+
+Arrays are (N, C, H, W). Gradients have a `d` in front: `dout` is the gradient of an operation's output, `dx` that of its input.
+The functions keep the type they are given, so they serve three uses: float64 as the reference, integers where the answer must be
+exact, and complex numbers for the complex step (so nothing here takes an absolute value or compares a complex number).
 """
 
 import numpy as np
@@ -94,6 +97,7 @@ def max_pool(x, kernel, stride):
 
 
 def max_pool_size(size, kernel, stride):
+    """(height, width) of the output: the last window of a row or column may reach beyond the map."""
     height, width = (-(-(side - kernel) // stride) + 1 for side in size)
     return height, width
 
@@ -120,6 +124,7 @@ def max_pool_backward(dout, x, kernel, stride):
 
 
 def _channel(values):
+    """(C,) -> (C, 1, 1): a number for each channel, to be used with (N, C, H, W)."""
     return values[:, None, None]
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import minisqx
+from minisqx.gradcheck import relative_difference
 from minisqx.kernels import linear, sgd
 from minisqx.kernels.loss import softmax_cross_entropy
 from tests import naive
-from tests.gradient_check import relative_difference
 from tests.kernel_calls import DTYPES
 
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from minisqx.errors import OptionError
+from minisqx.gradcheck import relative_difference
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.simd import VECTOR_BYTES
 from minisqx.layers import Gradient, materialise
 from tests import naive
-from tests.gradient_check import relative_difference
 from tests.kernel_calls import packed, poisoned
 from tests.layer_cases import BLOCKS, DEFERRED, BlockCase, channels, integers
 from tests.layer_shapes import ODD_SHAPES, SHAPES, Shape

@@ -8,12 +8,12 @@ import pytest
 
 import minisqx
 from minisqx import plan
+from minisqx.gradcheck import random_state, relative_difference
 from minisqx.kernels.layout import Layout
 from minisqx.squeezenext import SqueezeNextSpec
 from minisqx.threads import threads, use_threads
-from tests.gradient_check import relative_difference
 from tests.kernel_calls import poisoned
-from tests.naive_network import NaiveNetwork, random_state
+from tests.naive_network import NaiveNetwork
 
 # Some thirty layers, each with a batch norm.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}

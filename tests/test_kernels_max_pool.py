@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from minisqx.gradcheck import central_differences, relative_difference, sample
 from minisqx.layers import Activation, Gradient, MaxPool, Workspace
 from minisqx.spec import MaxPoolSpec
 from tests import naive
-from tests.gradient_check import central_differences, relative_difference, sample
 from tests.kernel_calls import DTYPES, packed, padding_is_zero
 
 # (images, images a chunk, channels, height, width, kernel, stride): windows inside and beyond the map, and one that is the map.

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from minisqx.gradcheck import relative_difference
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Workspace, materialise
 from minisqx.spec import AveragePoolSpec
 from tests import naive
-from tests.gradient_check import relative_difference
 from tests.kernel_calls import DTYPES, packed, padding_is_zero, poisoned
 from tests.layer_cases import channels, poison_through_activation
 

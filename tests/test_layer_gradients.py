@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 import minisqx
+from minisqx.gradcheck import STEP, central_differences, random_state, relative_difference, sample
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.layout import Layout
 from minisqx.layers import AveragePool, Dropout, Gradient, Linear, ResidualSum, Workspace, materialise
 from minisqx.spec import AveragePoolSpec
 from minisqx.threads import threads, use_threads
 from tests import naive
-from tests.gradient_check import STEP, central_differences, complex_step, relative_difference, sample
+from tests.gradient_check import complex_step
 from tests.kernel_calls import packed
 from tests.layer_cases import BLOCKS, DEFERRED, BlockCase, Naive, channels
 from tests.layer_shapes import Shape
-from tests.naive_network import random_state
 from tests.test_kernels_convolution import VARIANTS
 
 ELU = number_of("elu")

@@ -7,9 +7,10 @@ import pytest
 
 import minisqx
 from minisqx.errors import OptionError
+from minisqx.gradcheck import random_state, relative_difference
 from tests import naive
-from tests.gradient_check import complex_step, relative_difference
-from tests.naive_network import NaiveNetwork, random_state
+from tests.gradient_check import complex_step
+from tests.naive_network import NaiveNetwork
 
 # Parameters of the public implementation with 10 classes, and the sides of its maps for images of 32 x 32.
 VERSIONS = {"1.0": (740_554, [13, 6, 3, 1]), "1.1": (727_626, [15, 7, 3, 1])}
@@ -69,6 +70,19 @@ def test_gradients_are_the_complex_step_of_the_naive_network(version):
         exact = complex_step(loss, np.zeros(1), np.array([0]))[0]
         found = (gradient * direction).sum()
         assert abs(found - exact) <= COMPLEX * np.abs(gradient).sum(), name
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_element_of_every_gradient_is_the_naive_networks(version):
+    net, state, x, labels = case(version, 2)
+    twin = NaiveNetwork(net.spec, state)
+    _, dlogits = naive.softmax_cross_entropy(twin.forward(x, training=True), labels)
+    dx = twin.backward(dlogits)
+    net.forward(x, training=True)
+    found = {"input": net.backward(dlogits, input_gradient=True), **net.gradients()}
+    for name, expected in {"input": dx, **twin.gradients}.items():
+        assert relative_difference(found.pop(name), expected) <= COMPLEX, name
+    assert not found
 
 
 @pytest.mark.parametrize("version", VERSIONS)

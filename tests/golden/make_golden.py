@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from minisqx.gradcheck import random_state
 from minisqx.spec import DropoutSpec
 from minisqx.squeezenet import SqueezeNetSpec
 from minisqx.squeezenext import BASELINE, SqueezeNextSpec
 from tests import torch_twin
 from tests.golden.store import OPTIMIZER, STEPS, Expected, Golden, write
-from tests.naive_network import random_state
 
 SEED = 2
 ORDERS = 24

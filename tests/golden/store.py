@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 
 from minisqx import zoo
+from minisqx.gradcheck import random_state
 from minisqx.spec import NetworkSpec
-from tests.naive_network import random_state
 
 # What the expected tensors `after_three_steps` come from: this many steps of this optimizer, with the file's learning rate, on
 # the same batch.
