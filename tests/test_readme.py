@@ -14,7 +14,8 @@ from minisqx.options import TrainingOptions, given_options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/design.md", "docs/performance.md")
+PAGES = ("design", "performance", "reading", "backprop")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", *(f"docs/{page}.md" for page in PAGES))
 WEIGHTS = list((ROOT / "data" / "weights").glob("*.h5"))
 
 
@@ -38,7 +39,7 @@ def test_every_command_in_the_readme_is_accepted(arguments):
 
 def test_the_readme_shows_every_command():
     shown = {arguments[0] for arguments in commands()}
-    assert shown == {"train", "models", "summary", "draw", "paper", "evaluate", "infer", "bench", "warmup", "info"}
+    assert shown == {"train", "models", "summary", "draw", "paper", "evaluate", "infer", "bench", "gradcheck", "warmup", "info"}
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="no weights are shipped yet")
