@@ -251,7 +251,7 @@ def _on_stderr(line: str) -> None:
 
 
 def _announce() -> None:
-    _on_stderr("compiling kernels for this CPU: up to a minute, and only this once ...")
+    _on_stderr("compiling kernels for this CPU: up to a minute; later starts find them ready ...")
 
 
 _tell: Callable[[], object] | None = _announce
