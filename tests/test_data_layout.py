@@ -75,7 +75,9 @@ def test_what_is_not_read_is_named_in_one_line_at_every_start(tmp_path):
     save(folder / "loose.png", picture(1))
     (folder / "labels").mkdir()
     (folder / "labels" / "a.csv").write_text("a")
-    save(folder / "extra" / "cat" / "0.png", picture(1))
+    (folder / "extra" / "notes").mkdir(parents=True)
+    (folder / "extra" / "notes" / "page").write_text("P1 is not always a picture")
+    (folder / "extra" / "back").symlink_to(folder / "extra")
     for _ in range(2):
         _, lines = read(folder)
         assert sum("not read: 'README.txt', 'extra', 'labels', 'loose.png';" in line for line in lines) == 1
@@ -89,13 +91,26 @@ def test_classes_beside_train_are_refused_with_both_readings(tmp_path):
     assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "no part of the data" in line
 
 
-def test_a_class_called_test_among_other_classes_is_a_class_and_said_to_be(tmp_path):
-    for label in ("flight", "sea", "test"):
+@pytest.mark.parametrize("name", ["0.avif", "0.JFIF", "0.jpe", "0.heic", "without-suffix", "0.data", "more/0.png", "more/deep/0"])
+def test_images_of_any_name_and_depth_beside_train_are_refused_too(tmp_path, name):
+    folder = make_folder(tmp_path / "photos")
+    save(tmp_path / "eel.png", picture(1))
+    (folder / "eel" / name).parent.mkdir(parents=True)
+    shutil.move(tmp_path / "eel.png", folder / "eel" / name)
+    line = refusal(folder)
+    assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "no part of the data" in line
+
+
+@pytest.mark.parametrize("name", ["test", "Val", "train"])
+def test_a_flat_folder_with_a_parts_name_among_classes_is_refused_both_ways(tmp_path, name):
+    for label in ("flight", "sea", name):
         for number in range(6):
             save(tmp_path / "trials" / label / f"{number}.png", picture(number))
-    dataset, lines = read(tmp_path / "trials")
-    assert dataset.classes == ("flight", "sea", "test") and np.bincount(dataset.test_labels).tolist() == [1, 1, 1]
-    assert sum("'test' is read as a class" in line for line in lines) == 1
+    line = refusal(tmp_path / "trials")
+    assert (
+        f"'{name}' may be a part or a class: if a part" in line
+        and f"if a class, put all class folders into one called 'train', such as train/{name}/<image>" in line
+    )
 
 
 def test_classes_of_any_name_are_read_inside_the_parts(tmp_path):
