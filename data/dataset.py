@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minisqx.checks import is_whole, plain, require
+from minisqx.checks import is_name, is_whole, plain, require
 from minisqx.data.classes import composed, listed
 from minisqx.errors import DataError, OptionError
 from minisqx.limits import available, megabytes
@@ -94,7 +94,7 @@ def check_classes(name: str, classes: tuple[str, ...]) -> None:
     if len(classes) > MOST_CLASSES:
         raise DataError(f"{name}: {len(classes)} classes, expected at most {MOST_CLASSES}")
     for label in classes:
-        if not isinstance(label, str) or not label or not label.isprintable():
+        if not is_name(label):
             raise DataError(f"{name}: {str(label)[:100]!r} can't be the name of a class; expected printable text on one line")
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
@@ -282,8 +282,8 @@ def split_validation(labels: np.ndarray, validation: int, seed: int) -> tuple[np
     """
     if not 0 <= validation < len(labels):
         raise OptionError(
-            f"a validation split of {validation} images: expected 0 to {len(labels) - 1} of {len(labels)} training images,"
-            " so that one is left to train on"
+            f"a validation split of {validation} images: expected {f'0 to {len(labels) - 1}' if len(labels) > 1 else 0} of"
+            f" {len(labels)} training image{'s' * (len(labels) > 1)}, so that one is left to train on"
         )
     return set_aside(labels, shares_of_classes(np.bincount(labels), validation), seed)
 

@@ -31,7 +31,9 @@ OF_THE_MACHINE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOM
 PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 # Files of such names are meant as images, also where they are damaged or of a kind that isn't read.
 SUFFIXES = tuple(
-    ".png .apng .jpg .jpeg .jpe .jfif .bmp .webp .gif .ppm .pgm .pbm .pnm .tif .tiff .avif .heic .heif .jp2 .jxl".split()
+    f".{ending}"
+    for kind in ("png apng jpg jpeg jpe jfif", "bmp webp gif ppm pgm pbm pnm", "tif tiff avif heic heif jp2 jxl")
+    for ending in kind.split()
 )
 
 Listing = list[tuple[str, list[Path]]]

@@ -265,7 +265,7 @@ def test_folders_of_another_shape_are_refused(tmp_path):
     save(tmp_path / "flat" / "0.png", picture(1))
     assert "no class folder" in error_line(tmp_path / "flat")
     save(tmp_path / "only" / "test" / "cat" / "0.png", picture(1))
-    assert "none called 'train'" in error_line(tmp_path / "only")
+    assert "no training images" in error_line(tmp_path / "only")
     save(make_folder(tmp_path / "deep") / "train" / "cat" / "more" / "0.png", picture(1))
     assert "more" in error_line(tmp_path / "deep")
     save(tmp_path / "one" / "cat" / "0.png", picture(1))

@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-import minisqx.kernels.counters  # noqa: F401  (compiled code is kept in the cache folder of the first import, not of a test)
+import minisqx
+import minisqx.kernels.counters  # compiled code is kept in the cache folder of the first import, not of a test
 from minisqx.data import image_folder, open_dataset
 from minisqx.errors import DataError
 from tests.image_folders import make_folder, picture, save
@@ -194,3 +195,21 @@ def test_large_images_of_one_size_are_said_to_be_large_and_how_to_shrink_them(tm
         assert sum("108 x 192" in line and "MB of memory" in line and "--image-size" in line for line in lines) == 1
     for lines in (read(folder, image_size=(108, 192))[1], read(make_folder(tmp_path / "small"))[1]):
         assert not any("--image-size" in line for line in lines)
+
+
+JOINED = ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0915\u094d\u200d\u0937", "\U0001f469\u200d\U0001f680")
+
+
+def test_words_of_persian_and_indic_scripts_and_emoji_are_names_of_classes(tmp_path):
+    folder = make_folder(tmp_path / "photos", classes=JOINED)
+    for _ in range(2):
+        assert read(folder)[0].classes == tuple(sorted(JOINED))
+    network = minisqx.ShallowSqueezeNext(width=0.125, num_classes=3)
+    network.classes = JOINED
+    network.save(tmp_path / "net.h5")
+    assert minisqx.load(tmp_path / "net.h5").classes == JOINED
+
+
+@pytest.mark.parametrize("name", ["\u200d", "cat\u200e", "cat\u202e", "cat\n", "cat\x1b[2J", "cat\u2028"])
+def test_names_of_joiners_alone_and_with_control_characters_are_refused(tmp_path, name):
+    assert "can't be the name of a class" in refusal(make_folder(tmp_path / "photos", classes=("dog", name)))

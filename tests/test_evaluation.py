@@ -138,7 +138,7 @@ def test_a_test_folder_alone_is_measured_as_a_whole_and_not_trained_on(capsys, w
     code, out, _ = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos")
     assert code == 0 and f"({expected(weights / 'fruit.h5')} of 18 images)" in out[1]
     assert cli.main(["train", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run")]) == DataError.exit_code
-    assert "none called 'train'" in capsys.readouterr().err.splitlines()[-1]
+    assert "no training images" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_classes_alone_are_measured_as_training_divides_them_or_all(capsys, weights, tmp_path):
