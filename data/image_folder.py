@@ -16,12 +16,12 @@ import PIL
 
 from minisqx.data.cache import cached, content_digests
 from minisqx.data.classes import likeness_line, listed, match_classes
-from minisqx.data.dataset import Part, Say, check_bytes, check_classes, size_text
+from minisqx.data.dataset import Part, Say, check_bytes, check_classes
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
 from minisqx.image_files import opened
 from minisqx.images import MOST_BYTES, load_image
-from minisqx.limits import megabytes
+from minisqx.limits import megabytes, size_text
 from minisqx.threads import thread_count
 
 DEFAULT_SIZE = (32, 32)
@@ -62,7 +62,7 @@ def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_i
     height, width = found.image_size
     if image_size is None and height * width > LARGE_PIXELS:
         say(
-            f"{found.name}: all images have {size_text(found.image_size)} pixels and keep them: they take"
+            f"{found.name}: all images have {size_text(*found.image_size)} and keep them: they take"
             f" {megabytes(sum(part.images.nbytes for part in found.parts.values()))} of memory, and training takes much more;"
             " --image-size 64, say, makes them smaller"
         )
@@ -203,7 +203,7 @@ def read_image_folder(
     try:
         images, bad = decode_images(name, everything, image_size, skip_bad_images)
     except _SizesDiffer:
-        say(f"{name}: images differ in size; each is brought to {size_text(DEFAULT_SIZE)} pixels")
+        say(f"{name}: images differ in size; each is brought to {size_text(*DEFAULT_SIZE)}")
         images, bad = decode_images(name, everything, DEFAULT_SIZE, skip_bad_images)
     good = np.array([index not in bad for index in range(len(everything))])
     _check_classes_left(listings, good)

@@ -16,6 +16,7 @@ from minisqx.errors import OptionError
 from minisqx.kernels.augment import fill_batch
 from minisqx.kernels.counters import AUGMENTATION, SHUFFLE, permutation, stream
 from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.limits import size_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +38,7 @@ class Batch:
         vars(self).update(state, data=data)
 
     def __repr__(self) -> str:
-        return f"Batch({self.layout.images} images of {self.layout.height} x {self.layout.width} pixels, {self.data.dtype})"
+        return f"Batch({self.layout.images} images of {size_text(self.layout.height, self.layout.width)}, {self.data.dtype})"
 
 
 class Loader:
@@ -85,7 +86,7 @@ class Loader:
     def __repr__(self) -> str:
         images, height, width, _ = self.images.shape
         options = ", ".join(f"{name}={getattr(self, name)}" for name in ("batch_size", "augment", "shuffle", "seed"))
-        return f"Loader({images} images of {height} x {width} pixels, {options})"
+        return f"Loader({images} images of {size_text(height, width)}, {options})"
 
     def __len__(self) -> int:
         """Batches of an epoch."""
