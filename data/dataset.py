@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minisqx.checks import is_whole, plain, require
+from minisqx.checks import is_name, is_whole, plain, require
 from minisqx.data.classes import composed, listed
 from minisqx.errors import DataError, OptionError
-from minisqx.limits import available, megabytes
+from minisqx.limits import available, megabytes, size_text
 
 if TYPE_CHECKING:
     from minisqx.data.parts import Parts
@@ -83,10 +83,6 @@ class Dataset:
         return self.train_images.shape[1:3]
 
 
-def size_text(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
 def check_classes(name: str, classes: tuple[str, ...]) -> None:
     """Raises DataError unless `classes` are different printable names, at least one."""
     if not classes:
@@ -94,7 +90,7 @@ def check_classes(name: str, classes: tuple[str, ...]) -> None:
     if len(classes) > MOST_CLASSES:
         raise DataError(f"{name}: {len(classes)} classes, expected at most {MOST_CLASSES}")
     for label in classes:
-        if not isinstance(label, str) or not label or not label.isprintable():
+        if not is_name(label):
             raise DataError(f"{name}: {str(label)[:100]!r} can't be the name of a class; expected printable text on one line")
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
@@ -115,9 +111,7 @@ def check_parts(name: str, classes: tuple[str, ...], parts: dict[str, Part]) -> 
     (first, size), *others = ((part, content.images.shape[1:3]) for part, content in parts.items())
     for part, other in others:
         if other != size:
-            raise DataError(
-                f"{name}: {first} images are {size_text(size)} pixels, {part} images {size_text(other)}: use one size"
-            )
+            raise DataError(f"{name}: {first} images are {size_text(*size)}, {part} images {size_text(*other)}: use one size")
 
 
 def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
@@ -139,7 +133,7 @@ def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
     needed = images * size[0] * size[1] * 3
     if needed > MOST_BYTES:
         raise DataError(
-            f"{name}: {images} images of {size_text(size)} pixels take {megabytes(needed, up=True)} of memory, at most"
+            f"{name}: {images} images of {size_text(*size)} take {megabytes(needed, up=True)} of memory, at most"
             f" {megabytes(MOST_BYTES)} are allowed: use a smaller image size (--image-size) or fewer images"
         )
     check_memory(name, needed)
@@ -174,8 +168,8 @@ def open_dataset(
     """
     dataset = open_parts(path, image_size=image_size, skip_bad_images=skip_bad_images, say=say).dataset(say)
     *counts, last = (f"{len(part)} {'training' if name == 'train' else name}" for name, part in dataset.parts.items())
-    size = size_text(dataset.image_size)
-    say(f"data: {dataset.name}: {', '.join(counts)} and {last} images of {size} pixels, {len(dataset.classes)} classes")
+    size = size_text(*dataset.image_size)
+    say(f"data: {dataset.name}: {', '.join(counts)} and {last} images of {size}, {len(dataset.classes)} classes")
     return dataset
 
 
@@ -196,7 +190,7 @@ def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, s
         found = _read(Path(path), image_size, skip_bad_images, say)
     if image_size is not None and tuple(image_size) != found.image_size:
         raise DataError(
-            f"{found.name}: images are {size_text(found.image_size)} pixels, not {size_text(image_size)};"
+            f"{found.name}: images are {size_text(*found.image_size)}, not {size_text(*image_size)};"
             " only an image folder can be brought to another size"
         )
     return found
@@ -282,8 +276,8 @@ def split_validation(labels: np.ndarray, validation: int, seed: int) -> tuple[np
     """
     if not 0 <= validation < len(labels):
         raise OptionError(
-            f"a validation split of {validation} images: expected 0 to {len(labels) - 1} of {len(labels)} training images,"
-            " so that one is left to train on"
+            f"a validation split of {validation} images: expected {f'0 to {len(labels) - 1}' if len(labels) > 1 else 0} of"
+            f" {len(labels)} training image{'s' * (len(labels) > 1)}, so that one is left to train on"
         )
     return set_aside(labels, shares_of_classes(np.bincount(labels), validation), seed)
 

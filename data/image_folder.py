@@ -16,11 +16,12 @@ import PIL
 
 from minisqx.data.cache import cached, content_digests
 from minisqx.data.classes import likeness_line, listed, match_classes
-from minisqx.data.dataset import Part, Say, check_bytes, check_classes, size_text
+from minisqx.data.dataset import Part, Say, check_bytes, check_classes
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
+from minisqx.image_files import opened
 from minisqx.images import MOST_BYTES, load_image
-from minisqx.limits import megabytes
+from minisqx.limits import megabytes, size_text
 from minisqx.threads import thread_count
 
 DEFAULT_SIZE = (32, 32)
@@ -28,8 +29,12 @@ LARGE_PIXELS = 128 * 128  # of an image; from here on a line says what the size 
 OF_THE_MACHINE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 # Folders that are parts of a data set, in any case of letters.
 PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-# A folder beside the parts that holds files of such names may be a class.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
+# Files of such names are meant as images, also where they are damaged or of a kind that isn't read.
+SUFFIXES = tuple(
+    f".{ending}"
+    for kind in ("png apng jpg jpeg jpe jfif", "bmp webp gif ppm pgm pbm pnm", "tif tiff avif heic heif jp2 jxl")
+    for ending in kind.split()
+)
 
 Listing = list[tuple[str, list[Path]]]
 
@@ -57,7 +62,7 @@ def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_i
     height, width = found.image_size
     if image_size is None and height * width > LARGE_PIXELS:
         say(
-            f"{found.name}: all images have {size_text(found.image_size)} pixels and keep them: they take"
+            f"{found.name}: all images have {size_text(*found.image_size)} and keep them: they take"
             f" {megabytes(sum(part.images.nbytes for part in found.parts.values()))} of memory, and training takes much more;"
             " --image-size 64, say, makes them smaller"
         )
@@ -68,8 +73,9 @@ def list_images(path: Path, say: Say) -> dict[str, Listing]:
     """The files of each part, its classes as [(class, files), ...]: {"train": ...} alone if the folder is not in parts."""
     folders = [entry for entry in _entries(path) if entry.is_dir()]
     named = {entry.name: PARTS[entry.name.casefold()] for entry in folders if entry.name.casefold() in PARTS}
-    if not named or not _are_parts(path, folders, list(named), say):
+    if not named:
         return {"train": _list_classes(path)}
+    _check_are_parts(path, list(named))
     places: dict[str, Path] = {}
     for name, part in sorted(named.items(), key=lambda item: list(PARTS.values()).index(item[1])):
         if part in places:
@@ -85,18 +91,16 @@ def list_images(path: Path, say: Say) -> dict[str, Listing]:
     return parts
 
 
-def _are_parts(path: Path, folders: Sequence[os.DirEntry], named: Sequence[str], say: Say) -> bool:
-    """Whether the folders that have a part's name are parts, and not classes. Raises DataError where they can be either."""
+def _check_are_parts(path: Path, named: Sequence[str]) -> None:
+    """Raises DataError where all the folders that have a part's name can be classes as well: they hold files alone."""
     flat = [name for name in named if _is_class(path / name)]
-    if len(flat) < len(named):
-        return True
-    if len(flat) == 1 and len(folders) > 1:
-        say(f"{str(path)!r}: {flat[0]!r} is read as a class, since it holds files and no folders; a part holds class folders")
-        return False
-    raise DataError(
-        f"{str(path)!r}: {listed(flat)} may be parts or classes: if parts, put the images of each class into a folder, such as"
-        f" train/<class>/<image>; if classes, put all class folders into one called 'train', such as train/{flat[0]}/<image>"
-    )
+    if len(flat) == len(named):
+        may = "may be parts or classes: if parts" if len(flat) > 1 else "may be a part or a class: if a part"
+        raise DataError(
+            f"{str(path)!r}: {listed(flat)} {may}, put the images of each class into a folder, such as {flat[0]}/<class>/<image>,"
+            f" and move those without a class elsewhere; if {'classes' if len(flat) > 1 else 'a class'}, put all class folders"
+            f" into one called 'train', such as train/{flat[0]}/<image>"
+        )
 
 
 def _is_class(folder: Path) -> bool:
@@ -108,21 +112,43 @@ def _is_class(folder: Path) -> bool:
 def _check_beside(path: Path, places: dict[str, Path], say: Say) -> None:
     """Names what lies beside the parts; raises DataError for folders of images, which may be classes that would be missing."""
     beside = [entry for entry in _entries(path) if path / entry.name not in places.values()]
-    images = [entry.name for entry in beside if entry.is_dir() and _has_images(entry)]
+    images = [entry.name for entry in beside if entry.is_dir() and _has_images(Path(entry.path), set())]
     place = next(iter(places.values())).name
     if images:
         raise DataError(
             f"{str(path)!r}: images lie in {listed(images)}, beside {listed([other.name for other in places.values()])}: if"
-            f" these are classes, move them into {place!r}; if they are no part of the data, move them elsewhere"
+            f" these are classes, move them into {place!r}; if a part, call it train, val or test; if they are no part of the"
+            " data, move them elsewhere"
         )
     if beside:
         say(f"{str(path)!r}: not read: {listed([entry.name for entry in beside])}; expected train, val and test and nothing else")
 
 
-def _has_images(folder: os.DirEntry) -> bool:
-    """Whether files in it are called images; False for a folder that only the system may read."""
+def _has_images(folder: Path, seen: set[str]) -> bool:
+    """Whether an image lies in it or in a folder of it; False for what this process may not read.
+
+    seen: folders that were looked into, as a link may lead back to one.
+    """
     with suppress(OSError):
-        return any(file.name.casefold().endswith(SUFFIXES) for file in _entries(Path(folder.path)))
+        real = os.path.realpath(folder)
+        if real in seen:
+            return False
+        seen.add(real)
+        entries = _entries(folder)
+        files = [entry for entry in entries if entry.is_file()]
+        return (
+            any(file.name.casefold().endswith(SUFFIXES) for file in files)
+            or any(_begins_an_image(Path(file.path)) for file in files)
+            or any(_has_images(Path(entry.path), seen) for entry in entries if entry.is_dir())
+        )
+    return False
+
+
+def _begins_an_image(path: Path) -> bool:
+    """Whether its content is an image's, whatever it is called."""
+    with suppress(OSError, ImageError), open(path, "rb") as file:
+        opened(file, os.fstat(file.fileno()).st_size, path.name)
+        return True
     return False
 
 
@@ -177,7 +203,7 @@ def read_image_folder(
     try:
         images, bad = decode_images(name, everything, image_size, skip_bad_images)
     except _SizesDiffer:
-        say(f"{name}: images differ in size; each is brought to {size_text(DEFAULT_SIZE)} pixels")
+        say(f"{name}: images differ in size; each is brought to {size_text(*DEFAULT_SIZE)}")
         images, bad = decode_images(name, everything, DEFAULT_SIZE, skip_bad_images)
     good = np.array([index not in bad for index in range(len(everything))])
     _check_classes_left(listings, good)

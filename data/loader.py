@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisqx.checks import is_whole, plain, require
 from minisqx.data.dataset import check_part
 from minisqx.errors import OptionError
 from minisqx.kernels.augment import fill_batch
 from minisqx.kernels.counters import AUGMENTATION, SHUFFLE, permutation, stream
 from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.limits import size_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +38,7 @@ class Batch:
         vars(self).update(state, data=data)
 
     def __repr__(self) -> str:
-        return f"Batch({self.layout.images} images of {self.layout.height} x {self.layout.width} pixels, {self.data.dtype})"
+        return f"Batch({self.layout.images} images of {size_text(self.layout.height, self.layout.width)}, {self.data.dtype})"
 
 
 class Loader:
@@ -64,25 +66,27 @@ class Loader:
         shuffle: bool = True,
         larger_chunks: int = 1,
     ):
+        batch_size, augment, seed, shuffle = plain((batch_size, augment, seed, shuffle))
+        require(is_whole(batch_size, 1, 2**63 - 1), "batch_size", batch_size, "a whole number from 1")
+        require(is_whole(seed, 0, 2**63 - 1), "seed", seed, "a whole number from 0 to 9223372036854775807")
+        for name, value in (("augment", augment), ("shuffle", shuffle)):
+            require(isinstance(value, bool), name, value, "True or False")
+        for name, given in (("images", images), ("labels", labels)):
+            require(isinstance(given, np.ndarray), name, type(given), "an array: images uint8 (N, H, W, 3), labels int64 (N,)")
         check_part("the loader", images, labels, int(labels.max(initial=0)) + 1)
-        if batch_size < 1:
-            raise OptionError(f"batch_size is {batch_size}; expected a whole number from 1")
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         if mean.shape != (3,) or std.shape != (3,) or not np.isfinite([mean, std]).all() or not (std > 0).all():
             raise OptionError(f"mean is {mean} and std {std}; expected three numbers each, of red, green and blue, std above 0")
         self.images = np.ascontiguousarray(images)
         self.labels = labels
-        self.batch_size = int(batch_size)
-        self.augment = bool(augment)
-        self.seed = int(seed)
-        self.shuffle = bool(shuffle)
+        self.batch_size, self.augment, self.seed, self.shuffle = batch_size, augment, seed, shuffle
         self.larger_chunks = larger_chunks
         self._table = ((np.arange(256) / 255 - mean[:, None]) / std[:, None]).astype(dtype)
 
     def __repr__(self) -> str:
         images, height, width, _ = self.images.shape
         options = ", ".join(f"{name}={getattr(self, name)}" for name in ("batch_size", "augment", "shuffle", "seed"))
-        return f"Loader({images} images of {height} x {width} pixels, {options})"
+        return f"Loader({images} images of {size_text(height, width)}, {options})"
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -90,6 +94,7 @@ class Loader:
 
     def order(self, epoch: int) -> np.ndarray:
         """The samples' indices in the order in which epoch number `epoch` has them, int64 (N,)."""
+        epoch = _checked_number("epoch", epoch)
         if not self.shuffle:
             return np.arange(len(self.images))
         return permutation(stream(self.seed, SHUFFLE, epoch), len(self.images))
@@ -98,7 +103,11 @@ class Loader:
         """The batches of epoch number `epoch`, from batch number `start` on.
 
         The next batch is made by a thread while the caller works with this one; the thread ends with the iterator.
+        Raises OptionError unless both are whole numbers from 0.
         """
+        return self._batches(_checked_number("epoch", epoch), _checked_number("start", start))
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         if start >= len(self):
             return
         order = self.order(epoch)
@@ -123,3 +132,10 @@ class Loader:
                 coming = maker.submit(make, following)
                 yield batch
             yield coming.result()
+
+
+def _checked_number(what: str, value: int) -> int:
+    """`value` as Python's own; raises OptionError unless it can be the number of an epoch or a batch."""
+    value = plain(value)
+    require(is_whole(value, 0, 2**63 - 1), what, value, "a whole number from 0")
+    return value

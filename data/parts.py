@@ -41,8 +41,8 @@ class Parts:
         if "train" not in self.parts:
             part = next(iter(self.parts))
             raise DataError(
-                f"{self.name} has a folder or part {part!r} but none called 'train'; expected training images beside the others,"
-                " such as train/<class>/* beside test/<class>/*"
+                f"{self.name} has a {part} part and no training images; expected them, too: train/<class>/* in a folder, 'images'"
+                " and 'labels' in an HDF5 file"
             )
         train, test = self._train_and_test(say)
         validation = self.parts.get("validation")

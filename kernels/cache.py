@@ -165,9 +165,15 @@ def fill_system_folder() -> None:
     if os.geteuid() != 0:
         raise OptionError("--system: expected root, since all users trust that folder; run it with sudo, or without --system")
     os.umask(0o022)  # others are to read the entries, too
-    for path in (root, root / "kernels", root / "kernels" / _name_of_all()):
-        path.mkdir(exist_ok=True)
-        path.chmod(0o755)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        for path in (root, root / "kernels", root / "kernels" / _name_of_all()):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)
+    except OSError as error:
+        raise OptionError(
+            f"--system: {error.filename!r} can't be made ({error.strerror}); expected a disk that takes it"
+        ) from error
     path = path.resolve()
     if reason := within_reach_of_others(path):
         raise OptionError(f"--system: nobody would trust {str(path)!r}: {reason}")

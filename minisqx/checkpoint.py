@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from minisqx import zoo
-from minisqx.checks import is_number, plain
+from minisqx.checks import is_name, is_number, plain
 from minisqx.container import SIGNATURE, Contents, Damage, pack, unpack
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.folders import replace_file
@@ -179,7 +179,7 @@ def _checked_labels(spec: NetworkSpec, given: Iterable[str]) -> tuple[str, ...]:
     classes = tuple(given)
     if len(classes) != spec.num_classes:
         raise CheckpointError(f"{len(classes)} class names for a network of {spec.num_classes} classes; expected one a class")
-    wrong = [name for name in classes if not isinstance(name, str) or not name or not name.isprintable()]
+    wrong = [name for name in classes if not is_name(name)]
     if wrong or len(set(classes)) < len(classes):
         raise CheckpointError(
             f"class names {wrong[0]!r}: expected printable text" if wrong else "class names: one is there twice"

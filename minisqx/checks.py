@@ -40,6 +40,11 @@ def is_whole(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def is_name(value: object) -> bool:
+    """Whether it is printable text on one line. The two joiners are part of words in Persian and Indic scripts and of emoji."""
+    return isinstance(value, str) and (text := value.translate({0x200C: None, 0x200D: None})) != "" and text.isprintable()
+
+
 def is_number(value: object) -> bool:
     """Whether a plain value is a finite number."""
     # A whole number may be beyond every float.

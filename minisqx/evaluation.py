@@ -99,12 +99,13 @@ def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray, say
     known = model.classes
     assert known is not None  # `with_classes` comes first
     used = [classes[label] for label in np.unique(labels)]
-    matched = match_classes(used, known)
+    # Of all names, since one without images makes another's likeness doubtful, too.
+    matched = match_classes(classes, known)
     unknown = [name for name in used if name not in matched]
     if unknown:
         left = [name for name in known if name not in matched.values()]
         raise DataError(_unknown(f"the model {model.name!r}", known, classes, unknown, left))
-    line = likeness_line(matched, f"those of the model {model.name!r}")
+    line = likeness_line({name: matched[name] for name in used}, f"those of the model {model.name!r}")
     if line is not None:
         say(line)
     numbers = {name: number for number, name in enumerate(known)}

@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFile
 
+from minisqx.checks import require
 from minisqx.errors import ImageError, OptionError
 from minisqx.image_colours import ROUNDING, on_white, strips
 from minisqx.image_files import (
@@ -49,6 +50,7 @@ def load_image(
     A photograph is turned upright as its EXIF data says, what is transparent is laid on white, 16 bits become 8, and of an
     animation the first frame counts. Raises ImageError for anything else, and for 0 or more than 70 million pixels.
     """
+    require(isinstance(bgr, (bool, np.bool_)), "bgr", bgr, "True or False")
     if isinstance(source, np.ndarray):
         image = _from_array(source, bgr)
         return image if size is None else fit(image, size)

@@ -1,4 +1,4 @@
-"""What the system lets this process take: where its control groups have their limits, and how much memory is left."""
+"""What the system lets this process take: the limits of its control groups, and how much memory is left. Sizes in words."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,3 +71,8 @@ def _address_space() -> Iterator[tuple[int, str]]:
 def megabytes(count: int, up: bool = False) -> str:
     """What is needed is rounded up, what is there down: so what is too much looks it."""
     return f"{-(-count // 10**6) if up else count // 10**6:,} MB"
+
+
+def size_text(height: int, width: int) -> str:
+    """Pixels as people say them, width first; where the order matters, it is said too, since options have height first."""
+    return f"{width} x {height} pixels" + ("" if height == width else " (width x height)")

@@ -14,7 +14,7 @@ import numpy as np
 from minisqx.errors import OptionError
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
-from minisqx.limits import available, megabytes
+from minisqx.limits import available, megabytes, size_text
 from minisqx.plan import measured_memory
 from minisqx.spec import (
     AveragePoolSpec,
@@ -198,6 +198,6 @@ def check_training(spec: NetworkSpec, batch_size: int, images: int, measured: in
     wanted = megabytes(needed(batch_size), up=True)
     advice = f"--batch-size {size} fits" if size > 1 and needed(size) <= free else "no batch size fits"
     raise OptionError(
-        f"batch size {batch_size} with images of {height} x {width} pixels: expected to need {wanted} of"
+        f"batch size {batch_size} with images of {size_text(height, width)}: expected to need {wanted} of"
         f" memory, and {megabytes(free)} are {why}; {advice}, smaller images (--image-size) or a smaller --width need less"
     )

@@ -23,6 +23,7 @@ from minisqx.layers import (
     Workspace,
     materialise,
 )
+from minisqx.limits import size_text
 from minisqx.parts import Layers
 from minisqx.plan import Plan
 from minisqx.spec import (
@@ -101,7 +102,7 @@ class Network:
 
     def __repr__(self) -> str:
         spec, (height, width) = self.spec, self.spec.input_size
-        what = f"{height} x {width} pixels, {spec.num_classes} classes, {spec.parameters} parameters"
+        what = f"{size_text(height, width)}, {spec.num_classes} classes, {spec.parameters} parameters"
         return f"{type(self).__name__}({spec.name}: {what}, {self.dtype})"
 
     def _allocate(self) -> None:

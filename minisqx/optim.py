@@ -1,5 +1,6 @@
 """Loss and optimizer: softmax cross-entropy, SGD with momentum, and the paper's step schedule."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,10 @@ from minisqx.kernels import loss, sgd
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """The mean softmax cross-entropy of logits (N, classes) and integer labels (N,), and its gradient (N, classes)."""
+    """The mean softmax cross-entropy of logits (N, classes) and integer labels (N,), and its gradient (N, classes).
+
+    Logits of another kind than float32 and float64 become one of them: float64 if they have more bits than float32.
+    """
     logits = np.ascontiguousarray(logits)
     labels = np.asarray(labels)
     if logits.ndim != 2 or logits.dtype.kind != "f" or labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
@@ -21,6 +25,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.nda
     if labels.size == 0 or labels.min() < 0 or labels.max() >= logits.shape[1]:
         given = f"from {labels.min()} to {labels.max()}" if labels.size else "empty"
         raise OptionError(f"labels {given}: expected at least one, each from 0 to {logits.shape[1] - 1}")
+    logits = logits.astype(np.float32 if logits.dtype.itemsize <= 4 else np.float64, copy=False)
     dlogits = np.empty_like(logits)
     return loss.softmax_cross_entropy(dlogits, logits, labels.astype(np.int64, copy=False)), dlogits
 
@@ -28,21 +33,17 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.nda
 class SGD:
     """Stochastic gradient descent on a network's flat buffers; see `kernels/sgd.py` for the formula.
 
-    `lr` may be set between steps. `velocity` is the momentum's state, flat, in the order of `network.flat_parameters`.
-    A copy has a velocity of its own. Copied or pickled together with the network, as one tuple, it is the copied network's.
+    Options such as `lr` may be set between steps. `velocity` is the momentum's state, flat, in the order of
+    `network.flat_parameters`. A copy has a velocity of its own. Copied or pickled together with the
+    network, as one tuple, it is the copied network's.
     """
 
     def __init__(self, network, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0):
-        lr, momentum, nesterov, weight_decay = plain((lr, momentum, nesterov, weight_decay))
-        if not all(is_number(value) and value >= 0 for value in (lr, momentum, weight_decay)) or momentum >= 1:
-            raise OptionError(
-                f"lr {lr!r}, momentum {momentum!r}, weight_decay {weight_decay!r}: expected 0 or more each, momentum below 1"
-            )
-        require(isinstance(nesterov, bool), "nesterov", nesterov, "True or False")
-        if nesterov and momentum == 0:
-            raise OptionError("nesterov with momentum 0: expected a momentum over 0, such as 0.9")
-        self.network, self.lr, self.nesterov = network, lr, nesterov
-        self.momentum, self.weight_decay = float(momentum), float(weight_decay)
+        if not hasattr(network, "flat_parameters"):
+            what = "model.network" if hasattr(network, "network") else "network"
+            raise OptionError(f"SGD of a {type(network).__name__}: expected a Network, as in SGD({what}, lr=0.1)")
+        self.network, self.lr, self.weight_decay = network, lr, weight_decay
+        self.momentum, self.nesterov = momentum, nesterov
         self.velocity = np.zeros_like(network.flat_parameters)
 
     def __setstate__(self, state: dict) -> None:
@@ -50,6 +51,18 @@ class SGD:
         vars(self).update(state, velocity=np.array(state["velocity"]))
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("lr", "momentum", "weight_decay"):
+            value, below = plain(value), 1 if name == "momentum" else math.inf
+            expected = "0 or more, and below 1" if name == "momentum" else "0 or more"
+            require(is_number(value) and 0 <= value < below, name, value, expected)
+            value = float(value)
+        if name == "nesterov":
+            value = plain(value)
+            require(isinstance(value, bool), name, value, "True or False")
+        if name in ("momentum", "nesterov"):
+            options = vars(self) | {name: value}
+            if options.get("nesterov") and options["momentum"] == 0:
+                raise OptionError("nesterov with momentum 0: expected a momentum over 0, such as 0.9")
         if name == "network" and value is not vars(self).get(name, value):
             raise OptionError("the network of an optimizer can't be replaced, since the velocity is its: make a new SGD")
         if name == "velocity":
@@ -66,8 +79,9 @@ class SGD:
 
     def step(self) -> None:
         """Moves the parameters along the gradients that the last `backward` wrote."""
-        net, lr = self.network, float(self.lr)
-        sgd.step(net.flat_parameters, net.flat_gradients, self.velocity, lr, self.momentum, self.weight_decay, self.nesterov)
+        net = self.network
+        options = (self.lr, self.momentum, self.weight_decay, self.nesterov)
+        sgd.step(net.flat_parameters, net.flat_gradients, self.velocity, *options)
 
 
 class StepSchedule:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from unicodedata import category, east_asian_width
 
+from minisqx.limits import size_text
 from minisqx.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def columns(text: str) -> int:
 def summary(spec: NetworkSpec) -> Iterator[str]:
     """The layers of a network, and what they add up to."""
     height, width = spec.input_size
-    yield f"{spec.name}: images of {height} x {width} pixels, {spec.num_classes} classes"
+    yield f"{spec.name}: images of {size_text(height, width)}, {spec.num_classes} classes"
     yield ""
     rows = [("layer", "output", "parameters", "multiply-adds")]
     for layer in spec.layers:
@@ -100,7 +101,7 @@ def prediction(name: str, result: "Prediction", topk: int) -> Iterator[str]:
 def speed(result: "Speed") -> Iterator[str]:
     """What was measured, the latency's percentiles, the throughput, and a line for each layer."""
     height, width = result.spec.input_size
-    yield f"{result.name}: images of {height} x {width} pixels, {result.spec.macs / 1e6:.3g} million multiply-adds an image"
+    yield f"{result.name}: images of {size_text(height, width)}, {result.spec.macs / 1e6:.3g} million multiply-adds each"
     calls = f"{len(result.tensor):,} and {len(result.image):,} calls"
     batches = f"{len(result.batches):,} batches on {result.threads} {'thread' if result.threads == 1 else 'threads'}"
     yield f"measured: inference in {result.dtype}; one image at a time on 1 thread, {calls}; {batches}"

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from minisqx.checks import is_number, is_whole, require, settle
 from minisqx.errors import OptionError
+from minisqx.limits import size_text
 
 # What follows the convolution of a basic block; without batch norm only the activation does.
 BLOCK_ORDERS = ("conv-act-bn", "conv-bn-act")
@@ -256,7 +257,7 @@ class NetworkSpec:
             raise OptionError(f"width {width!r} leaves {part.name} without channels: choose a width of 0.125 or more")
         if min(part.output_shape) < 1:
             raise OptionError(
-                f"input size {self.input_size[0]} x {self.input_size[1]} is too small for the network's strides:"
+                f"input size {size_text(*self.input_size)} is too small for the network's strides:"
                 f" choose at least {self.least_side} x {self.least_side} pixels"
             )
 

@@ -5,6 +5,7 @@ Results never depend on the number, only the time does.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
     most = most_threads()
     if count > most:
         raise OptionError(
-            f"threads {count}: Numba has started with at most {most}; take fewer, or set"
-            f" {NUMBAS_VARIABLE if NUMBAS_VARIABLE in os.environ else VARIABLE}={count} before Python starts"
+            f"threads {count}: Numba has started with at most {most}; take fewer, or set {NUMBAS_VARIABLE}={count}"
+            " before Python starts"
         )
     _chosen, _is_default = count, source not in (OPTION, VARIABLE)
     return count
@@ -79,7 +80,13 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
 
 def _import_numba(count: int) -> None:
     """Imports Numba with room for `count` threads. It takes the room from its variable, which is as before afterwards."""
-    if "numba" in sys.modules or count <= _usable_cpus() or NUMBAS_VARIABLE in os.environ:
+    if "numba" in sys.modules:
+        return
+    given = os.environ.get(NUMBAS_VARIABLE, "").strip()
+    # Numba can't be imported with it. Of what is no number at all, it warns itself.
+    if re.fullmatch(r"[+-]?\d+", given) and int(given) < 1:
+        raise OptionError(f"{NUMBAS_VARIABLE} {given!r}: expected a whole number from 1")
+    if count <= _usable_cpus() or NUMBAS_VARIABLE in os.environ:
         return
     os.environ[NUMBAS_VARIABLE] = str(count)
     try:

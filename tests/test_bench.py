@@ -75,7 +75,7 @@ def test_the_command_measures_the_shipped_weights(capsys):
 def test_the_command_prints_a_row_for_each_layer_of_an_untrained_network(capsys):
     code, out, err = run(capsys, "--width", 0.3, "--blocks", "1,2,1,1", "--input-size", "40,48", "--repeats", 1, "--layers")
     assert code == 0 and not err and max(map(len, out)) <= 110
-    assert out[0].startswith("shallow-07-1211-0.3x, untrained: images of 40 x 48 pixels")
+    assert out[0].startswith("shallow-07-1211-0.3x, untrained: images of 48 x 40 pixels (width x height)")
     rows = out[out.index("") + 1 :]
     first = next(number for number, line in enumerate(rows) if line.startswith("layer "))
     assert rows[first + 1].startswith("stem ") and rows[-2].startswith("pool, classifier ") and rows[-1].endswith("100.0 %")

@@ -94,7 +94,8 @@ def test_summary_takes_the_options_of_the_network(capsys):
         "1",
     )
     spec = SqueezeNextSpec(width=1, blocks=(1, 2, 8, 1), num_classes=100, input_size=(48, 64), stem_padding=1)
-    assert code == 0 and f"{spec.parameters:,}" in out[-2] and out[0] == "shallow-14-1x: images of 48 x 64 pixels, 100 classes"
+    assert code == 0 and f"{spec.parameters:,}" in out[-2]
+    assert out[0] == "shallow-14-1x: images of 64 x 48 pixels (width x height), 100 classes"
 
 
 def test_summary_takes_the_name_of_a_network(capsys):

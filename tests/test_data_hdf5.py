@@ -102,7 +102,7 @@ def test_without_a_test_part_a_sixth_is_set_aside_and_without_names_classes_are_
         ({"images": IMAGES, "labels": LABELS, "val_images": IMAGES, "valid_images": IMAGES}, "expected one of them"),
         ({"images": IMAGES, "labels": LABELS, "val_images": IMAGES}, "no data set 'val_labels'"),
         ({"images": IMAGES, "labels": LABELS, "val_images": IMAGES[:, :8], "val_labels": LABELS}, "one size"),
-        ({"test_images": IMAGES, "test_labels": LABELS}, "none called 'train'"),
+        ({"test_images": IMAGES, "test_labels": LABELS}, "'images' and 'labels' in an HDF5 file"),
         ({"images/more": IMAGES, "labels": LABELS}, "a link or a group"),
     ],
 )

@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-import minisqx.kernels.counters  # noqa: F401  (compiled code is kept in the cache folder of the first import, not of a test)
+import minisqx
+import minisqx.kernels.counters  # compiled code is kept in the cache folder of the first import, not of a test
 from minisqx.data import image_folder, open_dataset
 from minisqx.errors import DataError
 from tests.image_folders import make_folder, picture, save
@@ -75,7 +76,9 @@ def test_what_is_not_read_is_named_in_one_line_at_every_start(tmp_path):
     save(folder / "loose.png", picture(1))
     (folder / "labels").mkdir()
     (folder / "labels" / "a.csv").write_text("a")
-    save(folder / "extra" / "cat" / "0.png", picture(1))
+    (folder / "extra" / "notes").mkdir(parents=True)
+    (folder / "extra" / "notes" / "page").write_text("P1 is not always a picture")
+    (folder / "extra" / "back").symlink_to(folder / "extra")
     for _ in range(2):
         _, lines = read(folder)
         assert sum("not read: 'README.txt', 'extra', 'labels', 'loose.png';" in line for line in lines) == 1
@@ -89,13 +92,26 @@ def test_classes_beside_train_are_refused_with_both_readings(tmp_path):
     assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "no part of the data" in line
 
 
-def test_a_class_called_test_among_other_classes_is_a_class_and_said_to_be(tmp_path):
-    for label in ("flight", "sea", "test"):
+@pytest.mark.parametrize("name", ["0.avif", "0.JFIF", "0.jpe", "0.heic", "without-suffix", "0.data", "more/0.png", "more/deep/0"])
+def test_images_of_any_name_and_depth_beside_train_are_refused_too(tmp_path, name):
+    folder = make_folder(tmp_path / "photos")
+    save(tmp_path / "eel.png", picture(1))
+    (folder / "eel" / name).parent.mkdir(parents=True)
+    shutil.move(tmp_path / "eel.png", folder / "eel" / name)
+    line = refusal(folder)
+    assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "no part of the data" in line
+
+
+@pytest.mark.parametrize("name", ["test", "Val", "train"])
+def test_a_flat_folder_with_a_parts_name_among_classes_is_refused_both_ways(tmp_path, name):
+    for label in ("flight", "sea", name):
         for number in range(6):
             save(tmp_path / "trials" / label / f"{number}.png", picture(number))
-    dataset, lines = read(tmp_path / "trials")
-    assert dataset.classes == ("flight", "sea", "test") and np.bincount(dataset.test_labels).tolist() == [1, 1, 1]
-    assert sum("'test' is read as a class" in line for line in lines) == 1
+    line = refusal(tmp_path / "trials")
+    assert (
+        f"'{name}' may be a part or a class: if a part" in line
+        and f"if a class, put all class folders into one called 'train', such as train/{name}/<image>" in line
+    )
 
 
 def test_classes_of_any_name_are_read_inside_the_parts(tmp_path):
@@ -176,6 +192,25 @@ def test_large_images_of_one_size_are_said_to_be_large_and_how_to_shrink_them(tm
     folder = make_folder(tmp_path / "frames", train=2, test=1, size=(108, 192))
     for _ in range(2):
         _, lines = read(folder)
-        assert sum("108 x 192" in line and "MB of memory" in line and "--image-size" in line for line in lines) == 1
+        [line] = (line for line in lines if "--image-size" in line)
+        assert "192 x 108 pixels (width x height)" in line and "MB of memory" in line
     for lines in (read(folder, image_size=(108, 192))[1], read(make_folder(tmp_path / "small"))[1]):
         assert not any("--image-size" in line for line in lines)
+
+
+JOINED = ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0915\u094d\u200d\u0937", "\U0001f469\u200d\U0001f680")
+
+
+def test_words_of_persian_and_indic_scripts_and_emoji_are_names_of_classes(tmp_path):
+    folder = make_folder(tmp_path / "photos", classes=JOINED)
+    for _ in range(2):
+        assert read(folder)[0].classes == tuple(sorted(JOINED))
+    network = minisqx.ShallowSqueezeNext(width=0.125, num_classes=3)
+    network.classes = JOINED
+    network.save(tmp_path / "net.h5")
+    assert minisqx.load(tmp_path / "net.h5").classes == JOINED
+
+
+@pytest.mark.parametrize("name", ["\u200d", "cat\u200e", "cat\u202e", "cat\n", "cat\x1b[2J", "cat\u2028"])
+def test_names_of_joiners_alone_and_with_control_characters_are_refused(tmp_path, name):
+    assert "can't be the name of a class" in refusal(make_folder(tmp_path / "photos", classes=("dog", name)))

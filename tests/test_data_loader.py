@@ -184,6 +184,13 @@ def test_fault_in_the_thread_reaches_the_caller(monkeypatch):
     ("change", "error"),
     [
         ({"batch_size": 0}, OptionError),
+        ({"batch_size": "x"}, OptionError),
+        ({"batch_size": 2.5}, OptionError),
+        ({"seed": -1}, OptionError),
+        ({"augment": "no"}, OptionError),
+        ({"shuffle": "no"}, OptionError),
+        ({"images": IMAGES.tolist()}, OptionError),
+        ({"labels": LABELS.tolist()}, OptionError),
         ({"std": (0.2, 0.2, 0)}, OptionError),
         ({"mean": (0.5, 0.5)}, OptionError),
         ({"mean": (0.5, 0.5, np.nan)}, OptionError),
@@ -207,3 +214,13 @@ def test_impossible_arguments_are_refused_in_one_line(change, error):
     with pytest.raises(error) as caught:
         Loader(options.pop("images"), options.pop("labels"), options.pop("batch_size"), **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "x", True])
+def test_an_epoch_and_a_start_are_refused_at_once_unless_they_are_numbers(wrong):
+    with pytest.raises(OptionError, match="^start .*: expected a whole number from 0$"):
+        make().epoch(0, start=wrong)
+    for ask in (make().epoch, make().order):
+        with pytest.raises(OptionError, match="^epoch .*: expected a whole number from 0$"):
+            ask(wrong)
+    assert next(make().epoch(np.int64(1), np.int32(6))).indices.tolist() == make().order(1)[48:].tolist()

@@ -119,6 +119,15 @@ def test_a_class_that_the_model_does_not_know_is_named_and_refused(weights, mode
     assert "\n" not in line and all(word in line for word in words), line
 
 
+def test_a_class_without_images_makes_the_likeness_of_another_doubtful(weights):
+    model = minisqx.load(weights / "fruit.h5")
+    with pytest.raises(DataError, match="'Cherry' is unknown"):
+        model_labels(model, ("cherry", "Cherry"), np.array([1, 1]), lambda line: None)
+    lines = []
+    assert model_labels(model, ("Cherry", "Plum"), np.array([0, 0]), lines.append).tolist() == [0, 0]
+    assert "'Cherry' as 'cherry'" in lines[0] and "Plum" not in lines[0]
+
+
 def test_numbers_for_names_are_names_on_both_sides(weights):
     model = minisqx.load(weights / "numbers.h5")
     assert model_labels(model, ("0", "1"), np.array([1, 0]), lambda line: None).tolist() == [1, 0]
@@ -129,7 +138,7 @@ def test_a_test_folder_alone_is_measured_as_a_whole_and_not_trained_on(capsys, w
     code, out, _ = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos")
     assert code == 0 and f"({expected(weights / 'fruit.h5')} of 18 images)" in out[1]
     assert cli.main(["train", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run")]) == DataError.exit_code
-    assert "none called 'train'" in capsys.readouterr().err.splitlines()[-1]
+    assert "no training images" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_classes_alone_are_measured_as_training_divides_them_or_all(capsys, weights, tmp_path):

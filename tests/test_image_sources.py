@@ -235,3 +235,11 @@ def test_what_is_blue_first_is_turned_round():
     np.testing.assert_array_equal(load_image(rgb[:, :, ::-1] / 255, bgr=True), rgb)
     for source in (rgb[:, :, 0], rgb[:, :, :1], PNG, PIL.Image.fromarray(rgb)):
         np.testing.assert_array_equal(load_image(source, bgr=True), load_image(source))
+
+
+@pytest.mark.parametrize("wrong", ["no", 1, None])
+def test_whether_blue_is_first_is_true_or_false_whatever_the_source(wrong):
+    for source in (picture(), PNG, PIL.Image.fromarray(picture())):
+        with pytest.raises(OptionError, match="^bgr .*: expected True or False$"):
+            load_image(source, bgr=wrong)
+    assert np.array_equal(load_image(picture(), bgr=np.True_), load_image(picture(), bgr=True))

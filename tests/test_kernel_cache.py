@@ -367,6 +367,23 @@ def test_root_fills_the_systems_folder_and_others_may_read_it_and_no_more(system
     assert fresh()(1.5) == 3.0 and lines == ["compiling"] and len(list(folder.glob("*.nbc"))) == 1
 
 
+def test_the_folder_above_the_systems_folder_is_made_or_the_fault_said(system, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for name in ("_folder", "_refusal", "_system", "_system_refusal"):
+        monkeypatch.setattr(cache, name, getattr(cache, name))
+    monkeypatch.setattr(cache, "system_cache", lambda: tmp_path / "var" / "cache" / "minisqx")
+    (tmp_path / "var").write_text("in the way")
+    before = os.umask(0o077)
+    try:
+        with pytest.raises(OptionError, match=r"^--system: '.*' can't be made \(.*\); expected"):
+            cache.fill_system_folder()
+        (tmp_path / "var").unlink()
+        cache.fill_system_folder()
+    finally:
+        os.umask(before)
+    assert cache.folder().is_relative_to(tmp_path / "var" / "cache" / "minisqx")
+
+
 def test_only_root_fills_the_systems_folder(system, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(OptionError, match="^--system: expected root"):

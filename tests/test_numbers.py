@@ -89,6 +89,44 @@ def test_an_optimizer_refuses_what_is_no_number_with_one_line(wrong):
         minisqx.SGD(network, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("lr", wrong) for wrong in ("x", np.nan, -1, None, True)),
+        *(("momentum", wrong) for wrong in (-5, 1, 0, "x")),
+        *(("weight_decay", wrong) for wrong in (-1, np.inf)),
+        ("nesterov", "no"),
+    ],
+)
+def test_an_optimizers_option_is_checked_when_it_is_set_too(name, wrong):
+    network = minisqx.Network(minisqx.SqueezeNextSpec(width=0.125))
+    optimizer = minisqx.SGD(network, lr=0.1, momentum=0.9, nesterov=True)
+    before = repr(optimizer)
+    with pytest.raises(OptionError, match=f"{name}.*: expected "):
+        setattr(optimizer, name, wrong)
+    assert repr(optimizer) == before
+
+
+@pytest.mark.parametrize("of", ["model", "parameters", "spec"])
+def test_an_optimizer_of_something_else_says_that_it_takes_a_network(of):
+    network = minisqx.Network(minisqx.SqueezeNextSpec(width=0.125))
+    given = {"model": minisqx.load("shallow-06-0.2x"), "parameters": network.parameters(), "spec": network.spec}[of]
+    with pytest.raises(
+        OptionError, match=r"^SGD of a \w+: expected a Network, as in SGD\((model\.)?network, lr=0.1\)$"
+    ) as caught:
+        minisqx.SGD(given, lr=0.1)
+    assert ("model.network" in str(caught.value)) == (of == "model")
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", ">f4", ">f8", np.longdouble])
+def test_cross_entropy_takes_floats_of_any_kind(dtype):
+    logits, labels = np.array([[0.5, -1, 2], [3, 0.25, 0]]), np.array([2, 1])
+    usual = np.float32 if np.dtype(dtype).itemsize <= 4 else np.float64
+    loss, gradient = minisqx.cross_entropy(logits.astype(dtype), labels)
+    expected_loss, expected = minisqx.cross_entropy(logits.astype(usual), labels)
+    assert loss == expected_loss and gradient.dtype == usual and np.array_equal(gradient, expected)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True, "one"])
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(OptionError, match="^seed .*: expected a whole number from 0 to 9223372036854775807$"):

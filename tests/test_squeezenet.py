@@ -30,7 +30,9 @@ def test_it_has_the_public_implementations_parameters_and_maps(version):
 def test_too_small_an_image_is_refused_and_the_smallest_is_not(version):
     least = minisqx.SqueezeNetSpec(version).least_side
     minisqx.SqueezeNetSpec(version, input_size=(least, least))
-    with pytest.raises(OptionError, match=rf"{least - 1} x {least} is too small .* at least {least} x {least} pixels"):
+    with pytest.raises(
+        OptionError, match=rf"{least} x {least - 1} pixels .width x height. is too small .* at least {least} x {least} pixels"
+    ):
         minisqx.SqueezeNetSpec(version, input_size=(least - 1, least))
 
 

@@ -189,8 +189,17 @@ def test_without_a_number_the_variable_counts_and_then_the_earlier_choice():
 
 def test_too_many_threads_after_numba_has_started_are_refused_with_the_way_out():
     code = "import numba; from minisqx.threads import use_threads; use_threads(999)"
-    assert "set MINISQX_NUM_THREADS=999 before" in run(code)
+    assert "set NUMBA_NUM_THREADS=999 before" in run(code)
+    first = "import numba; from minisqx.threads import use_threads; print(use_threads())"
+    assert "set NUMBA_NUM_THREADS=999 before" in run(first, MINISQX_NUM_THREADS="999")
+    assert run(first, MINISQX_NUM_THREADS="999", NUMBA_NUM_THREADS="999") == "999"
     assert "set NUMBA_NUM_THREADS=999 before" in run(code.removeprefix("import numba; "), NUMBA_NUM_THREADS="1")
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1"])
+def test_a_number_with_which_numba_cannot_be_imported_is_refused_in_one_line(wrong):
+    line = "minisqx.errors.OptionError: NUMBA_NUM_THREADS {!r}: expected a whole number from 1"
+    assert run("from minisqx.threads import use_threads; use_threads()", NUMBA_NUM_THREADS=wrong) == line.format(wrong)
 
 
 def test_the_variable_sets_the_threads_of_a_script_too():

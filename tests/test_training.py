@@ -338,7 +338,7 @@ def test_a_share_for_validation_never_takes_the_only_training_image(tmp_path):
         file["images"], file["labels"] = np.zeros((2, 12, 12, 3), np.uint8), np.zeros(2, int)
     data = open_training_data(TrainingOptions(data=tmp_path / "two.h5"), lambda line: None)
     assert (len(data.train), len(data.validation), len(data.test)) == (1, 0, 1)
-    with pytest.raises(OptionError, match="a validation split of 1 images: expected 0 to 0 of 1 training images"):
+    with pytest.raises(OptionError, match="a validation split of 1 images: expected 0 of 1 training image, so"):
         open_training_data(TrainingOptions(data=tmp_path / "two.h5", validation=1), lambda line: None)
 
 

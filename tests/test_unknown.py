@@ -205,7 +205,7 @@ def test_a_batch_that_was_made_for_another_network_is_refused():
     for training in (False, True):
         with pytest.raises(OptionError, match=r"^a batch of float64, packed as .*: expected float32"):
             net.forward(batch(12, "float64"), training=training)
-        with pytest.raises(OptionError, match="^input size 2 x 2 is too small"):
+        with pytest.raises(OptionError, match="^input size 2 x 2 pixels is too small"):
             net.forward(batch(2, "float32"), training=training)
 
 
