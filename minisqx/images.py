@@ -15,7 +15,7 @@ import PIL.Image
 import PIL.ImageFile
 
 from minisqx.errors import ImageError, OptionError
-from minisqx.image_colours import ROUNDING, on_white, strips
+from minisqx.image_colours import ROUNDING, on_white, orientation, strips
 from minisqx.image_files import (
     EXPECTED,
     FORMATS,
@@ -260,6 +260,8 @@ def _is_same(picture: Image.Image, source: PIL.Image.Image, shown: str) -> bool:
     try:
         picture.seek(source.tell())
         alike = ("mode", "size", "tile", "info")
-        return all(getattr(picture, name) == getattr(source, name) for name in alike)
+        # The program may have changed its EXIF data, of which the file knows nothing.
+        is_turned = source._exif is not None and source._exif._loaded and orientation(picture) != orientation(source)
+        return not is_turned and all(getattr(picture, name) == getattr(source, name) for name in alike)
     except Exception as error:
         raise failed(shown, error) from error

@@ -134,6 +134,22 @@ def test_what_the_program_changed_before_pixels_were_read_counts():
     assert load_image(source)[0, 0].tolist() == [255, 255, 255]
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [None, 1, 3])
+def test_exif_data_that_the_program_changed_before_pixels_were_read_counts(kind, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    source = PIL.Image.open(io.BytesIO(encoded(PIL.Image.fromarray(picture()), kind, exif=exif)))
+    assert load_image(source).shape == (9, 6, 3)
+    del source.getexif()[0x0112]
+    if orientation is not None:
+        source.getexif()[0x0112] = orientation
+    before = load_image(source)
+    assert before.shape == (6, 9, 3)
+    source.load()
+    np.testing.assert_array_equal(load_image(source), before)
+
+
 def test_a_closed_picture_is_said_to_be_closed_and_not_damaged(tmp_path):
     (tmp_path / "cat").write_bytes(PNG)
     for loaded in (False, True):
