@@ -64,6 +64,8 @@ UNREAD = re.compile(
     r"|Unsupported BMP compression \(([4-6]|1[1-3])\)|Unsupported BMP pixel depth \((2|64)\)"
     r"|Windows Media Photo|AVIF support not installed|WEBP support not installed"
 )
+# What Pillow says where a program, or a decoder, that its reader needs is not there.
+LACKING = re.compile(r"Unable to locate Ghostscript|cannot find loader for|decoder \w+ not available")
 
 
 def decoded(file: BinaryIO, bytes_of_file: int, shown: str, formats: Sequence[str] = ()) -> Image.Image:
@@ -243,6 +245,8 @@ def failed(shown: str, error: Exception, name: str = "", file: BinaryIO | None =
         return ImageError(f"{shown} is far too large; expected at most {MOST_PIXELS} pixels: make it smaller first")
     # Pillow's decoders answer damage with any of OSError, SyntaxError, ValueError, struct.error, EOFError and more.
     reason = reason_of(error)
+    if LACKING.search(reason):
+        return ImageError(f"{shown} can't be read: its reader lacks something ({reason}); install that, or save it as PNG")
     unread = _unread(error, reason, name, file) if name and file is not None else None
     if unread is not None:
         return ImageError(f"{shown} is of a kind of {name} that isn't read ({unread}); save it as PNG with 8 bits")

@@ -50,7 +50,7 @@ def load_image(
     animation the first frame counts. Raises ImageError for anything else, and for 0 or more than 70 million pixels.
     """
     if isinstance(source, np.ndarray):
-        image = _from_array(source, bgr)
+        image = _from_array(np.asarray(source), bgr)  # a matrix can't be reshaped to three dimensions
         return image if size is None else fit(image, size)
     readers = _readers(formats)
     if isinstance(source, PIL.Image.Image):
@@ -203,7 +203,13 @@ def _from_object(source: Any, readers: tuple[str, ...]) -> Image.Image:
 
 def _content(file: Any, shown: str) -> bytes:
     try:
-        content = _read_all(file)
+        content = _read_all(file, shown)
+    except ImageError:
+        raise
+    except TypeError as error:
+        raise ImageError(
+            f"{shown} can't be read ({reason_of(error)}); its read(size) must take a size: give its bytes"
+        ) from error
     except Exception as error:
         raise ImageError(f"{shown} can't be read ({reason_of(error)}); give a file that is open, or its bytes") from error
     if not isinstance(content, bytes):
@@ -211,13 +217,14 @@ def _content(file: Any, shown: str) -> bytes:
     return content
 
 
-def _read_all(source: Any) -> Any:
+def _read_all(source: Any, shown: str) -> Any:
     """All bytes of the object, which is set back to where it stood; the rest of one that can't be set. One too many is enough."""
     try:
         place = source.tell()
         source.seek(0)
+        start = source.tell()
     except (AttributeError, OSError):
-        place = None
+        place = start = None
     # A socket gives less than it is asked for.
     parts, size = [], 0
     while size <= MOST_BYTES and (part := source.read(MOST_BYTES + 1 - size)):
@@ -226,7 +233,11 @@ def _read_all(source: Any) -> Any:
         parts.append(part)
         size += len(part)
     if place is not None:
+        # A device such as /dev/zero stays where it is.
+        is_moved = source.tell() not in (start, start + size)
         source.seek(place)
+        if is_moved:
+            raise ImageError(f"{shown} was read by others at the same time: give each thread a file of its own, or its bytes")
     return b"".join(parts)
 
 
