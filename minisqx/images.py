@@ -233,8 +233,7 @@ def _read_all(source: Any, shown: str) -> Any:
         parts.append(part)
         size += len(part)
     if place is not None:
-        # A device such as /dev/zero stays where it is.
-        is_moved = source.tell() not in (start, start + size)
+        is_moved = source.tell() > start + size
         source.seek(place)
         if is_moved:
             raise ImageError(f"{shown} was read by others at the same time: give each thread a file of its own, or its bytes")
