@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
+import PIL.Image
 
 from minisqx.pillow import Image
 
@@ -34,12 +35,12 @@ def strips(width: int, height: int) -> Iterator[tuple[int, int]]:
 
 def upright(picture: Image.Image, tags: Mapping) -> Image.Image:
     """The picture in plain colours, turned as its EXIF data says. tags: of a TIFF file, else none."""
-    turn = TURNS.get(_orientation(picture))
+    turn = TURNS.get(orientation(picture))
     picture = _colours(picture, tags)
     return picture if turn is None else picture.transpose(turn)
 
 
-def _orientation(picture: Image.Image) -> object:
+def orientation(picture: PIL.Image.Image) -> object:
     try:
         return picture.getexif().get(ORIENTATION)
     except Exception:

@@ -3,7 +3,6 @@
 docs/reliability.md has the limits. A file is anything that can be read from any place on: an open file, or bytes in memory.
 """
 
-import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import PIL.Image
 
 from minisqx import avif, jpeg
 from minisqx.errors import ImageError
-from minisqx.image_colours import BITS, PHOTOMETRIC, strips, upright
+from minisqx.image_colours import BITS, PHOTOMETRIC, upright
 from minisqx.pillow import Image, TiffImagePlugin
 
 # Told from a file's content, never from its name.
@@ -65,6 +64,8 @@ UNREAD = re.compile(
     r"|Unsupported BMP compression \(([4-6]|1[1-3])\)|Unsupported BMP pixel depth \((2|64)\)"
     r"|Windows Media Photo|AVIF support not installed|WEBP support not installed"
 )
+# What Pillow says where a program, or a decoder, that its reader needs is not there.
+LACKING = re.compile(r"Unable to locate Ghostscript|cannot find loader for|decoder \w+ not available")
 
 
 def decoded(file: BinaryIO, bytes_of_file: int, shown: str, formats: Sequence[str] = ()) -> Image.Image:
@@ -162,27 +163,16 @@ def finished(picture: Image.Image, shown: str, file: BinaryIO | None = None) -> 
             if file is None or name != "JPEG":
                 raise
             picture._im = None  # its memory is needed for the next ones
-            whole = jpeg.with_end(_from(file, 0), _digest)
+            whole = jpeg.with_end(_from(file, 0))
             if whole is None:
                 raise
-            picture = _jpeg(whole)
+            picture = Image.OPEN["JPEG"][0](io.BytesIO(whole), "")
             picture.load()
         return upright(picture, getattr(picture, "tag_v2", {}))
     except ImageError:
         raise
     except Exception as error:
         raise failed(shown, error, name, file) from error
-
-
-def _jpeg(content: bytes) -> Image.Image:
-    return Image.OPEN["JPEG"][0](io.BytesIO(content), "")
-
-
-def _digest(content: bytes) -> bytes:
-    picture, found = _jpeg(content), hashlib.sha256()
-    for top, bottom in strips(*picture.size):
-        found.update(picture.crop((0, top, picture.width, bottom)).tobytes())
-    return found.digest()
 
 
 def _from(file: BinaryIO, place: int, size: int = -1) -> bytes:
@@ -216,7 +206,7 @@ def _check_scans(file: BinaryIO, shown: str) -> None:
     content = file.read()
     file.seek(place)
     scans = 1
-    for marker, _ in jpeg.segments(content, 0):
+    for marker, *_ in jpeg.segments(content, 0):
         scans += marker == jpeg.SCAN
         if scans > MOST_SCANS:
             raise ImageError(f"{shown} is a JPEG of more than {MOST_SCANS} scans; expected about ten: save it again")
@@ -255,6 +245,8 @@ def failed(shown: str, error: Exception, name: str = "", file: BinaryIO | None =
         return ImageError(f"{shown} is far too large; expected at most {MOST_PIXELS} pixels: make it smaller first")
     # Pillow's decoders answer damage with any of OSError, SyntaxError, ValueError, struct.error, EOFError and more.
     reason = reason_of(error)
+    if LACKING.search(reason):
+        return ImageError(f"{shown} can't be read: its reader lacks something ({reason}); install that, or save it as PNG")
     unread = _unread(error, reason, name, file) if name and file is not None else None
     if unread is not None:
         return ImageError(f"{shown} is of a kind of {name} that isn't read ({unread}); save it as PNG with 8 bits")
@@ -266,7 +258,7 @@ def _unread(error: Exception, reason: str, name: str, file: BinaryIO) -> str | N
     if name == "TIFF" and isinstance(error.__cause__, KeyError):
         # There is no reader for this combination, or for this compression.
         return _tiff_kind(file)
-    if name == "JPEG" and any(marker in jpeg.UNREAD for marker, _ in jpeg.segments(_from(file, 0))):
+    if name == "JPEG" and any(marker in jpeg.UNREAD for marker, *_ in jpeg.segments(_from(file, 0))):
         return "lossless or hierarchical"
     if name == "PNG" and _from(file, 12, 4) == b"CgBI":
         return "Apple's own, CgBI"

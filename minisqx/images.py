@@ -16,7 +16,7 @@ import PIL.ImageFile
 
 from minisqx.checks import require
 from minisqx.errors import ImageError, OptionError
-from minisqx.image_colours import ROUNDING, on_white, strips
+from minisqx.image_colours import ROUNDING, on_white, orientation, strips
 from minisqx.image_files import (
     EXPECTED,
     FORMATS,
@@ -52,7 +52,7 @@ def load_image(
     """
     require(isinstance(bgr, (bool, np.bool_)), "bgr", bgr, "True or False")
     if isinstance(source, np.ndarray):
-        image = _from_array(source, bgr)
+        image = _from_array(np.asarray(source), bgr)  # a matrix can't be reshaped to three dimensions
         return image if size is None else fit(image, size)
     readers = _readers(formats)
     if isinstance(source, PIL.Image.Image):
@@ -205,7 +205,13 @@ def _from_object(source: Any, readers: tuple[str, ...]) -> Image.Image:
 
 def _content(file: Any, shown: str) -> bytes:
     try:
-        content = _read_all(file)
+        content = _read_all(file, shown)
+    except ImageError:
+        raise
+    except TypeError as error:
+        raise ImageError(
+            f"{shown} can't be read ({reason_of(error)}); its read(size) must take a size: give its bytes"
+        ) from error
     except Exception as error:
         raise ImageError(f"{shown} can't be read ({reason_of(error)}); give a file that is open, or its bytes") from error
     if not isinstance(content, bytes):
@@ -213,13 +219,14 @@ def _content(file: Any, shown: str) -> bytes:
     return content
 
 
-def _read_all(source: Any) -> Any:
+def _read_all(source: Any, shown: str) -> Any:
     """All bytes of the object, which is set back to where it stood; the rest of one that can't be set. One too many is enough."""
     try:
         place = source.tell()
         source.seek(0)
+        start = source.tell()
     except (AttributeError, OSError):
-        place = None
+        place = start = None
     # A socket gives less than it is asked for.
     parts, size = [], 0
     while size <= MOST_BYTES and (part := source.read(MOST_BYTES + 1 - size)):
@@ -228,7 +235,10 @@ def _read_all(source: Any) -> Any:
         parts.append(part)
         size += len(part)
     if place is not None:
+        is_moved = source.tell() > start + size
         source.seek(place)
+        if is_moved:
+            raise ImageError(f"{shown} was read by others at the same time: give each thread a file of its own, or its bytes")
     return b"".join(parts)
 
 
@@ -262,6 +272,8 @@ def _is_same(picture: Image.Image, source: PIL.Image.Image, shown: str) -> bool:
     try:
         picture.seek(source.tell())
         alike = ("mode", "size", "tile", "info")
-        return all(getattr(picture, name) == getattr(source, name) for name in alike)
+        # The program may have changed its EXIF data, of which the file knows nothing.
+        is_turned = source._exif is not None and source._exif._loaded and orientation(picture) != orientation(source)
+        return not is_turned and all(getattr(picture, name) == getattr(source, name) for name in alike)
     except Exception as error:
         raise failed(shown, error) from error

@@ -570,9 +570,14 @@ FAULTS = (
         "next(good, None)",
         ("test_inference.py",),
     ),
-    Fault("a JPEG's missing bits made up", "minisqx/jpeg.py", "any(a != b for", "any(a is None for", JPEG),
-    Fault("a JPEG's missing scans made up", "minisqx/jpeg.py", "if not _has_all_scans(body):", "if not body:", JPEG),
-    Fault("a JPEG cut at a restart read", "minisqx/jpeg.py", "bits + restart + bits", "bits + bits", JPEG),
+    Fault(
+        "bytes behind a JPEG's last code passed over", "minisqx/jpeg.py", "return 0 <= left < 8 and", "return 0 <= left or", JPEG
+    ),
+    Fault(
+        "a JPEG's missing bits made up", "minisqx/jpeg.py", "left = 8 * len(data) - at", "left = max(0, 8 * len(data) - at)", JPEG
+    ),
+    Fault("a JPEG's missing scans made up", "minisqx/jpeg.py", "or not _has_last_bits(scans)", "", JPEG),
+    Fault("a JPEG's bits corrected nowhere", "minisqx/jpeg.py", "at += known.count(1, here, stop)", "pass", JPEG),
     Fault(
         "an AVIF's parts not counted",
         "minisqx/image_files.py",

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 
 import numpy as np
+import PIL.EpsImagePlugin
 import PIL.Image
 import PIL.ImageFile
 import pytest
@@ -95,6 +96,44 @@ def test_bytes_and_file_objects_that_are_no_image_are_refused(source, words):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+class Whole:
+    def read(self):
+        return PNG
+
+
+class Shared(io.BytesIO):
+    """Another thread reads it between any two calls."""
+
+    def read(self, size=-1):
+        super().read()
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    [(Whole(), "its read(size) must take a size: give its bytes"), (Shared(PNG), "give each thread a file of its own")],
+    ids=["no size", "shared"],
+)
+def test_a_file_object_that_cannot_be_read_so_is_told_why(source, words):
+    with pytest.raises(ImageError) as caught:
+        load_image(source)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_matrix_is_an_array():
+    grey = picture()[:, :, 0]
+    for values in (grey, grey / 255):
+        np.testing.assert_array_equal(load_image(values.view(np.matrix)), load_image(values))
+
+
+def test_a_reader_that_lacks_its_program_does_not_call_the_file_damaged(monkeypatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: False)
+    content = encoded(PIL.Image.fromarray(picture()), "EPS")
+    for source in (content, PIL.Image.open(io.BytesIO(content))):
+        with pytest.raises(ImageError, match="can't be read: its reader lacks something .Unable to locate Ghostscript"):
+            load_image(source, formats=["EPS"])
+
+
 def test_an_endless_file_object_is_read_no_further_than_the_limit(monkeypatch):
     monkeypatch.setattr("minisqx.images.MOST_BYTES", 1000)
     monkeypatch.setattr("minisqx.image_files.MOST_BYTES", 1000)
@@ -132,6 +171,22 @@ def test_what_the_program_changed_before_pixels_were_read_counts():
     source = PIL.Image.open(io.BytesIO(encoded(PIL.Image.fromarray(picture()), "PNG")))
     source.info["transparency"] = tuple(map(int, picture()[0, 0]))
     assert load_image(source)[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [None, 1, 3])
+def test_exif_data_that_the_program_changed_before_pixels_were_read_counts(kind, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    source = PIL.Image.open(io.BytesIO(encoded(PIL.Image.fromarray(picture()), kind, exif=exif)))
+    assert load_image(source).shape == (9, 6, 3)
+    del source.getexif()[0x0112]
+    if orientation is not None:
+        source.getexif()[0x0112] = orientation
+    before = load_image(source)
+    assert before.shape == (6, 9, 3)
+    source.load()
+    np.testing.assert_array_equal(load_image(source), before)
 
 
 def test_a_closed_picture_is_said_to_be_closed_and_not_damaged(tmp_path):
