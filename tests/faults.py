@@ -410,6 +410,19 @@ FAULTS = (
         "(1.0 if j == labels[n] else 0.0))",
         CLASSIFIER,
     ),
+    Fault(
+        "the rest of a dot product left out", "kernels/sums.py", "for i in range(whole, count):", "for i in range(0):", CLASSIFIER
+    ),
+    Fault(
+        "the rest of a sum left out", "kernels/sums.py", "for i in range(at + whole, at + count):", "for i in range(0):", AVERAGE
+    ),
+    Fault(
+        "sums that the compiler may reorder",
+        "kernels/jit.py",
+        'EXACT = {"fastmath": False, ',
+        'EXACT = {"fastmath": {"reassoc"}, ',
+        ("test_placements.py::test_no_operation_of_the_generated_code_may_be_reordered_or_fused",),
+    ),
     Fault("smoothed labels", "kernels/loss.py", "1.0 if j == labels[n] else 0.0", "0.9 if j == labels[n] else 0.0", CLASSIFIER),
     Fault("Nesterov's form dropped", "kernels/sgd.py", "(g + keep * v if nesterov else v)", "v", CLASSIFIER),
     Fault(
