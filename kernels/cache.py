@@ -273,12 +273,6 @@ def before_compiling(tell: Callable[[], object] | None) -> None:
     _tell, _last_compiled = tell, float("-inf")
 
 
-def on_fault(say: Callable[[str], object]) -> None:
-    """Has `say` take the line that tells the first fault of a folder; without this call it goes to stderr."""
-    global _say
-    _say = say
-
-
 def _fault(line: str) -> None:
     """Says so, unless a fault has been told: one line a process is enough, also in the place of that before compiling."""
     global _say, _tell
