@@ -4,11 +4,12 @@ import re
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 version = re.search(r'^__version__ = "(.+)"$', Path("minisqx", "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+kernels = [f"minisqx.{name}" for name in find_packages(include=["kernels*"])]
 packages = {
-    "packages": ["minisqx", "minisqx.kernels", "minisqx.data", "minisqx.pyinstaller"],
+    "packages": [*find_packages(include=["minisqx*"]), *kernels, "minisqx.data"],
     "package_dir": {"minisqx.kernels": "kernels", "minisqx.data": "data"},
     "package_data": {"minisqx": ["py.typed"], "minisqx.data": ["measured.json", "weights/*.h5"]},
 }

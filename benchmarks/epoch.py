@@ -28,7 +28,7 @@ import minisqx
 from benchmarks.machine import describe
 from benchmarks.training import OURS, PACKAGES, check_ours, ratios_of, summary, torch_contestants
 from benchmarks.turns import Contestant, ContestantError
-from minisqx import zoo
+from minisqx.spec import zoo
 
 TRAINING, TEST, BATCH_SIZE, MEASURING_BATCH, PADDING, LR = 50_000, 10_000, 128, 256, 4, 0.01
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -60,11 +60,11 @@ class Ours(Epochs):
     """minisqx: the trainer of `minisqx train`, without its checkpoints."""
 
     def __init__(self, model: str, state: dict[str, np.ndarray], threads: int, fraction: float) -> None:
-        from minisqx.options import TrainingOptions
-        from minisqx.run_folder import RunFolder
-        from minisqx.threads import use_threads
-        from minisqx.trainer import Trainer
-        from minisqx.training_data import Part, TrainingData
+        from minisqx.machine.threads import use_threads
+        from minisqx.training.data import Part, TrainingData
+        from minisqx.training.options import TrainingOptions
+        from minisqx.training.run_folder import RunFolder
+        from minisqx.training.trainer import Trainer
 
         class Unsaved(Trainer):
             def save(self) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.turns import Contestant, ContestantError
 from minisqx.spec import NetworkSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 ROWS = (
     (0.2, (1, 1, 1, 1), 1, 1),
@@ -71,7 +71,7 @@ class Ours(Calls):
 
     def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> None:
         import minisqx
-        from minisqx.threads import use_threads
+        from minisqx.machine.threads import use_threads
 
         use_threads(threads)
         net = minisqx.Network(spec)

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import training
 from benchmarks.machine import describe
 from minisqx.spec import NetworkSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
@@ -36,10 +36,10 @@ def peak_gflops(seconds: float) -> float:
     """GFLOP/s of the product's tile where everything lies in the first cache: 48 rows, 64 deep, one tile wide."""
     from numba import njit
 
-    from minisqx.kernels import product
     from minisqx.kernels.layout import aligned_empty
-    from minisqx.kernels.simd import VECTOR_BYTES
     from minisqx.kernels.structures import Affine, Extent, Matrix
+    from minisqx.kernels.tiles import product
+    from minisqx.kernels.tiles.simd import VECTOR_BYTES
 
     product.prepare(np.dtype(np.float32))
     rows, depth, columns = 48, 64, product.VECTORS * VECTOR_BYTES // 4
@@ -82,7 +82,7 @@ class Clock:
         self.kernel, self.seconds = kernel, []
 
     def __call__(self, *arguments):
-        from minisqx.kernels.jit import bound
+        from minisqx.kernels.compiler.jit import bound
 
         kernel = bound(self.kernel, arguments)
         start = time.perf_counter()

@@ -21,7 +21,7 @@ from benchmarks import inference, training
 from benchmarks.machine import describe
 from benchmarks.turns import Contestant, ContestantError, Steps, measure
 from minisqx.spec import NetworkSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 WIDTHS = (0.125, 0.2, 0.3, 0.5, 1.0, 2.0)
 BATCH_SIZES = (1, 2, 8, 32, 128, 512)

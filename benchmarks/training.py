@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.turns import Contestant, ContestantError, Steps, measure
 from minisqx.spec import NetworkSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 ROWS = ((0.2, (1, 1, 1, 1)), (0.5, (1, 1, 4, 1)), (1.0, (1, 1, 1, 1)))
 RESULTS = Path(__file__).parent / "results" / "training.json"
@@ -46,7 +46,7 @@ class Ours(Steps):
         import minisqx
         from minisqx.data.loader import Batch
         from minisqx.kernels.layout import Layout
-        from minisqx.threads import use_threads
+        from minisqx.machine.threads import use_threads
 
         use_threads(threads)
         layout = Layout.of_batch(len(x), *x.shape[2:], np.float32, spec.larger_chunks)

@@ -24,8 +24,8 @@ import numpy as np
 from minisqx.data.dataset import Part, Say
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError
-from minisqx.folders import cache_root, replace_file
-from minisqx.threads import thread_count
+from minisqx.machine.folders import cache_root, replace_file
+from minisqx.machine.threads import thread_count
 
 _FORMAT = 4  # raised whenever the same source is to be decoded in another way, or kept in another
 _CHECKSUM_BYTES = 9  # eight hexadecimal digits and the end of the line

@@ -14,7 +14,7 @@ import numpy as np
 from minisqx.checks import is_name, is_whole, plain, require
 from minisqx.data.classes import composed, listed
 from minisqx.errors import DataError, OptionError
-from minisqx.limits import available, megabytes, size_text
+from minisqx.machine.limits import available, megabytes, size_text
 
 if TYPE_CHECKING:
     from minisqx.data.parts import Parts

@@ -20,7 +20,7 @@ from urllib.request import getproxies
 
 from minisqx.data.dataset import Say
 from minisqx.errors import DataError, OptionError
-from minisqx.folders import cache_root
+from minisqx.machine.folders import cache_root
 
 # As many have published them beside the official MD5 (c32a1d4ab5d03f1284b67883e8d87530 and c58f30108f718f92721af3b95e74349a).
 OFFICIAL = {

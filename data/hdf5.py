@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from h5py._objects import phil
 
-from minisqx.container import SIGNATURE
+from minisqx.checkpoint.container import SIGNATURE
 from minisqx.data.classes import listed
 from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Part, Say, check_memory
 from minisqx.data.parts import Parts

@@ -19,10 +19,10 @@ from minisqx.data.classes import likeness_line, listed, match_classes
 from minisqx.data.dataset import Part, Say, check_bytes, check_classes
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
-from minisqx.image_files import opened
-from minisqx.images import MOST_BYTES, load_image
-from minisqx.limits import megabytes, size_text
-from minisqx.threads import thread_count
+from minisqx.images.files import opened
+from minisqx.images.load import MOST_BYTES, load_image
+from minisqx.machine.limits import megabytes, size_text
+from minisqx.machine.threads import thread_count
 
 DEFAULT_SIZE = (32, 32)
 LARGE_PIXELS = 128 * 128  # of an image; from here on a line says what the size costs

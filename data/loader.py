@@ -16,7 +16,7 @@ from minisqx.errors import OptionError
 from minisqx.kernels.augment import fill_batch
 from minisqx.kernels.counters import AUGMENTATION, SHUFFLE, permutation, stream
 from minisqx.kernels.layout import Layout, aligned_empty
-from minisqx.limits import size_text
+from minisqx.machine.limits import size_text
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from minisqx.shapes import INK, LINE, MARGIN, SOFT, arrow, document, rect, text
+from minisqx.draw.shapes import INK, LINE, MARGIN, SOFT, arrow, document, rect, text
 
 STORED, STORED_LINE = "#e3f0f8", "#0072B2"
 SMALL, SMALL_LINE = "#fdf1dc", "#b7791f"

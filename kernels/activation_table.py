@@ -1,8 +1,8 @@
 """The activations: everything that there is to know of each, in one entry of `ACTIVATIONS`.
 
 Tiles, row kernels, layers, descriptions, options and pictures take what they need from here, so a new activation is one more
-class and its place in the tuple. `minisqx.activations` reads the names without importing this package, so nothing is imported at
-the top but what costs nothing.
+class and its place in the tuple. `minisqx.spec.activations` reads the names without importing this package, so this file imports
+nothing that takes time.
 
 An entry computes in four ways: `vectors` and `vectors_backward` emit code for a vector of lanes (v is a `simd.Vectors`); `values`
 and `values_backward` compute the same of NumPy arrays, for kernels without the JIT and for inspection. Backward, the gradient g

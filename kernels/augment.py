@@ -11,8 +11,8 @@ Crop and flip of a sample are a function of (seed, epoch, index): `kernels.count
 
 import numpy as np
 
+from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.counters import draw
-from minisqx.kernels.jit import njit
 
 PADDING = 4  # pixels of black on each side, before the crop
 

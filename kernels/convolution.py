@@ -44,11 +44,11 @@ from minisqx.kernels.blocks import (
     source_columns,
     whole_vectors,
 )
+from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.im2col import PADDING_HEIGHT, PADDING_WIDTH
-from minisqx.kernels.jit import njit
-from minisqx.kernels.product import product, product_to_dz, product_with_moments, weight_gradient
-from minisqx.kernels.simd import VECTOR_BYTES, flat
 from minisqx.kernels.structures import Affine, ChunkMoments, Extent, Matrix, Moments, NormBackward, Rows
+from minisqx.kernels.tiles.product import product, product_to_dz, product_with_moments, weight_gradient
+from minisqx.kernels.tiles.simd import VECTOR_BYTES, flat
 
 # Elements from which a loop is worth starting the other threads for.
 WORTH_SHARING = 100_000

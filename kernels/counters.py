@@ -8,7 +8,7 @@ generators", OOPSLA 2014; constants of S. Vigna's public-domain version). Draw n
 
 import numpy as np
 
-from minisqx.kernels.jit import njit
+from minisqx.kernels.compiler.jit import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

@@ -10,8 +10,8 @@ import numpy as np
 from numba import prange
 
 from minisqx.kernels.blocks import chunk_of, clear_tail, images_of, matrix_of, whole_vectors
+from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.counters import draw
-from minisqx.kernels.jit import njit
 from minisqx.kernels.structures import Rows
 
 

@@ -27,11 +27,12 @@ import numpy as np
 from numba import types
 from numba.core import cgutils, typing
 
-from minisqx.kernels.jit import call_published, publish
+from minisqx.kernels.compiler.jit import call_published, publish
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.plain import addresses, intrinsic_of
 from minisqx.kernels.sampling import pixel_at, rows_below
-from minisqx.kernels.simd import (
+from minisqx.kernels.structures import Block, Chunk, Matrix
+from minisqx.kernels.tiles.plain import addresses, intrinsic_of
+from minisqx.kernels.tiles.simd import (
     INDEX,
     VECTOR_BYTES,
     Loop,
@@ -42,7 +43,6 @@ from minisqx.kernels.simd import (
     multiply_add,
     structure,
 )
-from minisqx.kernels.structures import Block, Chunk, Matrix
 
 # Places in a geometry as kernels take it.
 KERNEL_HEIGHT, KERNEL_WIDTH = range(2)

@@ -15,13 +15,13 @@ OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
 from minisqx.kernels import linear, pooling
 from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.blocks import SCRATCH_STRIDE
+from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.convolution import convolve_chunk
 from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
-from minisqx.kernels.jit import njit
 from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
-from minisqx.kernels.simd import flat
 from minisqx.kernels.structures import Chunk, Convolution, Folded, Matrix, Sampling, Scratch
+from minisqx.kernels.tiles.simd import flat
 
 CONVOLUTION, SUM, MAX_POOL = range(3)
 KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATION, ACTIVATED, WEIGHT_AT, TABLE_AT = range(11)

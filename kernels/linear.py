@@ -6,8 +6,8 @@ sums in float64 in a fixed order.
 
 import numpy as np
 
-from minisqx.kernels.jit import njit
-from minisqx.kernels.sums import dot
+from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.tiles.sums import dot
 
 
 @njit

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minisqx.kernels.jit import njit
+from minisqx.kernels.compiler.jit import njit
 
 
 @njit

@@ -12,10 +12,10 @@ import numpy as np
 from numba import prange, types
 
 from minisqx.kernels.blocks import clear_tail, matrix_of, pixels_of, whole_vectors
-from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import intrinsic_of
-from minisqx.kernels.simd import Loop, Vectors, data_pointer
+from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.structures import Rows
+from minisqx.kernels.tiles.plain import intrinsic_of
+from minisqx.kernels.tiles.simd import Loop, Vectors, data_pointer
 
 
 def _largest(with_place: bool):

@@ -8,10 +8,10 @@ backward needs.
 import numpy as np
 
 from minisqx.kernels.blocks import chunk_of, clear_tail, images_of, matrix_of, scratch_of, whole_vectors
-from minisqx.kernels.jit import njit
+from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.residual import load_row
 from minisqx.kernels.structures import Block, Rows
-from minisqx.kernels.sums import total
+from minisqx.kernels.tiles.sums import total
 
 
 @njit

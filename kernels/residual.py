@@ -12,7 +12,6 @@ import numpy as np
 from numba import get_thread_id, prange, types
 
 from minisqx.kernels.activation import NO_ACTIVATION, NUMBERS
-from minisqx.kernels.activation_row import activate_row
 from minisqx.kernels.blocks import (
     block_at,
     blocks_in,
@@ -26,11 +25,12 @@ from minisqx.kernels.blocks import (
     scratch_of,
     whole_vectors,
 )
-from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import activate, activation_backward, intrinsic_of, row_of_block
+from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.sampling import sample
-from minisqx.kernels.simd import INDEX, Loop, Vectors, for_each_activation, moved, multiply_add, switch, unpacked
 from minisqx.kernels.structures import Chunk, Matrix, Rows, Sampling
+from minisqx.kernels.tiles.activation_row import activate_row
+from minisqx.kernels.tiles.plain import activate, activation_backward, intrinsic_of, row_of_block
+from minisqx.kernels.tiles.simd import INDEX, Loop, Vectors, for_each_activation, moved, multiply_add, switch, unpacked
 
 
 @njit

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from numba import types
 
-from minisqx.kernels.jit import njit
-from minisqx.kernels.plain import intrinsic_of
-from minisqx.kernels.simd import INDEX, Loop, Vectors, data_pointer
+from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.tiles.plain import intrinsic_of
+from minisqx.kernels.tiles.simd import INDEX, Loop, Vectors, data_pointer
 
 
 class Pixel(NamedTuple):

@@ -6,7 +6,7 @@ As in PyTorch: the learning rate scales the step, not what the velocity holds, a
 Sutskever et al. 2013.
 """
 
-from minisqx.kernels.jit import njit
+from minisqx.kernels.compiler.jit import njit
 
 
 @njit

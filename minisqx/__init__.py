@@ -16,32 +16,32 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from minisqx import errors as errors
-    from minisqx.inference import Model as Model
-    from minisqx.inference import Prediction as Prediction
-    from minisqx.inference import infer as infer
-    from minisqx.inference import load as load
+    from minisqx.inference.model import Model as Model
+    from minisqx.inference.model import Prediction as Prediction
+    from minisqx.inference.model import infer as infer
+    from minisqx.inference.model import load as load
     from minisqx.network import Network as Network
     from minisqx.network import ShallowSqueezeNext as ShallowSqueezeNext
-    from minisqx.optim import SGD as SGD
-    from minisqx.optim import StepSchedule as StepSchedule
-    from minisqx.optim import cross_entropy as cross_entropy
     from minisqx.spec import NetworkSpec as NetworkSpec
-    from minisqx.squeezenet import SqueezeNetSpec as SqueezeNetSpec
-    from minisqx.squeezenext import SqueezeNextSpec as SqueezeNextSpec
+    from minisqx.spec.squeezenet import SqueezeNetSpec as SqueezeNetSpec
+    from minisqx.spec.squeezenext import SqueezeNextSpec as SqueezeNextSpec
+    from minisqx.training.optim import SGD as SGD
+    from minisqx.training.optim import StepSchedule as StepSchedule
+    from minisqx.training.optim import cross_entropy as cross_entropy
 
 _HOMES = {
-    "Model": "inference",
+    "Model": "inference.model",
     "Network": "network",
     "NetworkSpec": "spec",
-    "Prediction": "inference",
-    "SGD": "optim",
+    "Prediction": "inference.model",
+    "SGD": "training.optim",
     "ShallowSqueezeNext": "network",
-    "SqueezeNetSpec": "squeezenet",
-    "SqueezeNextSpec": "squeezenext",
-    "StepSchedule": "optim",
-    "cross_entropy": "optim",
-    "infer": "inference",
-    "load": "inference",
+    "SqueezeNetSpec": "spec.squeezenet",
+    "SqueezeNextSpec": "spec.squeezenext",
+    "StepSchedule": "training.optim",
+    "cross_entropy": "training.optim",
+    "infer": "inference.model",
+    "load": "inference.model",
 }
 
 __all__ = ["__version__", "errors", *_HOMES]

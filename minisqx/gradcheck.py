@@ -22,8 +22,8 @@ import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.network import Network
-from minisqx.optim import cross_entropy
 from minisqx.spec import MaxPoolSpec, NetworkSpec
+from minisqx.training.optim import cross_entropy
 
 STEP = 5e-6
 TOLERANCE = 1e-6  # the error of the differences is up to 2e-7, or 5e-7 in the widest networks

@@ -18,13 +18,14 @@ from minisqx.layers import (
     Concatenation,
     Dropout,
     Fire,
+    Layer,
     Linear,
     MaxPool,
     Workspace,
     materialise,
 )
-from minisqx.limits import size_text
-from minisqx.parts import Layers
+from minisqx.layers.part import Layers
+from minisqx.machine.limits import size_text
 from minisqx.plan import Plan
 from minisqx.spec import (
     AveragePoolSpec,
@@ -38,7 +39,7 @@ from minisqx.spec import (
     Size,
     Unit,
 )
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 DTYPES = ("float32", "float64")
 BUFFERS = ("flat_parameters", "flat_gradients", "flat_buffers")
@@ -47,7 +48,7 @@ BUFFERS = ("flat_parameters", "flat_gradients", "flat_buffers")
 FIXED = ("spec", "dtype", "seed", "layers", *BUFFERS)
 # What follows from them and is made anew in a copy.
 _DERIVED = (
-    "layers", "_row", "_workspace", "_layout", "_idle",
+    "layers", "_row", "_stem", "_workspace", "_layout", "_idle",
     "_parameters", "_gradients", "_buffers", "_parameter_sections", "_gradient_sections", "_buffer_sections",
 )  # fmt: skip
 
@@ -81,7 +82,11 @@ class Network:
         """Allocates the buffers and makes the layers. idle: why there is nothing for `backward`, in words."""
         self._workspace = Workspace(self.dtype)
         self._allocate()
-        self._row = tuple(self._layer(unit) for unit in self.spec.units)
+        self._row: tuple[Layer, ...] = tuple(self._layer(unit) for unit in self.spec.units)
+        first = self._row[0]
+        if not isinstance(first, BasicBlock):
+            raise OptionError(f"{self.spec.units[0]!r}: expected a convolution as a network's first unit")
+        self._stem = first  # its backward alone may throw away the gradient of its input
         self.layers = Layers(dict(zip((unit.name for unit in self.spec.units), self._row)))
         self._idle = idle
 
@@ -125,7 +130,7 @@ class Network:
         self.flat_gradients, self._gradients, self._gradient_sections = _cut(sections, self.dtype)
         self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
 
-    def _layer(self, unit: Unit):
+    def _layer(self, unit: Unit) -> Layer:
         """The layer that computes one unit of the description."""
         match unit:
             case ConvolutionSpec():
@@ -142,12 +147,12 @@ class Network:
             case MaxPoolSpec():
                 return MaxPool(unit, self._workspace)
             case DropoutSpec():
-                return Dropout(unit.probability, self.seed, unit.channels, self._workspace)
+                return Dropout(unit, self.seed, self._workspace)
             case AveragePoolSpec():
                 return AveragePool(unit, self._workspace)
             case LinearSpec():
                 named = (self._parameters, self._gradients)
-                return Linear(*(tensors[f"{unit.name}.{kind}"] for tensors in named for kind in ("weight", "bias")))
+                return Linear(unit.name, *(tensors[f"{unit.name}.{kind}"] for tensors in named for kind in ("weight", "bias")))
             case _:
                 raise OptionError(f"{unit!r}: there is no such layer; expected a unit of minisqx.spec")
 
@@ -190,9 +195,8 @@ class Network:
         self._idle = "after a forward pass that failed"
         self._layout = layout
         y: Any = self._workspace.plain(data, layout)  # an Activation, and after the last layer the logits
+        self._workspace.dropout_step = self.dropout_step
         for layer in self._row:
-            if isinstance(layer, Dropout):
-                layer.step = self.dropout_step
             y = layer.forward(y)
         self._idle = ""
         return y
@@ -208,11 +212,10 @@ class Network:
         if dlogits.shape != expected or dlogits.dtype.kind != "f":
             raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
         self._idle = "after backward, which has used up the forward pass"
-        stem, *others = self._row
-        gradient = np.ascontiguousarray(dlogits, self.dtype)
-        for layer in reversed(others):
+        gradient: Any = np.ascontiguousarray(dlogits, self.dtype)
+        for layer in reversed(self._row[1:]):
             gradient = layer.backward(gradient)
-        gradient = stem.backward(gradient, keep_dz=input_gradient)
+        gradient = self._stem.backward(gradient, keep_dz=input_gradient)
         if not input_gradient:
             return None
         layout = self._layout
@@ -249,14 +252,11 @@ class Network:
             replace(self.spec, input_size=size)  # refuses what is too small for the strides
 
     def activations(self) -> dict[str, np.ndarray]:
-        """By name what every basic block, bottleneck, fire module and pool of the last training forward pass returned, (N, C, H,
-        W) or (N, C), for tests and for looking at.
-        """
+        """By name what every layer of the last training forward pass returned, (N, C, H, W) or (N, C)."""
         self._require_forward("activations")
         found: dict[str, np.ndarray] = {}
         for layer in self._row:
-            if hasattr(layer, "values"):
-                found |= layer.values()
+            found |= layer.values()
         return found
 
     def parameters(self) -> dict[str, np.ndarray]:

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels import im2col, inference, product
+from minisqx.kernels import im2col, inference
 from minisqx.kernels.activation import number_of
 from minisqx.kernels.batch_norm import EPSILON
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
+from minisqx.kernels.compiler.jit import bound
 from minisqx.kernels.im2col import Geometry, Taps
-from minisqx.kernels.jit import bound
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout, aligned_empty
 from minisqx.kernels.structures import Classifier, Program
+from minisqx.kernels.tiles import product
+from minisqx.machine.threads import threads
 from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
@@ -26,7 +28,6 @@ from minisqx.spec import (
     NetworkSpec,
     Size,
 )
-from minisqx.threads import threads
 
 
 class Plan:

@@ -15,10 +15,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "minisqx"
         package.mkdir()
-        for source in (ROOT / "minisqx").glob("*.py"):
-            (package / source.name).symlink_to(source)
-        for part in ("kernels", "data"):
-            (package / part).symlink_to(ROOT / part)
+        for source in (*(ROOT / "minisqx").iterdir(), ROOT / "kernels", ROOT / "data"):
+            if source.name != "pyinstaller":  # it imports PyInstaller, which alone calls it
+                (package / source.name).symlink_to(source)
         command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
         return subprocess.run(command, cwd=folder).returncode
 

@@ -10,15 +10,15 @@ from minisqx.checkpoint import Checkpoint
 from minisqx.data.dataset import Dataset
 from minisqx.data.loader import Loader
 from minisqx.errors import MinisqxError
-from minisqx.evaluation import Evaluation
-from minisqx.inference import Prediction
+from minisqx.inference.model import Prediction
 from minisqx.kernels.layout import Layout
 from minisqx.network import Network
-from minisqx.optim import SGD, StepSchedule, cross_entropy
-from minisqx.options import TrainingOptions
-from minisqx.schedule import OneCycleSchedule
-from minisqx.squeezenet import SqueezeNetSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenet import SqueezeNetSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
+from minisqx.training.evaluation import Evaluation
+from minisqx.training.optim import SGD, StepSchedule, cross_entropy
+from minisqx.training.options import TrainingOptions
+from minisqx.training.schedule import OneCycleSchedule
 
 SMALL = SqueezeNextSpec(width=0.125, num_classes=3, input_size=(12, 12))
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 12, 12, 3), np.uint8)

@@ -21,11 +21,10 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from minisqx import container
-from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, save_checkpoint
-from minisqx.container import Part, pack, unpack
+from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, container, save_checkpoint
+from minisqx.checkpoint.container import Part, pack, unpack
 from minisqx.spec import NetworkSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests.cifar10_files import binary_files, python_files, random_batches
 
 SECRET = "/etc/hostname"

@@ -8,13 +8,13 @@ import numba
 import numpy as np
 
 from minisqx.kernels import im2col as im2col_kernel
-from minisqx.kernels import product as product_kernels
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
-from minisqx.kernels.activation_row import activate_row
 from minisqx.kernels.im2col import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
-from minisqx.kernels.simd import lanes
 from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Moments, NormBackward
+from minisqx.kernels.tiles import product as product_kernels
+from minisqx.kernels.tiles.activation_row import activate_row
+from minisqx.kernels.tiles.simd import lanes
 
 DTYPES = ("float32", "float64")
 

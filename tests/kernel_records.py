@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minisqx import squeezenet
-from minisqx.threads import threads
+from minisqx.machine.threads import threads
+from minisqx.spec import squeezenet
 
 CALLS_A_KERNEL = 3  # for one dtype, each with other shapes
 # Bytes between two arrays: some below the 256 by which LLVM's vector loops want them apart, some that share a cache set.
@@ -185,7 +185,7 @@ def run_networks(dtype: str) -> None:
 
 def record_every_kernel() -> list[Record]:
     """Without the JIT: the calls of all kernels, in both dtypes."""
-    from minisqx.kernels import jit
+    from minisqx.kernels.compiler import jit
 
     recorder, plain = Recorder(), jit.njit
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from minisqx.kernels.im2col import Geometry
 from minisqx.spec import ConvolutionSpec, NetworkSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 WIDTHS = (0.125, 0.2, 1.0)
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from minisqx.folders import cache_root
+from minisqx.machine.folders import cache_root
 from tests.faults import FAULTS, Fault
 
 REPOSITORY = Path(__file__).parent.parent

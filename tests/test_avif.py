@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minisqx import avif
+from minisqx.images import avif
 from tests.image_files import encoded
 
 

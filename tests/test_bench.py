@@ -5,9 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from minisqx import bench, cli, report
+from minisqx.cli import commands as cli
+from minisqx.cli import report
 from minisqx.errors import CheckpointError, OptionError
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.inference import bench
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 # Blocks with and without a convolution in the shortcut, and with strides that move into the block before.
 SPECS = [SqueezeNextSpec(), SqueezeNextSpec(width=0.3, blocks=(1, 2, 1, 1), num_classes=4, input_size=(40, 48))]

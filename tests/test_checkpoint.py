@@ -12,13 +12,13 @@ import h5py
 import numpy as np
 import pytest
 
-from minisqx import zoo
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, MOST_INDEX_BYTES, Checkpoint, load_checkpoint, save_checkpoint
-from minisqx.container import lookup3, pack, unpack
+from minisqx.checkpoint.container import lookup3, pack, unpack
 from minisqx.errors import CheckpointError, OptionError
-from minisqx.options import MOST_EPOCHS, TrainingOptions
-from minisqx.run_folder import COLUMNS
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec import zoo
+from minisqx.spec.squeezenext import SqueezeNextSpec
+from minisqx.training.options import MOST_EPOCHS, TrainingOptions
+from minisqx.training.run_folder import COLUMNS
 
 SPEC = SqueezeNextSpec(width=0.2)
 

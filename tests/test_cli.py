@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 import minisqx
-from minisqx import cli, errors, report, zoo
+from minisqx import errors
 from minisqx.checkpoint import Checkpoint, save_checkpoint
+from minisqx.cli import commands as cli
+from minisqx.cli import report
 from minisqx.errors import CheckpointError, DataError, ImageError, OptionError
-from minisqx.evaluation import Evaluation, evaluate
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec import zoo
+from minisqx.spec.squeezenext import SqueezeNextSpec
+from minisqx.training.evaluation import Evaluation, evaluate
 
 CLASSES = ("cat", "dog", "frog")
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import minisqx
-from minisqx import threads
 from minisqx.errors import OptionError
+from minisqx.machine import threads
 from minisqx.network import Network
-from minisqx.optim import SGD
 from minisqx.plan import Plan
+from minisqx.training.optim import SGD
 from tests import copies
 from tests.copies import CASES, SMALL, X, different, learn, outcomes, prepared
 

@@ -33,7 +33,7 @@ pytestmark = [
 
 def run(tests: tuple[str, ...], cpu: str) -> None:
     """Runs tests for another CPU; fails with their last lines. An empty list of features: those that its name implies."""
-    code = "from minisqx.kernels.simd import vector_registers; print(*vector_registers())"
+    code = "from minisqx.kernels.tiles.simd import vector_registers; print(*vector_registers())"
     environment = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
     registers = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert registers.stdout.split() == {"generic": ["16", "16"], "haswell": ["32", "16"]}[cpu]

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from minisqx.curves import _written, draw_curves
+from minisqx.training.curves import _written, draw_curves
 
 matplotlib = pytest.importorskip("matplotlib")
 ROW = {"epoch": 1, "lr": 0.1, "validation_loss": None, "validation_accuracy": None}

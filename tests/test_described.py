@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 import minisqx
-from minisqx import bench
 from minisqx.cli import main
 from minisqx.errors import CheckpointError, DataError
-from minisqx.inference import softmax
+from minisqx.inference import bench
+from minisqx.inference.model import softmax
 from minisqx.network import Network
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 CLASSES, MEAN, STD = ("cat", "dog", "frog"), (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 12, 12, 3), np.uint8)

@@ -14,7 +14,7 @@ import minisqx
 BATCHES = (1, 7, 37, 130)
 TRAIN = f"""
 import hashlib, json, numba, numpy as np, minisqx
-from minisqx.threads import use_threads
+from minisqx.machine.threads import use_threads
 found = {{}}
 for threads in (1, 2, 3, 4):
     use_threads(threads)
@@ -51,7 +51,7 @@ def test_training_steps_have_the_same_bits_on_one_to_four_threads(dtype):
 
 FIFTY_STEPS = """
 import hashlib, json, numba, numpy as np, minisqx
-from minisqx.threads import use_threads
+from minisqx.machine.threads import use_threads
 generator = np.random.default_rng(0)
 batches = [(generator.normal(size=(37, 3, 16, 16)), generator.integers(0, 10, 37)) for _ in range(5)]
 found = []

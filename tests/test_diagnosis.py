@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from minisqx.checkpoint import load_checkpoint
-from minisqx.diagnosis import diverges, first_in_backward
 from minisqx.errors import TrainingError
 from minisqx.network import Network
-from minisqx.options import TrainingOptions
-from minisqx.run_folder import RunFolder
-from minisqx.squeezenext import SqueezeNextSpec
-from minisqx.trainer import Trainer
+from minisqx.spec.squeezenext import SqueezeNextSpec
 from minisqx.training import train
-from minisqx.training_data import open_training_data
+from minisqx.training.data import open_training_data
+from minisqx.training.diagnosis import diverges, first_in_backward
+from minisqx.training.options import TrainingOptions
+from minisqx.training.run_folder import RunFolder
+from minisqx.training.trainer import Trainer
 from tests.test_training import SMALL, write_data
 
 GOOD = SMALL | {"epochs": 2, "batch_size": 26, "validation": 8}
@@ -27,7 +27,7 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr("minisqx.run_folder.draw_curves", lambda *arguments: None)
+    monkeypatch.setattr("minisqx.training.run_folder.draw_curves", lambda *arguments: None)
 
 
 def run(options: TrainingOptions, monkeypatch, damage=lambda trainer: None, batch: int = 2) -> tuple[str, list[str]]:
@@ -158,7 +158,7 @@ def test_a_run_that_is_worse_than_guessing_or_much_worse_than_before_diverges(lo
 
 @pytest.mark.parametrize("lr, count", [(2.0, 1), (0.1, 0)])
 def test_a_run_that_diverges_is_warned_of_once_and_a_good_one_not_at_all(lr, count, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("minisqx.diagnosis.FEWEST_BATCHES", 10)
+    monkeypatch.setattr("minisqx.training.diagnosis.FEWEST_BATCHES", 10)
     said: list[str] = []
     rate = {"lr": lr, "momentum": 0.0, "nesterov": False}
     # How far it gets depends on roundings.

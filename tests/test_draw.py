@@ -10,11 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from minisqx import draw, draw_block, draw_words, zoo
+from minisqx.draw import block as draw_block
+from minisqx.draw import network as draw
+from minisqx.draw import words as draw_words
 from minisqx.errors import OptionError
-from minisqx.spec import BottleneckSpec, FireSpec
-from minisqx.squeezenet import SqueezeNetSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec import BottleneckSpec, FireSpec, zoo
+from minisqx.spec.squeezenet import SqueezeNetSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHALLOW = SqueezeNextSpec()
@@ -318,6 +320,7 @@ def test_a_picture_needs_nothing_from_elsewhere():
 
 
 def test_drawing_imports_no_array_library():
-    code = "import sys, minisqx.draw, minisqx.draw_block; print({*sys.modules} & {'numba', 'h5py', 'PIL', 'numpy', 'matplotlib'})"
+    heavy = {"numba", "h5py", "PIL", "numpy", "matplotlib"}
+    code = f"import sys, minisqx.draw.network, minisqx.draw.block; print({{*sys.modules}} & {heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from minisqx import progress, run_folder
 from minisqx.checkpoint import load_checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, TrainingError
-from minisqx.interrupt import Stopped, StopRequest
-from minisqx.options import TrainingOptions
-from minisqx.progress import EpochBar, missing_packages
-from minisqx.run_folder import RunFolder
-from minisqx.run_state import load_run
-from minisqx.trainer import Trainer
-from minisqx.training import resume, train
+from minisqx.machine.interrupt import Stopped, StopRequest
+from minisqx.training import progress, resume, run_folder, train
+from minisqx.training.options import TrainingOptions
+from minisqx.training.progress import EpochBar, missing_packages
+from minisqx.training.run_folder import RunFolder
+from minisqx.training.run_state import load_run
+from minisqx.training.trainer import Trainer
 from tests.stress.runs import litter
 from tests.training_runs import SMALL, bits, rows, write_data
 
@@ -70,7 +69,7 @@ def in_batch(monkeypatch, number: int, fault) -> None:
 def start(monkeypatch, data: str, path: Path, fault, ended_by: type[BaseException], say=quiet, batch: int = 8) -> RunFolder:
     """A run that saves after each batch until `fault()` in batch 8, the third of the second epoch."""
     with monkeypatch.context() as patch:
-        patch.setattr("minisqx.trainer.SAVE_EVERY", 0.0)
+        patch.setattr("minisqx.training.trainer.SAVE_EVERY", 0.0)
         in_batch(patch, batch, fault)
         with pytest.raises(ended_by):
             train(TrainingOptions(**SMALL, data=data, out=path), say)
@@ -314,13 +313,13 @@ def test_a_signal_in_a_batch_saves_and_ends_without_a_picture(number, monkeypatc
 
 def test_a_signal_before_the_first_batch_ends_at_once_and_leaves_nothing_or_a_run(monkeypatch, data, tmp_path):
     with monkeypatch.context() as patch:
-        patch.setattr("minisqx.training_data.open_dataset", lambda *arguments, **settings: interrupt(signal.SIGTERM))
+        patch.setattr("minisqx.training.data.open_dataset", lambda *arguments, **settings: interrupt(signal.SIGTERM))
         with pytest.raises(SystemExit) as ended:
             train(TrainingOptions(**SMALL, data=data, out=tmp_path / "read"), quiet)
     assert ended.value.code == 143 and not (tmp_path / "read").exists()
     said: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr("minisqx.trainer.compile_training", lambda spec: interrupt(signal.SIGTERM))
+        patch.setattr("minisqx.training.trainer.compile_training", lambda spec: interrupt(signal.SIGTERM))
         patch.setattr(Trainer, "_train_epoch", lambda trainer: pytest.fail("a batch was trained"))
         with pytest.raises(SystemExit) as ended:
             train(TrainingOptions(**SMALL, data=data, out=tmp_path / "compiled"), said.append)
@@ -344,7 +343,7 @@ def test_a_run_whose_lines_nobody_reads_is_saved_and_ends(monkeypatch, data, tmp
 def test_nohup_goes_on_without_its_terminal():
     code = """if True:
         import signal
-        from minisqx.interrupt import StopRequest
+        from minisqx.machine.interrupt import StopRequest
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with StopRequest() as stop:
             signal.raise_signal(signal.SIGHUP)
@@ -415,7 +414,7 @@ def test_a_file_that_cannot_be_written_is_a_training_error_and_a_run_that_did_no
         plain(path, content)
 
     monkeypatch.setattr(run_folder, "replace_file", replace_file)
-    monkeypatch.setattr("minisqx.checkpoint.replace_file", replace_file)
+    monkeypatch.setattr("minisqx.checkpoint.model_file.replace_file", replace_file)
     with pytest.raises(TrainingError) as refused:
         train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), quiet)
     begun = name in ("best.h5", "history.csv")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import minisqx
-from minisqx import cli
 from minisqx.checkpoint import Checkpoint, save_checkpoint
+from minisqx.cli import commands as cli
 from minisqx.data.classes import match_classes
 from minisqx.errors import DataError
-from minisqx.evaluation import model_labels
+from minisqx.training.evaluation import model_labels
 from tests.image_folders import picture, save
 
 CLASSES = ("cherry", "caf\u00e9", "plum")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minisqx.images import load_image
+from minisqx.images.load import load_image
 from tests.golden_pixels import golden, table
 
 

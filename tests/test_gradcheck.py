@@ -6,9 +6,9 @@ import pytest
 from minisqx.cli import main
 from minisqx.errors import OptionError
 from minisqx.gradcheck import GradientCheck
+from minisqx.machine.threads import threads, use_threads
 from minisqx.network import Network
-from minisqx.squeezenext import SqueezeNextSpec
-from minisqx.threads import threads, use_threads
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 SMALL = ("--input-size", "12", "--width", "0.125")
 

@@ -13,9 +13,9 @@ import pytest
 
 from minisqx.gradcheck import INPUT, GradientCheck, relative_difference
 from minisqx.kernels import counters
+from minisqx.machine.threads import threads, use_threads
 from minisqx.spec import NetworkSpec
-from minisqx.squeezenext import SqueezeNextSpec
-from minisqx.threads import threads, use_threads
+from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests import naive
 from tests.gradient_check import complex_step
 from tests.naive_network import NaiveNetwork

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisqx.errors import ImageError
-from minisqx.images import load_image
+from minisqx.images.load import load_image
 from tests.hostile_images import HOSTILE
 from tests.stress.image_memory import peak_memory
 

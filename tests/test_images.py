@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from minisqx.errors import ImageError
-from minisqx.images import fit, load_image
+from minisqx.images.load import fit, load_image
 from tests.image_files import bmp, encoded, png, png_chunk, tiff_image
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM", "TIFF", "AVIF")

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 import minisqx
-from minisqx import inference, zoo
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, ImageError, OptionError
-from minisqx.inference import Prediction, softmax
+from minisqx.inference import model as inference
+from minisqx.inference.model import Prediction, softmax
+from minisqx.spec import zoo
 
 CLASSES = ("cat", "dog", "frog")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

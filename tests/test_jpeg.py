@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from minisqx.errors import ImageError
-from minisqx.images import load_image
-from minisqx.jpeg import with_end
+from minisqx.images.jpeg import with_end
+from minisqx.images.load import load_image
 from tests.image_files import encoded
 
 WAYS = {

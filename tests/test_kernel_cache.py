@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from llvmlite import binding as llvm
 
-from minisqx import folders
 from minisqx.errors import OptionError
-from minisqx.kernels import cache, jit
+from minisqx.kernels.compiler import cache, jit
+from minisqx.machine import folders
 
 
 def twice(x):
@@ -200,7 +200,7 @@ def test_without_a_home_there_is_no_folder_and_no_error(monkeypatch):
 def test_without_a_folder_kernels_run_the_line_is_on_stderr_and_nothing_is_left_behind(tmp_path):
     (tmp_path / "cache").write_text("a file")
     code = (
-        f"import os; from minisqx.kernels import cache, jit; os.chdir({str(tmp_path)!r});"
+        f"import os; from minisqx.kernels.compiler import cache, jit; os.chdir({str(tmp_path)!r});"
         " print([jit.njit(lambda x: 2 * x)(x) for x in (3, 1.5)], cache.folder())"
     )
     environment = os.environ | {"MINISQX_CACHE": str(tmp_path / "cache"), "MINISQX_QUIET": ""}
@@ -252,6 +252,15 @@ def test_code_of_other_settings_is_neither_run_nor_lost(folder, lines, monkeypat
     assert len(list(folder.glob("*.nbc"))) == 2 and usual.exists() and not lines
 
 
+def package_with_rooms(folder):
+    """A package that has a sub-package, as `kernels/` has `tiles/`, to put a module into."""
+    room = folder / "tiles"
+    room.mkdir(parents=True)
+    for place in (folder, room):
+        (place / "__init__.py").write_text("")
+    return room
+
+
 def source_files(folder, text):
     (folder / "product.py").write_text(text)
 
@@ -265,9 +274,10 @@ def byte_code_alone(folder, text):
 def zipped(write):
     def done(folder, text):
         write(folder, text)
-        with zipfile.ZipFile(folder.parent / "all.zip", "w") as archive:
-            for file in folder.iterdir():
-                archive.write(file, f"{folder.name}/{file.name}")
+        package = folder.parent
+        with zipfile.ZipFile(package.parent / "all.zip", "w") as archive:
+            for file in package.rglob("*.py*"):
+                archive.write(file, file.relative_to(package.parent))
                 file.unlink()
 
     return done
@@ -286,9 +296,7 @@ def test_another_versions_kernels_have_another_folder_in_whatever_form(form, tmp
     found = []
     for number, constant in enumerate((3.0, 3.5, 3.0)):
         package = f"kernels_{number}"
-        folder = tmp_path / str(number) / package
-        folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text("")
+        folder = package_with_rooms(tmp_path / str(number) / package)
         FORMS[form](folder, f"def f():\n    return 2 * {constant}")
         monkeypatch.syspath_prepend(str(tmp_path / str(number) / "all.zip" if "zip" in form else tmp_path / str(number)))
         found.append(cache.code_digest(package))
@@ -308,9 +316,7 @@ def test_another_versions_kernels_have_another_folder_in_a_frozen_program(tmp_pa
     monkeypatch.syspath_prepend(str(tmp_path))
     found = []
     for number, constant in enumerate(("{3.0, 'a', 'b'}", "{3.5, 'a', 'b'}", "{3.0, 'a', 'b'}")):
-        folder = tmp_path / f"frozen_{number}"
-        folder.mkdir()
-        (folder / "__init__.py").write_text("")
+        folder = package_with_rooms(tmp_path / f"frozen_{number}")
         source_files(folder, f"def f(x):\n    return (lambda y: y in {constant})(x)")
         py_compile.compile(str(folder / "product.py"), doraise=True)
         with monkeypatch.context() as patch:

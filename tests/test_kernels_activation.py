@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from minisqx.activations import TITLES
 from minisqx.gradcheck import STEP, central_differences
 from minisqx.kernels.activation import NUMBERS, number_of
 from minisqx.kernels.activation_table import ACTIVATIONS
+from minisqx.spec.activations import TITLES
 from tests.kernel_calls import DTYPES, activate
 
 # Units in the last place, as `Vectors.elu` promises.

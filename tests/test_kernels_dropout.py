@@ -7,6 +7,7 @@ import pytest
 
 from minisqx.kernels import counters, dropout
 from minisqx.layers import Dropout, Gradient, Workspace, cut_of
+from minisqx.spec import DropoutSpec
 from tests import naive
 from tests.kernel_calls import DTYPES, packed, padding_is_zero
 from tests.test_data_loader import naive_bits
@@ -19,15 +20,19 @@ def stored(x, dtype="float64", images_per_chunk=None):
     return Workspace(dtype).plain(*packed(x, dtype, images_per_chunk))
 
 
+def dropout_layer(probability, seed, channels, dtype="float64") -> Dropout:
+    return Dropout(DropoutSpec("dropout", channels, SHAPE[2:], probability), seed, Workspace(dtype))
+
+
 def forward(layer: Dropout, x, step: int):
-    layer.step = step
+    layer.workspace.dropout_step = step
     return layer.forward(x)
 
 
 def mask_of(probability, seed=0, step=1, shape=SHAPE, images_per_chunk=None) -> np.ndarray:
     """Which elements are kept, (N, C, H, W)."""
     x = stored(np.ones(shape), images_per_chunk=images_per_chunk)
-    return forward(Dropout(probability, seed, shape[1], Workspace("float64")), x, step).values() != 0
+    return forward(dropout_layer(probability, seed, shape[1]), x, step).values() != 0
 
 
 def naive_mask(probability, seed, step, shape) -> np.ndarray:
@@ -55,7 +60,7 @@ def test_kept_elements_are_scaled_by_one_over_the_share_that_is_kept(dtype, tole
     # Three rows of others lie before, as in a tensor of two convolutions; they are poison.
     more = np.concatenate([np.full((SHAPE[0], 3, *SHAPE[2:]), np.nan), x], axis=1)
     source = replace(stored(more, dtype, 4), row=3, scale=scale, shift=shift)
-    layer = Dropout(0.3, 5, SHAPE[1], Workspace(dtype))
+    layer = dropout_layer(0.3, 5, SHAPE[1], dtype)
     layer.kept(source.layout)[0].data[...] = np.nan
     y = forward(layer, source, 2)
     values = x.astype(float) * scale[:, None, None] + shift[:, None, None]
@@ -66,7 +71,7 @@ def test_kept_elements_are_scaled_by_one_over_the_share_that_is_kept(dtype, tole
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_backward_has_the_mask_and_the_scale_of_forward(dtype):
-    layer = Dropout(0.3, 0, SHAPE[1], Workspace(dtype))
+    layer = dropout_layer(0.3, 0, SHAPE[1], dtype)
     factor = forward(layer, stored(np.ones(SHAPE), dtype), 4).values()
     dout = np.random.default_rng(0).integers(-9, 10, SHAPE).astype(dtype)
     layer.dx.stored[...] = np.nan
@@ -76,7 +81,7 @@ def test_backward_has_the_mask_and_the_scale_of_forward(dtype):
 
 
 def test_without_dropout_nothing_is_copied_or_drawn():
-    layer, x, gradient = Dropout(0.0, 0, SHAPE[1], Workspace("float64")), stored(np.ones(SHAPE)), Gradient()
+    layer, x, gradient = dropout_layer(0.0, 0, SHAPE[1]), stored(np.ones(SHAPE)), Gradient()
     assert layer.forward(x) is x and layer.backward(gradient) is gradient
 
 

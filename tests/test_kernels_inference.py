@@ -10,8 +10,8 @@ import minisqx
 from minisqx import plan
 from minisqx.gradcheck import random_state, relative_difference
 from minisqx.kernels.layout import Layout
-from minisqx.squeezenext import SqueezeNextSpec
-from minisqx.threads import threads, use_threads
+from minisqx.machine.threads import threads, use_threads
+from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests.kernel_calls import poisoned
 from tests.naive_network import NaiveNetwork
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisqx.kernels.product import GRADIENT_ROWS, ROWS, VECTORS
+from minisqx.kernels.tiles.product import GRADIENT_ROWS, ROWS, VECTORS
 from tests import naive
 from tests.kernel_calls import DTYPES, lanes_of, product, product_to_dz, product_with_moments, weight_gradient
 

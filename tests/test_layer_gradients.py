@@ -15,8 +15,8 @@ from minisqx.gradcheck import STEP, central_differences, random_state, relative_
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.layout import Layout
 from minisqx.layers import AveragePool, Dropout, Gradient, Linear, ResidualSum, Workspace, materialise
-from minisqx.spec import AveragePoolSpec
-from minisqx.threads import threads, use_threads
+from minisqx.machine.threads import threads, use_threads
+from minisqx.spec import AveragePoolSpec, DropoutSpec
 from tests import naive
 from tests.gradient_check import complex_step
 from tests.kernel_calls import packed
@@ -184,10 +184,10 @@ def test_gradients_of_dropout():
     generator = np.random.default_rng(0)
     arrays = {"x": generator.normal(size=(5, 4, 3, 7))}
     workspace = Workspace("float64")
-    layer = Dropout(0.3, 1, 4, workspace)
+    layer = Dropout(DropoutSpec("dropout", 4, (3, 7), 0.3), 1, workspace)
 
     def forward():
-        layer.step = 2
+        layer.workspace.dropout_step = 2
         return layer.forward(workspace.plain(*packed(arrays["x"], "float64"))).values()
 
     mask, dout = forward() != 0, generator.normal(size=(5, 4, 3, 7))
@@ -221,7 +221,7 @@ def test_gradients_of_the_linear_layer():
     generator = np.random.default_rng(0)
     arrays = {"x": generator.normal(size=(6, 7)), "weight": generator.normal(size=(5, 7)), "bias": generator.normal(size=5)}
     gradients = {name: np.full_like(values, np.nan) for name, values in arrays.items()}
-    layer = Linear(arrays["weight"], arrays["bias"], gradients["weight"], gradients["bias"])
+    layer = Linear("classifier", arrays["weight"], arrays["bias"], gradients["weight"], gradients["bias"])
     dout = generator.normal(size=layer.forward(arrays["x"]).shape)
     gradients["x"] = layer.backward(dout)
     check(lambda: layer.forward(arrays["x"]), lambda a: naive.linear(a["x"], a["weight"], a["bias"]), dout, arrays, gradients)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minisqx import limits, memory
 from minisqx.data.dataset import check_bytes
 from minisqx.errors import DataError, OptionError
-from minisqx.options import TrainingOptions
-from minisqx.training import train
+from minisqx.machine import limits
+from minisqx.training import memory, train
+from minisqx.training.options import TrainingOptions
 from tests.stress.memory import MOST_OVER, measured
 from tests.test_training import SMALL, write_data
 
@@ -62,7 +62,7 @@ def test_a_limit_of_the_address_space_is_known():
     code = """if True:
         import json, resource
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
-        from minisqx.limits import available
+        from minisqx.machine.limits import available
         print(json.dumps(available()))
     """
     free, why = json.loads(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout)

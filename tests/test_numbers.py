@@ -11,7 +11,7 @@ from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.checks import plain
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
-from minisqx.options import TrainingOptions
+from minisqx.training.options import TrainingOptions
 
 SPEC = {"num_classes": 3, "dropout": 0.25, "width": 0.5, "blocks": (1, 2, 1, 1), "input_size": (32, 40), "stem_padding": 1}
 TRAINING = {"epochs": 4, "batch_size": 7, "lr": 0.5, "momentum": 0.5, "weight_decay": 0.25, "gamma": 0.5, "validation": 5}

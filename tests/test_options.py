@@ -6,9 +6,9 @@ import json
 import pytest
 
 from minisqx.errors import OptionError
-from minisqx.options import TrainingOptions, add_arguments, given_options
-from minisqx.schedule import OneCycleSchedule
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
+from minisqx.training.options import TrainingOptions, add_arguments, given_options
+from minisqx.training.schedule import OneCycleSchedule
 
 
 def parse(command: str) -> dict:

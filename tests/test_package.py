@@ -101,7 +101,8 @@ def test_the_weights_are_found_wherever_python_finds_the_package(clone, tmp_path
         (clone / name).rename(clone / "minisqx" / name)
     place = shutil.make_archive(str(tmp_path / "all"), "zip", clone, "minisqx") if archive else str(clone)
     code = (
-        f"import sys; sys.path.insert(0, {place!r}); import minisqx, numpy as np; from minisqx import cli, trainer;"
+        f"import sys; sys.path.insert(0, {place!r}); import minisqx, numpy as np; from minisqx import cli;"
+        " from minisqx.training import trainer;"
         " assert minisqx.__file__.startswith(sys.path[0]); trainer.versions(); cli.main(['infer', sys.argv[1]]);"
         " sys.exit(cli.main(['info']))"
     )

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from minisqx import paper, paper_layers, zoo
 from minisqx.errors import OptionError
+from minisqx.paper import comparison as paper
+from minisqx.paper import layers as paper_layers
+from minisqx.spec import zoo
 
 COMPARED = ("I", "II", "III", "IV", "V")
 ALL = (*COMPARED, "VI")

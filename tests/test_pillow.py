@@ -13,9 +13,9 @@ import PIL.Image
 import PIL.ImageFile
 import pytest
 
-from minisqx import pillow
 from minisqx.errors import ImageError
-from minisqx.images import load_image
+from minisqx.images import pillow
+from minisqx.images.load import load_image
 from tests.image_files import encoded, png
 
 # Everything plain that a module of another library keeps, before and after minisqx was used for all that it can do.
@@ -47,7 +47,7 @@ known = set(sys.modules)
 loggers = {name: one for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
 before = state()
 from pathlib import Path
-from minisqx.curves import draw_curves
+from minisqx.training.curves import draw_curves
 from minisqx.data import open_dataset
 import minisqx
 folder = Path(sys.argv[1])
@@ -120,14 +120,14 @@ def test_other_threads_see_their_switches_while_an_image_is_read(monkeypatch):
 
 def test_the_copy_of_pillow_is_silent_and_strict_and_its_own(caplog):
     for name in ("Image", "ImageFile", "PngImagePlugin", "TiffImagePlugin", "JpegImagePlugin"):
-        ours, theirs = sys.modules[f"minisqx.pillow.{name}"], sys.modules[f"PIL.{name}"]
+        ours, theirs = sys.modules[f"minisqx.images.pillow.{name}"], sys.modules[f"PIL.{name}"]
         assert ours is not theirs and ours.__file__ == theirs.__file__
     assert pillow.Image.core is PIL.Image.core and pillow.Image.Image is not PIL.Image.Image
     assert set(pillow.Image.OPEN) == {"PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "PPM", "TIFF", "AVIF"}
     with warnings.catch_warnings(), caplog.at_level(logging.DEBUG):
         warnings.simplefilter("error")
         pillow.Image.warnings.warn("of Pillow's")
-        sys.modules["minisqx.pillow.TiffImagePlugin"].logger.error("of Pillow's")
+        sys.modules["minisqx.images.pillow.TiffImagePlugin"].logger.error("of Pillow's")
     assert not caplog.records
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from minisqx import layers, plan
-from minisqx.kernels import jit, linear, loss
+from minisqx.kernels import linear, loss
+from minisqx.kernels.compiler import jit
 from tests.kernel_records import Recorder, run_networks
 from tests.stress.placements import BATCHES, DTYPES, flagged_operations, step_digest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minisqx.kernels.plain import Pointer, activate, activation_backward, addresses
+from minisqx.kernels.tiles.plain import Pointer, activate, activation_backward, addresses
 from tests import naive
 from tests.conftest import WITHOUT_JIT
 

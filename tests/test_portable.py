@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from minisqx import system
+from minisqx.cli import info as system
 from tests.stress import aarch64, cpus
 
 RASPBERRY_PI = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\nprocessor\t: 1\n\nModel\t\t: Raspberry Pi 4 Model B\n"

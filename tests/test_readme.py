@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 import minisqx
-from minisqx import cli, zoo
-from minisqx.options import TrainingOptions, given_options
+from minisqx.cli import commands as cli
+from minisqx.spec import zoo
+from minisqx.training.options import TrainingOptions, given_options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

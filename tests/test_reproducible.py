@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minisqx import cli, reproducible
 from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from minisqx.cli import commands as cli
 from minisqx.errors import DataError, OptionError, ReproducibilityError
 from minisqx.network import Network
-from minisqx.options import TrainingOptions
-from minisqx.reproducible import Trained, check
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
+from minisqx.training import reproducible
+from minisqx.training.options import TrainingOptions
+from minisqx.training.reproducible import Trained, check
 from tests.stress import epoch_hashes
 from tests.test_training import SMALL, write_data
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from minisqx import zoo
 from minisqx.errors import OptionError
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec import zoo
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 ONE, DEEP = (1, 1, 1, 1), (1, 2, 8, 1)
 

@@ -10,9 +10,9 @@ import numba
 import numpy as np
 import pytest
 
-from minisqx import threads
 from minisqx.errors import OptionError
-from minisqx.kernels import jit
+from minisqx.kernels.compiler import jit
+from minisqx.machine import threads
 
 
 @pytest.fixture(autouse=True)
@@ -107,10 +107,10 @@ def run(code, **variables):
 USE = """
 import os
 before = dict(os.environ)
-from minisqx.threads import use_threads
+from minisqx.machine.threads import use_threads
 use_threads({})
 import numba
-from minisqx.kernels import jit
+from minisqx.kernels.compiler import jit
 numba.njit(lambda x: x + 1)(1)  # Numba reads its variables again
 assert dict(os.environ) == before and numba.config.NUMBA_NUM_THREADS == numba.config.NUMBA_DEFAULT_NUM_THREADS
 print(jit._run_alone(numba.get_num_threads))
@@ -130,7 +130,7 @@ network = minisqx.ShallowSqueezeNext(width=0.125)
 loss, gradient = minisqx.cross_entropy(network.forward(np.zeros((2, 3, 16, 16)), training=True), np.arange(2))
 network.backward(gradient)
 minisqx.SGD(network, lr=0.1).step()
-from minisqx.threads import thread_count, threads
+from minisqx.machine.threads import thread_count, threads
 print(threads(), *thread_count(), dict(os.environ) == before)
 """
 
@@ -184,13 +184,16 @@ def test_a_default_is_held_to_the_callers_number_of_numbas_threads_and_a_wish_is
 
 def test_without_a_number_the_variable_counts_and_then_the_earlier_choice():
     assert run(USE.format(""), MINISQX_NUM_THREADS="5") == "5"
-    assert run("from minisqx.threads import use_threads; use_threads(3); print(use_threads())", MINISQX_NUM_THREADS="5") == "3"
+    assert (
+        run("from minisqx.machine.threads import use_threads; use_threads(3); print(use_threads())", MINISQX_NUM_THREADS="5")
+        == "3"
+    )
 
 
 def test_too_many_threads_after_numba_has_started_are_refused_with_the_way_out():
-    code = "import numba; from minisqx.threads import use_threads; use_threads(999)"
+    code = "import numba; from minisqx.machine.threads import use_threads; use_threads(999)"
     assert "set NUMBA_NUM_THREADS=999 before" in run(code)
-    first = "import numba; from minisqx.threads import use_threads; print(use_threads())"
+    first = "import numba; from minisqx.machine.threads import use_threads; print(use_threads())"
     assert "set NUMBA_NUM_THREADS=999 before" in run(first, MINISQX_NUM_THREADS="999")
     assert run(first, MINISQX_NUM_THREADS="999", NUMBA_NUM_THREADS="999") == "999"
     assert "set NUMBA_NUM_THREADS=999 before" in run(code.removeprefix("import numba; "), NUMBA_NUM_THREADS="1")
@@ -199,11 +202,11 @@ def test_too_many_threads_after_numba_has_started_are_refused_with_the_way_out()
 @pytest.mark.parametrize("wrong", ["0", "-1"])
 def test_a_number_with_which_numba_cannot_be_imported_is_refused_in_one_line(wrong):
     line = "minisqx.errors.OptionError: NUMBA_NUM_THREADS {!r}: expected a whole number from 1"
-    assert run("from minisqx.threads import use_threads; use_threads()", NUMBA_NUM_THREADS=wrong) == line.format(wrong)
+    assert run("from minisqx.machine.threads import use_threads; use_threads()", NUMBA_NUM_THREADS=wrong) == line.format(wrong)
 
 
 def test_the_variable_sets_the_threads_of_a_script_too():
-    code = "import minisqx; minisqx.ShallowSqueezeNext(); from minisqx.threads import threads; print(threads())"
+    code = "import minisqx; minisqx.ShallowSqueezeNext(); from minisqx.machine.threads import threads; print(threads())"
     assert run(code, MINISQX_NUM_THREADS="5") == "5"
 
 
@@ -266,7 +269,7 @@ def test_where_no_thread_can_be_started_the_answer_is_the_same(plan_on_two_threa
 
 def test_a_batch_runs_on_as_many_threads_as_were_chosen_whoever_calls_and_starts_none_of_numbas():
     code = """
-from minisqx.threads import use_threads
+from minisqx.machine.threads import use_threads
 use_threads(3)
 import threading, numba, numpy as np, minisqx
 started = []

@@ -17,17 +17,17 @@ import pytest
 from PIL import Image
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
-from minisqx.curves import draw_curves
 from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
-from minisqx.interrupt import SIGNALS, StopRequest
+from minisqx.machine.interrupt import SIGNALS, StopRequest
 from minisqx.network import Network
-from minisqx.options import TrainingOptions
-from minisqx.progress import EpochBar
-from minisqx.run_folder import COLUMNS, RunFolder
-from minisqx.run_state import RunState
-from minisqx.trainer import Trainer
 from minisqx.training import resume, train
-from minisqx.training_data import CIFAR10_CLASSES, measure, open_training_data
+from minisqx.training.curves import draw_curves
+from minisqx.training.data import CIFAR10_CLASSES, measure, open_training_data
+from minisqx.training.options import TrainingOptions
+from minisqx.training.progress import EpochBar
+from minisqx.training.run_folder import COLUMNS, RunFolder
+from minisqx.training.run_state import RunState
+from minisqx.training.trainer import Trainer
 from tests.training_runs import SMALL, bits, rows, write_data
 
 
@@ -66,7 +66,7 @@ def no_pictures(finished, monkeypatch):
     def draw_nothing(*arguments):
         raise ImportError
 
-    monkeypatch.setattr("minisqx.run_folder.draw_curves", draw_nothing)
+    monkeypatch.setattr("minisqx.training.run_folder.draw_curves", draw_nothing)
 
 
 def test_a_run_leaves_configuration_history_and_two_checkpoints(finished):
@@ -240,7 +240,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(finished, data, 
 
 
 def test_within_an_epoch_a_checkpoint_is_written_again_and_again(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("minisqx.trainer.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("minisqx.training.trainer.SAVE_EVERY", 0.0)
     saved = []
     plain = Trainer.save
     monkeypatch.setattr(Trainer, "save", lambda trainer: (saved.append(trainer.state.batch), plain(trainer)))
@@ -415,7 +415,7 @@ def test_curves_are_a_picture_and_without_matplotlib_a_line(finished, data, tmp_
     pytest.importorskip("matplotlib")
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
     said = []
-    monkeypatch.setattr("minisqx.run_folder.draw_curves", draw_curves)
+    monkeypatch.setattr("minisqx.training.run_folder.draw_curves", draw_curves)
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     folder = RunFolder(train(TrainingOptions(**SMALL | {"epochs": 1}, data=data, out=tmp_path), said.append).folder)

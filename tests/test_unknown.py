@@ -7,16 +7,17 @@ import pytest
 from llvmlite import ir
 
 from minisqx.data.loader import Loader
-from minisqx.draw import svg
+from minisqx.draw.network import svg
 from minisqx.errors import OptionError
-from minisqx.kernels import activation, plain, simd
+from minisqx.kernels import activation
+from minisqx.kernels.tiles import plain, simd
 from minisqx.layers import Activation, Gradient, ResidualSum, Workspace
-from minisqx.memory import training_bytes
 from minisqx.network import Network, ShallowSqueezeNext
-from minisqx.optim import SGD
 from minisqx.plan import Plan
 from minisqx.spec import AveragePoolSpec, ConvolutionSpec, LinearSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
+from minisqx.training.memory import training_bytes
+from minisqx.training.optim import SGD
 from tests.copies import SMALL, X
 
 UNKNOWN = 3

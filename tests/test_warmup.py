@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from minisqx.kernels import cache, jit
+from minisqx.kernels.compiler import cache, jit
 
 
 def minisqx(*arguments, **variables):

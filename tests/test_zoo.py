@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from minisqx import zoo
 from minisqx.errors import OptionError
-from minisqx.squeezenet import SqueezeNetSpec
-from minisqx.squeezenext import BASELINE, SqueezeNextSpec
+from minisqx.spec import zoo
+from minisqx.spec.squeezenet import SqueezeNetSpec
+from minisqx.spec.squeezenext import BASELINE, SqueezeNextSpec
 
 
 def test_every_name_is_another_network_and_survives_the_way_through_json():

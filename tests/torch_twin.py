@@ -3,7 +3,7 @@
 Only these two import it, so the tests themselves never need PyTorch. The twin uses PyTorch's own modules and knows nothing of
 the kernels; tensors go in and out under minisqx's names (`stem.weight`, `stage1.block1.conv1.gamma`, ...).
 
-Source: the paper's text, as `minisqx/squeezenext.py` gives it, and the public SqueezeNet, as `minisqx/squeezenet.py` does.
+Source: the paper's text, as `spec/squeezenext.py` gives it, and the public SqueezeNet, as `spec/squeezenet.py` does.
 """
 
 from collections.abc import Mapping

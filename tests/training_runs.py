@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from minisqx.checkpoint import load_checkpoint
-from minisqx.run_folder import COLUMNS, RunFolder
+from minisqx.training.run_folder import COLUMNS, RunFolder
 
 # 53 training images in batches of 13 after 7 are set aside: the last batch of an epoch has 1 image.
 SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "threads": 1}

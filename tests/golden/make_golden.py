@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from minisqx.gradcheck import random_state
 from minisqx.spec import DropoutSpec
-from minisqx.squeezenet import SqueezeNetSpec
-from minisqx.squeezenext import BASELINE, SqueezeNextSpec
+from minisqx.spec.squeezenet import SqueezeNetSpec
+from minisqx.spec.squeezenext import BASELINE, SqueezeNextSpec
 from tests import torch_twin
 from tests.golden.store import OPTIMIZER, STEPS, Expected, Golden, write
 

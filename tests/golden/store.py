@@ -19,9 +19,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from minisqx import zoo
 from minisqx.gradcheck import random_state
-from minisqx.spec import NetworkSpec
+from minisqx.spec import NetworkSpec, zoo
 
 # What the expected tensors `after_three_steps` come from: this many steps of this optimizer, with the file's learning rate, on
 # the same batch.

@@ -38,7 +38,7 @@ print(hashlib.sha256(found.tobytes()).hexdigest())
 # Has the system's folder lie elsewhere than where this machine has one.
 SYSTEM = """
 from pathlib import Path
-from minisqx import folders
+from minisqx.machine import folders
 folders.system_cache = lambda: Path({system!r})
 """
 
@@ -205,7 +205,7 @@ def main() -> int:
 
 
 def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bool:
-    from minisqx.kernels.cache import folder as usual_folder
+    from minisqx.kernels.compiler.cache import folder as usual_folder
 
     good, usual = work / "good", usual_folder()
     if usual is not None:
@@ -265,7 +265,7 @@ def two_users(expected: str) -> list[bool]:
 
 def refused_flips(cache: Path, count: int) -> int:
     """How many entries with one flipped bit are refused, read as they are read in earnest."""
-    from minisqx.kernels.cache import checked_content
+    from minisqx.kernels.compiler.cache import checked_content
 
     contents, refused = [path.read_bytes() for path in entries(cache)], 0
     for seed in range(count):

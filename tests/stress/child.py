@@ -9,9 +9,12 @@ import signal
 import sys
 from pathlib import Path
 
-from minisqx import checkpoint, cli, folders, run_folder, trainer
-from minisqx.run_folder import RunFolder
-from minisqx.trainer import Trainer
+from minisqx.checkpoint import model_file as checkpoint
+from minisqx.cli import commands as cli
+from minisqx.machine import folders
+from minisqx.training import run_folder, trainer
+from minisqx.training.run_folder import RunFolder
+from minisqx.training.trainer import Trainer
 
 
 def watch(path: str) -> None:

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 import minisqx
-from minisqx import zoo
+from minisqx.cli.report import table
 from minisqx.data.dataset import Dataset
 from minisqx.data.shapes import draw_shapes
-from minisqx.inference import load
-from minisqx.kernels.cache import cpu_name
-from minisqx.kernels.simd import vector_registers
+from minisqx.inference.model import load
+from minisqx.kernels.compiler.cache import cpu_name
+from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.plan import Plan
-from minisqx.report import table
+from minisqx.spec import zoo
 
 # The host's CPU, and others by their NUMBA_CPU_NAME.
 CPUS = (None, "haswell", "generic") if platform.machine() in ("x86_64", "AMD64") else (None,)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from minisqx.checkpoint import load_checkpoint
 from minisqx.errors import MinisqxError, TrainingError
-from minisqx.run_folder import RunFolder
+from minisqx.training.run_folder import RunFolder
 from tests.stress.runs import Count, finish, generator, litter
 from tests.training_runs import bits, write_data
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import h5py
 
 from minisqx.data.shapes import draw_shapes
-from minisqx.kernels.cache import cpu_name
-from minisqx.kernels.simd import vector_registers
-from minisqx.options import TrainingOptions, add_arguments, given_options
-from minisqx.reproducible import THREADS, trained
+from minisqx.kernels.compiler.cache import cpu_name
+from minisqx.kernels.tiles.simd import vector_registers
+from minisqx.training.options import TrainingOptions, add_arguments, given_options
+from minisqx.training.reproducible import THREADS, trained
 
 # Numba's names, and the modules that have them.
 LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}

@@ -10,7 +10,7 @@ import numpy as np
 
 from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 
 
 def flip(count: int, seed: int) -> int:

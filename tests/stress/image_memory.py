@@ -61,7 +61,7 @@ def make(path: Path, side: int, kind: str, mode: str, options: dict) -> None:
 
 def measure(path: str, fitted: bool) -> int:
     """Bytes at the peak beyond those of a process that has read a small image."""
-    from minisqx.images import load_image
+    from minisqx.images.load import load_image
 
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small"

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from minisqx.errors import ImageError
-from minisqx.images import FORMATS, load_image
+from minisqx.images.load import FORMATS, load_image
 from tests.stress.image_memory import peak_memory
 from tests.stress.image_mutations import mutate, samples
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from minisqx.errors import MinisqxError
-from minisqx.run_folder import RunFolder
-from minisqx.run_state import load_run
+from minisqx.training.run_folder import RunFolder
+from minisqx.training.run_state import load_run
 from tests.stress.runs import Count, generator, litter, number_of, start, wait_for_another
 from tests.training_runs import write_data
 

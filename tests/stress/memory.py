@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from minisqx.options import TrainingOptions
+from minisqx.training.options import TrainingOptions
 
 # Options, and the side of the images.
 TRAININGS = (
@@ -36,11 +36,11 @@ def child(options: dict, side: int) -> dict[str, int]:
     """Trains two batches of the full size and one of the rest, and measures; the data is there before."""
     import numpy as np
 
-    from minisqx import memory
-    from minisqx.run_folder import RunFolder
-    from minisqx.threads import use_threads
-    from minisqx.trainer import MEASURING_BATCH, Trainer
-    from minisqx.training_data import Part, TrainingData
+    from minisqx.machine.threads import use_threads
+    from minisqx.training import memory
+    from minisqx.training.data import Part, TrainingData
+    from minisqx.training.run_folder import RunFolder
+    from minisqx.training.trainer import MEASURING_BATCH, Trainer
 
     use_threads(2)
     chosen = TrainingOptions(**options, epochs=1)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minisqx.threads import use_threads
+from minisqx.machine.threads import use_threads
 from tests.kernel_records import every_kernel, run_networks
 
 DTYPES = ("float32", "float64")
@@ -34,7 +34,7 @@ FLAGS = re.compile(r"\b(reassoc|contract|arcp|afn|nsz|nnan|ninf|fast)\b")
 
 def flagged_operations(compile_kernels: Callable[[], object]) -> tuple[int, list[str]]:
     """How many floating-point operations all that is compiled meanwhile has, as LLVM gets and leaves it; those with a flag."""
-    from minisqx.kernels import jit
+    from minisqx.kernels.compiler import jit
 
     texts, make_code = [], jit._Library._make_code
 
@@ -66,7 +66,8 @@ def check_code() -> int:
 
 def check_kernels(places: int) -> int:
     """How many recorded calls have more than one result."""
-    from minisqx.kernels import im2col, product
+    from minisqx.kernels import im2col
+    from minisqx.kernels.tiles import product
 
     with tempfile.TemporaryDirectory() as folder:
         records = every_kernel(Path(folder) / "records")

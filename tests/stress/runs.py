@@ -9,7 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
-from minisqx.threads import use_threads
+from minisqx.machine.threads import use_threads
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -31,9 +31,9 @@ def jobs(images: int = 160) -> list:
 def models() -> list:
     """Two networks of different shapes."""
     import minisqx
-    from minisqx.bench import untrained
-    from minisqx.squeezenext import SqueezeNextSpec
-    from minisqx.zoo import DEFAULT
+    from minisqx.inference.bench import untrained
+    from minisqx.spec.squeezenext import SqueezeNextSpec
+    from minisqx.spec.zoo import DEFAULT
 
     return [minisqx.load(DEFAULT), untrained(SqueezeNextSpec(width=0.125, blocks=(1, 2, 1, 1)))]
 
@@ -59,7 +59,7 @@ def train(steps: int = 4) -> str:
 
 def stress(threads: int, calls: int, trainers: int = 2) -> dict[str, int]:
     """Counts of one process: answers and trainings, and how many of each were right."""
-    from minisqx.threads import use_threads
+    from minisqx.machine.threads import use_threads
 
     use_threads(2)
     work, nets = jobs(), models()
@@ -130,7 +130,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.inside:
         counts = stress(args.threads, args.calls)
-        from minisqx.kernels.jit import threading_layer
+        from minisqx.kernels.compiler.jit import threading_layer
 
         print(json.dumps([threading_layer(), counts]))
         return 0

@@ -16,12 +16,11 @@ import sys
 import h5py
 import numpy as np
 
-from minisqx import container, zoo
-from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from minisqx.container import Part, pack
-from minisqx.spec import NetworkSpec
-from minisqx.squeezenet import SqueezeNetSpec
-from minisqx.squeezenext import SqueezeNextSpec
+from minisqx.checkpoint import Checkpoint, container, load_checkpoint, save_checkpoint
+from minisqx.checkpoint.container import Part, pack
+from minisqx.spec import NetworkSpec, zoo
+from minisqx.spec.squeezenet import SqueezeNetSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests.stress.watched import read_all
 
 NUMBERS = (

@@ -1,0 +1,1 @@
+"""How kernels are compiled, kept on disk and run one at a time. Second reading: no kernel's meaning is in here."""

@@ -1,0 +1,317 @@
+"""Compiled kernels on disk: a folder of this user's, and one of the system's that root fills for all.
+
+Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it trusts
+every bit of its files, raises where they are damaged, and mixes signatures up where two processes fill them at once. Here an
+entry is a file of its own, written at once, with a SHA-256 in front. The folder's name is a hash of all kernels, whether they
+are there as source or as byte code, of the versions and of the CPU; an entry's name is one of the kernel, the types of its
+arguments and Numba's settings. Whatever is wrong with it costs compile time and one line, never an error.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import pkgutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import CodeType
+
+import llvmlite
+import numba
+import numpy as np
+from llvmlite import binding as llvm
+from numba.core import caching
+from numba.core.compiler import CompileResult
+from numba.core.runtime import _nrt_python
+from numba.core.serialize import dumps
+
+import minisqx
+from minisqx.errors import OptionError
+from minisqx.machine.folders import cache_root, replace_file, system_cache, within_reach_of_others
+
+DIGEST_BYTES = 32
+PROBE_BYTES = 1 << 20  # as much as the largest few kernels
+ENTRY_MODE = 0o644
+PAUSE = 10.0  # seconds without a compilation, after which the next one is told of again
+QUIET = "MINISQX_QUIET"
+
+# Numba's settings that leave the machine code as it is: what is printed, drawn, warned of or measured, where things lie, what
+# is for GPUs, and what is decided when the code runs. Any other one counts, also one that a later Numba adds.
+NO_CODE = """
+    ANNOTATE CHROME_TRACE COLOR_SCHEME DEBUG DEBUG_ARRAY_OPT DEBUG_ARRAY_OPT_STATS DEBUG_FRONTEND DEBUG_INLINE_CLOSURE
+    DEBUG_TYPEINFER DEVELOPER_MODE DIFF_IR DISABLE_CUDA DISABLE_PERFORMANCE_WARNINGS DISABLE_TYPEINFER_FAIL_CACHE ENABLE_CUDASIM
+    ENABLE_PROFILING ENABLE_SYS_MONITORING FORCE_CUDA_CC FUNCTION_CACHE_SIZE GDB_BINARY HIGHLIGHT_DUMPS HTML JIT_COVERAGE
+    LLVM_PASS_TIMINGS PARALLEL_DIAGNOSTICS RUNNING_UNDER_PROFILER SHOW_HELP TRACE USE_LLVMLITE_MEMORY_MANAGER
+"""
+_NO_CODE = frozenset(NO_CODE.split())
+_NO_CODE_BEGINNINGS = ("ALWAYS_WARN", "CACHE_", "CUDA_", "DEBUG_CACHE", "DEBUG_PRINT", "DUMP_", "NUMBA_", "THREADING_LAYER")
+
+
+def cpu_name() -> str:
+    """The CPU that code is made for: the host's, unless `NUMBA_CPU_NAME` names another."""
+    return numba.config.CPU_NAME or llvm.get_host_cpu_name()
+
+
+def cpu_features() -> str:
+    """Its features in LLVM's notation (`+avx2,-avx512f,...`)."""
+    if numba.config.CPU_FEATURES is not None:
+        return numba.config.CPU_FEATURES
+    if numba.config.CPU_NAME and llvm.get_host_cpu_name() != numba.config.CPU_NAME:
+        return ""
+    return llvm.get_host_cpu_features().flatten()
+
+
+def settings() -> str:
+    """Numba's settings that change code, as they are now."""
+    found = vars(numba.config).items()
+    return " ".join(
+        f"{name}={value!r}"
+        for name, value in sorted(found)
+        if name.isupper() and name not in _NO_CODE and not name.startswith(_NO_CODE_BEGINNINGS)
+    )
+
+
+def code_digest(package: str) -> str:
+    """A hash of all modules of a package, each as its loader has it: the file, in a folder or a zip, or else the code in a
+    frozen program. Raises an exception of the loader's where there is neither.
+    """
+    digest, names = hashlib.sha256(), _modules(package)
+    for name in names:
+        spec = find_spec(name)
+        try:
+            content = spec.loader.get_data(spec.origin)
+        except OSError:  # there is no such file in a frozen program
+            content = _content(spec.loader.get_code(spec.name)).encode()
+        digest.update(f"{name.removeprefix(package)} {len(content)} ".encode() + content)
+    if not names:
+        raise OSError(f"the modules of {package} can't be listed, so nothing tells one version's code from another's")
+    return digest.hexdigest()
+
+
+def _modules(package: str) -> list[str]:
+    """The full names of a package's modules and of those of its sub-packages, in order."""
+    home = find_spec(package)
+    places = home.submodule_search_locations if home is not None else None
+    found = [(f"{package}.{module.name}", module.ispkg) for module in pkgutil.iter_modules(places or [])]
+    return sorted(name for module, is_package in found for name in (module, *(_modules(module) if is_package else ())))
+
+
+def _content(code) -> str:
+    """Byte code and constants in words that are the same in every process; where a file lay doesn't count."""
+    if isinstance(code, CodeType):
+        parts = (code.co_name, code.co_flags, code.co_code, code.co_consts, code.co_names, code.co_varnames, code.co_freevars)
+        return f"code{_content(parts)}"
+    if isinstance(code, tuple):
+        return f"({','.join(map(_content, code))})"
+    return f"{{{','.join(sorted(map(_content, code)))}}}" if isinstance(code, frozenset) else repr(code)
+
+
+@functools.cache
+def _name_of_all() -> str:
+    versions = [package.__version__ for package in (minisqx, numba, llvmlite, np)]
+    facts = (*versions, sys.version, sys.flags.optimize, cpu_name(), cpu_features(), code_digest("minisqx.kernels"))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
+
+
+def _open_folder() -> tuple[Path | None, Exception | None]:
+    """This user's folder, or why there is none. An entry is unpickled and run, so others must not reach the folder."""
+    try:
+        path = (cache_root() / "kernels" / _name_of_all()).absolute()
+        path.mkdir(0o700, parents=True, exist_ok=True)
+        _refuse_others_writing(path.stat(), path)
+        return path, None
+    except Exception as error:
+        return None, error
+
+
+def _open_system_folder() -> tuple[Path | None, Exception | None]:
+    """The system's folder, or why there is none that can be trusted; None and None where there is none at all."""
+    try:
+        root = system_cache()
+        path = root and root / "kernels" / _name_of_all()
+        if path is None or not path.is_dir():
+            return None, None
+        path = path.resolve()
+        if reason := within_reach_of_others(path):
+            raise PermissionError(reason)
+        return path, None
+    except Exception as error:
+        return None, error
+
+
+def _refuse_others_writing(status: os.stat_result, path: Path) -> None:
+    if hasattr(os, "getuid") and (status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022):
+        raise PermissionError(f"{str(path)!r} belongs to another user, or others may write to it")
+
+
+_folder, _refusal = _open_folder()
+_system, _system_refusal = _open_system_folder()
+
+
+def folder() -> Path | None:
+    """Where compiled kernels are kept; None if they can't be."""
+    return _folder
+
+
+def system_refusal() -> Exception | None:
+    """Why the system's folder is there and not trusted."""
+    return _system_refusal
+
+
+def fill_system_folder() -> None:
+    """From now on compiled kernels are kept in the system's folder, and looked for there alone; root may do so."""
+    global _folder, _refusal, _system
+    root = system_cache()
+    if root is None:
+        raise OptionError("--system: this system has no folder for it; expected Linux or macOS")
+    if os.geteuid() != 0:
+        raise OptionError("--system: expected root, since all users trust that folder; run it with sudo, or without --system")
+    os.umask(0o022)  # others are to read the entries, too
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        for path in (root, root / "kernels", root / "kernels" / _name_of_all()):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)
+    except OSError as error:
+        raise OptionError(
+            f"--system: {error.filename!r} can't be made ({error.strerror}); expected a disk that takes it"
+        ) from error
+    path = path.resolve()
+    if reason := within_reach_of_others(path):
+        raise OptionError(f"--system: nobody would trust {str(path)!r}: {reason}")
+    _folder, _refusal, _system = path, None, None
+
+
+def checked_content(entry: bytes) -> bytes:
+    """What an entry holds behind its SHA-256; raises ValueError where the two don't fit: machine code with a flipped bit runs."""
+    data = entry[DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != entry[:DIGEST_BYTES]:
+        raise ValueError("it is damaged")
+    return data
+
+
+class KernelCache(caching.NullCache):
+    """A kernel's compiled code on disk, an entry for each signature, where any fault means "compile again".
+
+    is_part: whether what is compiled now is only a part of another kernel, and not kept.
+    """
+
+    def __init__(self, function, is_part: Callable[[], bool]):
+        self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
+        self._is_part = is_part
+
+    def _entry(self, sig, codegen) -> tuple[str, bytes]:
+        """The entry's file name, and what it begins with inside. The folder's name stands for all kernels and versions."""
+        key = f"{self._name} {sig} {codegen.magic_tuple()} {settings()}".encode()
+        return f"{self._name.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc", key
+
+    def load_overload(self, sig, target_context):
+        name, key = self._entry(sig, target_context.codegen())
+        for place in (_folder, _system):
+            if place is None:
+                continue
+            try:
+                return self._load(place / name, key, target_context)
+            except FileNotFoundError:
+                pass
+            except Exception as error:
+                _fault(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
+        if not self._is_part():
+            _before_compiling()
+        _compiling()
+        return None
+
+    def _load(self, path: Path, key: bytes, target_context):
+        with open(path, "rb") as file:
+            _refuse_others_writing(os.fstat(file.fileno()), path)
+            found, compiled = pickle.loads(checked_content(file.read()))
+        if found != key:
+            raise ValueError("it is another kernel's")
+        # Numba's own would first import and register all that a compilation may need: a third of a second.
+        _memory_symbols()
+        return CompileResult._rebuild(target_context, *compiled)
+
+    def save_overload(self, sig, compiled):
+        name, key = self._entry(sig, compiled.codegen)
+        if _folder is None or self._is_part() or compiled.lifted or compiled.library.has_dynamic_globals:
+            return
+        try:
+            data = dumps((key, compiled._reduce()))
+            replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
+        except Exception as error:
+            _not_kept(error)
+        finally:
+            _compiling()
+
+
+@functools.cache
+def _memory_symbols() -> None:
+    """Makes known what compiled code calls of Numba's memory management, as `rtsys.initialize` does before it compiles more."""
+    for name, address in _nrt_python.c_helpers.items():
+        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+
+
+def _on_stderr(line: str) -> None:
+    # None where it was closed before Python started: print would then take stdout.
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None and os.environ.get(QUIET, "0") in ("", "0"):
+            print("minisqx:", line, file=sys.stderr, flush=True)
+
+
+def _announce() -> None:
+    _on_stderr("compiling kernels for this CPU: up to a minute; later starts find them ready ...")
+
+
+_tell: Callable[[], object] | None = _announce
+_say: Callable[[str], object] | None = _on_stderr
+_last_compiled = float("-inf")
+
+
+def before_compiling(tell: Callable[[], object] | None) -> None:
+    """Has `tell` called before kernels that are not in a folder are compiled, once for all that follow each other closely;
+    None: nothing is told. Without this call a line goes to stderr.
+    """
+    global _tell, _last_compiled
+    _tell, _last_compiled = tell, float("-inf")
+
+
+def _fault(line: str) -> None:
+    """Says so, unless a fault has been told: one line a process is enough, also in the place of that before compiling."""
+    global _say, _tell
+    if _say is not None:
+        say, _say, _tell = _say, None, None
+        say(line)
+
+
+def _not_kept(error: Exception | None) -> None:
+    untrusted = f", nor is the system's folder used: {_system_refusal}" if _system_refusal else ""
+    _fault(
+        f"compiled kernels are not kept, so each start compiles them: {error}{untrusted}; set MINISQX_CACHE to a folder of your"
+        " own, or have root run `minisqx warmup --system`"
+    )
+
+
+def _compiling() -> None:
+    global _last_compiled
+    _last_compiled = time.monotonic()
+
+
+def _before_compiling() -> None:
+    if _folder is None:
+        _not_kept(_refusal)
+    if _tell is None or time.monotonic() - _last_compiled < PAUSE:
+        return
+    try:
+        # It says that this happens once: so there must be room for what is compiled.
+        if _folder is not None:
+            probe = _folder / f"probe-{os.getpid()}"
+            replace_file(probe, bytes(PROBE_BYTES))
+            probe.unlink()
+    except OSError as error:
+        _not_kept(error)
+    if _tell is not None:
+        _tell()

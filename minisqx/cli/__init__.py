@@ -1,0 +1,3 @@
+"""The command line."""
+
+from minisqx.cli.commands import main as main

@@ -1,0 +1,380 @@
+"""The command line: `minisqx COMMAND ...`, the same as `python -m minisqx COMMAND ...`.
+
+A fault ends with one line on stderr, without a traceback, and with the error's exit code; docs/reliability.md lists them.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from minisqx.errors import MinisqxError, OptionError
+from minisqx.machine.threads import thread_count, use_threads
+from minisqx.spec import NetworkSpec, zoo
+from minisqx.training import options
+from minisqx.training import run as training
+
+# A check of minisqx itself failed.
+WRONG = 1
+# The system had no memory, no room or no permission, at a place where nobody could say more of it.
+REFUSED_BY_SYSTEM = 8
+# What a shell reports of a program that was ended by the signals INT and PIPE.
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+MOST_BATCH = 65_536
+MOST_REPEATS = 10_000_000
+MOST_SECONDS = 3600
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code. `arguments` are those of the process by default."""
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal can't show is shown with escapes.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            args = _parser().parse_args(arguments)
+            return args.command(args)
+        finally:
+            sys.stdout.flush()
+    except MinisqxError as error:
+        return _complain(error, error.exit_code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output (`head`, say) has enough.
+        _abandon_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        _abandon_output()
+        return _complain(error, REFUSED_BY_SYSTEM)
+    except MemoryError as error:
+        return _complain(f"there is not enough memory: {error or 'take fewer or smaller images'}", REFUSED_BY_SYSTEM)
+
+
+def _open_closed_streams() -> None:
+    """Gives a stream that was closed before we started (`>&-`, a daemon) a place where nothing is kept.
+
+    Otherwise the next file to be opened gets its number, and whatever C code prints goes into that file.
+    """
+    with suppress(OSError):
+        while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(free)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _abandon_output() -> None:
+    """What is still in the buffer has no place to go, if its reader has gone or the disk is full: Python must not try again."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(what: object, exit_code: int) -> int:
+    with suppress(OSError):
+        print("minisqx:", " ".join(str(what).split()), file=sys.stderr)
+    return exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def __init__(self, *, example: str = "", **settings) -> None:
+        epilog = f"example:\n  {example}" if example else None
+        super().__init__(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def parse_known_args(self, args=None, namespace=None):
+        # A command would hand what it doesn't know back to `minisqx`, whose help doesn't have the command's options.
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
+    def error(self, message: str):
+        self.exit(OptionError.exit_code, f"minisqx: {' '.join(message.split())}; see `{self.prog} --help`\n")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, *_):
+        from minisqx import __version__
+
+        print("minisqx", __version__)
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="minisqx",
+        description="Train Shallow SqueezeNext and its relatives on a CPU, and classify images with them.",
+        example="minisqx infer cat.jpg",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run, help: str, example: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", example=example)
+        added.set_defaults(command=run)
+        return added
+
+    added = command("train", training.run, "train a network", "minisqx train --width 0.2 --epochs 30 --data cifar10")
+    training.add_arguments(added)
+
+    added = command("models", _models, "list the networks that have a name", "minisqx models")
+
+    added = command("summary", _summary, "print a network's layers, parameters and multiply-adds", "minisqx summary --width 0.2")
+    options.add_model_arguments(added, checkpoint=True)
+    _add_sizes(added)
+
+    added = command("draw", _draw, "draw a network, or one of its blocks", "minisqx draw --model squeezenet-v1.1 --out net.svg")
+    options.add_model_arguments(added, checkpoint=True)
+    _add_sizes(added)
+    added.add_argument("--block", metavar="NAME", help="draw this bottleneck or fire module in detail, such as stage2.block1")
+    added.add_argument("--out", metavar="FILE.svg", required=True, help="the picture")
+
+    added = command("paper", _paper, "print the paper's tables beside our networks", "minisqx paper --table VI")
+    added.add_argument("--table", metavar="N", help="I to VI, or 1 to 6 (default: all)")
+    style = added.add_mutually_exclusive_group()
+    style.add_argument("--markdown", dest="style", action="store_const", const="markdown", default="text", help="as Markdown")
+    style.add_argument("--csv", dest="style", action="store_const", const="csv", help="as comma-separated values")
+
+    added = command(
+        "evaluate", _evaluate, "measure a model on a data set's test images", "minisqx evaluate best.h5 --data images/"
+    )
+    _add_model(added, "MODEL")
+    data = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
+    added.add_argument("--data", metavar="PATH", help=data)
+    added.add_argument("--all", action="store_true", help="measure on all images of the data, not on its test images alone")
+    added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
+    added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images at a time (default: 256)")
+    _add_threads(added)
+
+    added = command("infer", _infer, "say what images show", "minisqx infer cat.jpg dog.png --topk 5")
+    added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
+    added.add_argument("--topk", type=options.whole, metavar="K", help="how many of the likeliest classes to print (default: 3)")
+    _add_model(added, "--model")
+    _add_threads(added)
+
+    added = command("bench", _bench, "measure a model's speed on this machine", "minisqx bench --layers")
+    text = f"checkpoint file, weights that come with minisqx, or a name that `minisqx models` lists (default: {zoo.DEFAULT})"
+    added.add_argument("--model", metavar="MODEL", help=text)
+    options.add_network_arguments(added)
+    _add_sizes(added)
+    added.add_argument("--layers", action="store_true", help="measure every layer, too")
+    added.add_argument(
+        "--seconds", type=options.number, metavar="S", default=2.0, help="seconds for each measurement (default: 2)"
+    )
+    repeats = "calls for each measurement, however long they take (default: as many as fit into --seconds)"
+    added.add_argument("--repeats", type=options.whole, metavar="N", help=repeats)
+    _add_threads(added)
+
+    added = command(
+        "gradcheck", _gradcheck, "check the hand-written gradients against finite differences", "minisqx gradcheck --layer stem"
+    )
+    added.description = (
+        f"{added.description}\nThe network has random weights and float64. A layer beyond the tolerance ends it with exit code 1."
+    )
+    options.add_model_arguments(added, checkpoint=True)
+    _add_sizes(added)
+    layer = "check one layer or block alone, such as stage1.block1.conv2, stage1.block1 or input (default: all)"
+    added.add_argument("--layer", metavar="NAME", help=layer)
+
+    added = command("warmup", _warmup, "compile the kernels of inference and training ahead", "minisqx warmup")
+    text = "as root: keep them in the system's folder, where every user of this machine or image finds them"
+    added.add_argument("--system", action="store_true", help=text)
+    _add_threads(added)
+
+    added = command("info", _info, "print versions, CPU, threads and folders", "minisqx info")
+    _add_threads(added)
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, name: str) -> None:
+    text = "checkpoint file, or the name of weights that come with minisqx"
+    if name.startswith("-"):
+        text += f" (default: {zoo.DEFAULT})"
+    parser.add_argument(name, metavar="MODEL", help=text)
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    size = "side of the images in pixels, or height,width (default: 32)"
+    parser.add_argument("--input-size", type=_input_size, metavar="N", default=argparse.SUPPRESS, help=size)
+    parser.add_argument("--num-classes", type=options.whole, metavar="N", default=argparse.SUPPRESS, help="classes (default: 10)")
+
+
+def _add_threads(parser: argparse.ArgumentParser) -> None:
+    text = "threads (default: MINISQX_NUM_THREADS, else every CPU this process may use)"
+    parser.add_argument("--threads", type=options.whole, metavar="N", help=text)
+
+
+def _input_size(text: str) -> tuple[int, ...]:
+    try:
+        sides = tuple(map(int, text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a side in pixels, or height,width") from None
+    return sides * 2 if len(sides) == 1 else sides
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _network_options(args: argparse.Namespace) -> list[str]:
+    """The options of a network that stand on the command line; refused beside a checkpoint, which has a network."""
+    chosen = [name for name in (*options.NETWORK_OPTIONS, "input_size", "num_classes") if hasattr(args, name)]
+    model = getattr(args, "model", None)
+    if chosen and model is not None and not zoo.is_name(model):
+        given = ", ".join("--" + name.replace("_", "-") for name in chosen)
+        raise OptionError(f"{given} with --model {model}: expected one of the two, since a checkpoint has its network")
+    return chosen
+
+
+def _described(args: argparse.Namespace) -> NetworkSpec:
+    """The network of a name and the options beside it, or that of a checkpoint."""
+    model = getattr(args, "model", zoo.SHALLOW)
+    if zoo.is_name(model):
+        return options.given_network(args)
+    if not os.path.lexists(model):
+        raise OptionError(
+            f"model {model!r}: expected {zoo.SHALLOW} (with --width and --blocks), the path of a checkpoint, or one of"
+            f" {', '.join(zoo.names())}"
+        )
+    _network_options(args)
+    from minisqx.checkpoint import load_checkpoint
+
+    return load_checkpoint(model).spec
+
+
+def _summary(args: argparse.Namespace) -> int:
+    from minisqx.cli import report
+
+    _print(report.summary(_described(args)))
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from minisqx.paper import comparison as paper
+
+    _print(paper.models())
+    return 0
+
+
+def _draw(args: argparse.Namespace) -> int:
+    from minisqx.draw import block as draw_block
+    from minisqx.draw import network as draw
+
+    spec = _described(args)
+    draw.save(args.out, draw.svg(spec) if args.block is None else draw_block.block_svg(spec, args.block))
+    print(f"{spec.name}: {args.out}")
+    return 0
+
+
+def _paper(args: argparse.Namespace) -> int:
+    from minisqx.paper import comparison as paper
+
+    _print(paper.run(args.table, args.style))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if not 1 <= args.batch_size <= MOST_BATCH:
+        raise OptionError(f"batch size {args.batch_size}: expected 1 to {MOST_BATCH} images")
+    use_threads(*thread_count(args.threads))
+    from minisqx.cli import report
+    from minisqx.data.dataset import open_parts, say_on_stderr
+    from minisqx.inference.model import load
+    from minisqx.training.evaluation import evaluate, model_labels, with_classes
+
+    model = load(args.MODEL)
+    if model.mean is None:
+        model.check_described()  # before the data is read: it can name the classes, but not the normalisation
+    data = open_parts(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
+    part = data.measured(args.all, say_on_stderr)
+    model = with_classes(model, data.classes, say_on_stderr)
+    labels = model_labels(model, data.classes, part.labels, say_on_stderr)
+    print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
+    _print(report.evaluation(evaluate(model, part.images, labels, args.batch_size)))
+    return 0
+
+
+def _infer(args: argparse.Namespace) -> int:
+    use_threads(*thread_count(args.threads))
+    from minisqx.cli import report
+    from minisqx.errors import ImageError
+    from minisqx.inference.model import load
+
+    model = load(args.model or zoo.DEFAULT)
+    most = model.spec.num_classes
+    topk = min(3, most) if args.topk is None else args.topk
+    if not 1 <= topk <= most:
+        raise OptionError(f"topk {topk}: expected 1 to {most}, the number of classes")
+    code = 0
+    for name in args.images:
+        # One bad file among many does not keep the others' answers back.
+        try:
+            _print(report.prediction(name, model.infer(name), topk))
+        except ImageError as error:
+            code = _complain(error, error.exit_code)
+    return code
+
+
+def _bench(args: argparse.Namespace) -> int:
+    chosen = _network_options(args)
+    # A name may mean weights, or a network that is still to be trained; a network's options always mean the latter.
+    untrained = bool(chosen) or (args.model is not None and zoo.is_name(args.model) and args.model not in zoo.weights())
+    if args.repeats is not None and not 1 <= args.repeats <= MOST_REPEATS:
+        raise OptionError(f"repeats {args.repeats}: expected 1 to {MOST_REPEATS} calls")
+    if not 0 < args.seconds <= MOST_SECONDS:
+        raise OptionError(f"seconds {args.seconds!r}: expected more than 0, up to {MOST_SECONDS}")
+    spec = options.given_network(args, args.model or zoo.SHALLOW) if untrained else None
+    use_threads(*thread_count(args.threads))
+    from minisqx.cli import report
+    from minisqx.inference import bench
+    from minisqx.inference.model import load
+
+    model = load(args.model or zoo.DEFAULT) if spec is None else bench.untrained(spec)
+    _print(report.speed(bench.measure(model, args.seconds, args.repeats, args.layers)))
+    return 0
+
+
+def _gradcheck(args: argparse.Namespace) -> int:
+    spec = _described(args)
+    use_threads(1)  # passes so short that threads would only wait for each other
+    from minisqx.cli import report
+    from minisqx.gradcheck import GradientCheck
+
+    check = GradientCheck(spec)
+    layers = check.layers(args.layer)
+    _print(report.gradients_head(check))
+    checked = []
+    for layer in layers:
+        print(report.gradient(layer, check.tolerance), flush=True)
+        checked.append(layer)
+    _print(report.gradients_end(checked, check.tolerance))
+    return 0 if all(layer.agrees(check.tolerance) for layer in checked) else WRONG
+
+
+def _warmup(args: argparse.Namespace) -> int:
+    use_threads(*thread_count(args.threads))
+    from minisqx.training.warmup import warm_up
+
+    for line in warm_up(args.system):
+        print(line, flush=True)
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    count, source = thread_count(args.threads)
+    use_threads(count, source)
+    from minisqx.cli.info import info
+
+    _print(info(count, source))
+    return 0

@@ -1,0 +1,1 @@
+"""From a checkpoint and an image to classes: `model` for people, `bench` for the time that it takes."""

@@ -1,0 +1,39 @@
+"""Backward through an activation that no convolution computes: after a residual sum, or after batch norm."""
+
+import numpy as np
+
+from minisqx.kernels import residual
+from minisqx.kernels.layout import Layout
+from minisqx.kernels.structures import Activated
+from minisqx.layers.checks import check_gradient
+from minisqx.layers.part import Part
+from minisqx.layers.tensors import Activation, Gradient
+from minisqx.layers.workspace import BoundCall, Workspace, cut_of
+
+
+class BackwardThroughActivation(Part):
+    """ds = g f'(y), f the activation of that number, with the row sums of u and v; see `kernels/residual.py`.
+
+    layout: of ds, u and v. sampled_size: (height, width) of the maps of which these are only the samples.
+    """
+
+    def __init__(
+        self, workspace: Workspace, layout: Layout, ds: np.ndarray, activation: int, sampled_size: tuple[int, int] | None = None
+    ):
+        self.workspace, self.layout, self.ds, self.activation = workspace, layout, ds, activation
+        self.chunk_sums = np.empty((layout.chunks, ds.shape[1], 3))
+        self.call = BoundCall(residual.backward)
+        self.ds_gradient = Gradient(stored=ds, sampled_size=sampled_size)
+
+    def __call__(self, gradient: Gradient, y: Activation, activated: int, u: Activation, v: Activation) -> Gradient:
+        """y: the output of f, of which the first `activated` channels have f. u, v: of which the sums are written."""
+        if not self.call.is_for(gradient, y, u, v):
+            check_gradient(self, gradient)
+            workspace = self.workspace.for_kernel(gradient.depth, self.ds.shape[1], 1, self.chunk_sums)
+            arguments = (
+                self.ds, gradient.source(self.workspace.dtype), y.tensor(), Activated(self.activation, activated),
+                u.tensor(), v.tensor(), cut_of(self.layout), workspace,
+            )  # fmt: skip
+            self.call.prepare((gradient, y, u, v), arguments)
+        self.call.run()
+        return self.ds_gradient

@@ -1,0 +1,19 @@
+"""What a network is, without one array: a row of units with their names, shapes, parameters and multiply-adds.
+
+`summary`, `paper` and `draw` compute everything from here; `network` and `plan` build layers and inference steps from the same
+description. `units` has the building blocks, `squeezenext` and `squeezenet` the two families, `zoo` the networks by name.
+"""
+
+from minisqx.spec.network import NetworkSpec as NetworkSpec
+from minisqx.spec.units import BLOCK_ORDERS as BLOCK_ORDERS
+from minisqx.spec.units import WITHOUT_NORM as WITHOUT_NORM
+from minisqx.spec.units import AveragePoolSpec as AveragePoolSpec
+from minisqx.spec.units import BottleneckSpec as BottleneckSpec
+from minisqx.spec.units import ConvolutionSpec as ConvolutionSpec
+from minisqx.spec.units import DropoutSpec as DropoutSpec
+from minisqx.spec.units import FireSpec as FireSpec
+from minisqx.spec.units import LinearSpec as LinearSpec
+from minisqx.spec.units import MaxPoolSpec as MaxPoolSpec
+from minisqx.spec.units import Size as Size
+from minisqx.spec.units import Unit as Unit
+from minisqx.spec.units import WithoutParameters as WithoutParameters

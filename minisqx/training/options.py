@@ -1,0 +1,304 @@
+"""What a training run is told: `TrainingOptions`, and the same options on the command line.
+
+Nothing here reads a file or imports Numba, so a wrong option is refused before anything else happens.
+"""
+
+import argparse
+import shlex
+from dataclasses import asdict, dataclass, fields
+
+from minisqx.checks import is_number, is_whole, require, settle
+from minisqx.errors import OptionError
+from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
+from minisqx.spec.activations import ACTIVATIONS
+from minisqx.spec.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
+
+SCHEDULES = ("step", "one-cycle")
+AUGMENTATIONS = ("crop-flip", "none")
+NETWORK_OPTIONS = (
+    "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
+)  # fmt: skip
+SKIP_BAD_IMAGES = "leave out files of an image folder that are no usable images, and name them, instead of ending"
+# These say where a run happens, not what it computes: they may differ when it is resumed.
+PLACE_OPTIONS = ("data", "threads")
+MOST_EPOCHS = 10_000  # a checkpoint has room for their history
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Everything that makes one training run; the defaults are the paper's recipe (docs/design.md says what it leaves open).
+
+    model: "shallow" or another name of `zoo`.
+    width, blocks, dropout, activation, block_order, stem_padding, separable_order, shortcut_activation: see
+        `SqueezeNextSpec`; None takes the model's own.
+    data: archive, folder or HDF5 file, or a name; None is CIFAR-10 or, without network, the embedded data (see `open_dataset`).
+    image_size: side in pixels to which the images of an image folder are brought; None: the size they have.
+    skip_bad_images: leave out the files of an image folder that are no usable images, each with a line, instead of refusing it.
+    schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
+        "one-cycle" climbs straight from 0 to `lr` in the first 20 % of all steps and then falls straight to 0.
+    augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
+    validation: training images set aside to choose best.h5: a share below 1, or a count. With 0, best.h5 is the last epoch.
+        Where the data has validation images of its own, those choose, and none is set aside.
+    threads: None takes MINISQX_NUM_THREADS, else the CPUs that this process may use.
+    out: the run folder, or, if something is in it already, the folder to make the run folder in; None: runs/<network>-<time>.
+    """
+
+    model: str = zoo.SHALLOW
+    width: float | None = None
+    blocks: tuple[int, int, int, int] | None = None
+    dropout: float | None = None
+    activation: str | None = None
+    block_order: str | None = None
+    stem_padding: int | None = None
+    separable_order: str | None = None
+    shortcut_activation: bool | None = None
+    data: str | None = None
+    image_size: int | None = None
+    skip_bad_images: bool = False
+    epochs: int = 200
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    milestones: tuple[int, ...] | None = None
+    gamma: float = 0.2
+    augment: str = "crop-flip"
+    validation: float = 0.1
+    seed: int = 0
+    threads: int | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        settle(self)
+        _check(self)
+        for name in ("blocks", "milestones"):
+            given = getattr(self, name)
+            # What is no list is refused below, or by the network.
+            object.__setattr__(self, name, tuple(given) if isinstance(given, list) else given)
+        for name in ("data", "out"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else str(path))
+        side = self.image_size or 32
+        self.network(input_size=(side, side))
+
+    @classmethod
+    def from_dict(cls, options: dict) -> "TrainingOptions":
+        """The inverse of `to_dict`; unknown or missing names are refused."""
+        names = {field.name for field in fields(cls)}
+        if isinstance(options, dict):
+            # Runs from before there was this option go on as they began.
+            options = {"skip_bad_images": False, **options}
+        if not isinstance(options, dict) or set(options) != names:
+            given = sorted(options) if isinstance(options, dict) else options
+            raise OptionError(f"training options {given!r}: expected the entries {', '.join(sorted(names))}")
+        return cls(**options)
+
+    def to_dict(self) -> dict:
+        """Plain JSON types, one entry an option."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def recipe(self) -> dict:
+        """`to_dict` without what changes no result and says more of the machine than of the run."""
+        return {key: value for key, value in self.to_dict().items() if key not in (*PLACE_OPTIONS, "out")}
+
+    def command(self) -> str:
+        """The command line that means the same run: every option that is not the default, but for --threads and --out."""
+        words = ["minisqx", "train"]
+        for name, value in asdict(self).items():
+            option = name.replace("_", "-")
+            if name in ("threads", "out") or value == getattr(TrainingOptions, name):
+                continue
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+            else:
+                words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words)
+
+    def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
+        """The network for data of `num_classes` classes and images of `input_size` (height, width) pixels."""
+        chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS if getattr(self, name) is not None}
+        return zoo.network(self.model, num_classes=num_classes, input_size=input_size, **chosen)
+
+
+def _check(options: TrainingOptions) -> None:
+    o = options
+    require(
+        o.image_size is None or is_whole(o.image_size, 1, 4096),
+        "image size",
+        o.image_size,
+        "a side in pixels from 1 to 4096, such as 64",
+    )
+    require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
+    require(is_whole(o.epochs, 1, MOST_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
+    require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
+    require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
+    require(is_number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
+    require(isinstance(o.nesterov, bool), "nesterov", o.nesterov, "True or False")
+    if o.nesterov and o.momentum == 0:
+        raise OptionError("momentum 0 with nesterov: expected a momentum over 0, or --no-nesterov (nesterov=False)")
+    require(
+        is_number(o.weight_decay) and 0 <= o.weight_decay <= 1,
+        "weight decay",
+        o.weight_decay,
+        "a number from 0 to 1, such as 1e-4",
+    )
+    require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
+    require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
+    require(o.augment in AUGMENTATIONS, "augment", o.augment, "one of " + ", ".join(AUGMENTATIONS))
+    validation_ok = is_number(o.validation) and o.validation >= 0 and (o.validation < 1 or is_whole(o.validation, 1, 2**31))
+    require(
+        validation_ok,
+        "validation",
+        o.validation,
+        "a share of the training images below 1, such as 0.1, or a whole number of them, or 0",
+    )
+    require(is_whole(o.seed, 0, 2**63 - 1), "seed", o.seed, "a whole number from 0 to 9223372036854775807")
+    require(o.threads is None or is_whole(o.threads, 1, 1024), "threads", o.threads, "a whole number from 1 to 1024")
+    if o.milestones is not None:
+        require(
+            o.schedule == "step",
+            "milestones",
+            o.milestones,
+            "none with the one-cycle schedule: leave them out or take the step schedule",
+        )
+        steps = o.milestones
+        rising = isinstance(steps, (tuple, list)) and all(is_whole(m, 1, 2**31) for m in steps)
+        rising = rising and all(before < after for before, after in zip(steps, steps[1:]))
+        require(rising, "milestones", steps, "increasing epochs from 1 on, such as 60,120,150,180")
+
+
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number") from None
+
+
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number") from None
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers with commas between them") from None
+
+
+def _count_or_share(text: str) -> int | float:
+    return int(text) if text.strip().isdecimal() else number(text)
+
+
+class _Group:
+    """Options with a heading of their own. One that is not given stays absent; its help ends with the default."""
+
+    def __init__(self, parser, heading: str):
+        self._group = parser.add_argument_group(heading)
+
+    def value(self, option: str, kind, metavar: str, text: str, default: str | None = None) -> None:
+        if default is None:
+            name = option[2:].replace("-", "_")
+            known = getattr(SqueezeNextSpec if name in NETWORK_OPTIONS else TrainingOptions, name)
+            default = ",".join(map(str, known)) if isinstance(known, tuple) else str(known)
+        self._group.add_argument(
+            option, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=f"{text} (default: {default})"
+        )
+
+    def flag(self, option: str, name: str, text: str, value: bool = False) -> None:
+        """An option without a value, which sets `name` to `value`."""
+        self._group.add_argument(option, dest=name, action="store_const", const=value, default=argparse.SUPPRESS, help=text)
+
+
+def add_model_arguments(parser, checkpoint: bool = False) -> None:
+    """Adds --model, a name, and the options of the network. One that is not given is absent from the parsed arguments.
+
+    checkpoint: whether the help says that --model may be a checkpoint's path, too.
+    """
+    group = _Group(parser, "model")
+    text = f"{zoo.SHALLOW}, with the options below, or a name that `minisqx models` lists"
+    group.value("--model", str, "MODEL" if checkpoint else "NAME", text + ", or a checkpoint file" * checkpoint)
+    add_network_arguments(parser)
+
+
+def add_network_arguments(parser) -> None:
+    """Adds the options of the network. An option that is not given is absent from the parsed arguments."""
+    group = _Group(parser, "network (a named one of SqueezeNext's family has its own defaults)")
+    group.value("--width", number, "W", "width multiplier: the channels of every layer")
+    group.value("--blocks", _whole_numbers, "A,B,C,D", "bottlenecks in each of the four stages")
+    group.value("--dropout", number, "P", "probability that an element is dropped before the head")
+    group.value("--activation", str, "NAME", "activation: " + " or ".join(ACTIVATIONS))
+    group.value("--block-order", str, "ORDER", "order in a basic block: " + " or ".join(BLOCK_ORDERS))
+    group.value("--stem-padding", whole, "N", "padding of the first convolution: 0 or 1")
+    group.value("--separable-order", str, "ORDER", "order of the two thin convolutions: " + " or ".join(SEPARABLE_ORDERS))
+    group.flag("--no-shortcut-activation", "shortcut_activation", "leave out the shortcut's activation")
+
+
+def add_arguments(parser) -> None:
+    """Adds every option of training to an `argparse` parser; `given_options` reads them back."""
+    add_model_arguments(parser)
+    group = _Group(parser, "training")
+    group.value(
+        "--data",
+        str,
+        "PATH",
+        "CIFAR-10 archive or folder, image folder or HDF5 file",
+        "found or downloaded CIFAR-10, else embedded data",
+    )
+    group.value(
+        "--image-size", whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
+    )
+    group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
+    group.value("--epochs", whole, "N", "times that every training image is seen")
+    group.value("--batch-size", whole, "N", "images a step")
+    group.value("--lr", number, "X", "learning rate: at the start (step), at the peak (one-cycle)")
+    group.value("--momentum", number, "X", "momentum of SGD")
+    group.flag("--no-nesterov", "nesterov", "plain momentum instead of Nesterov's")
+    group.value("--weight-decay", number, "X", "weight decay of every parameter")
+    group.value("--schedule", str, "NAME", "learning rate over time: " + " or ".join(SCHEDULES))
+    group.value(
+        "--milestones",
+        _whole_numbers,
+        "E,E,...",
+        "epochs after which the step schedule falls",
+        "30, 60, 75 and 90 %% of the epochs",
+    )
+    group.value("--gamma", number, "X", "factor of the step schedule")
+    group.value("--augment", str, "NAME", "change of the training images: " + " or ".join(AUGMENTATIONS))
+    group.value(
+        "--validation",
+        _count_or_share,
+        "N",
+        "training images that choose best.h5, a count or a share, where the data has no validation images; 0: best.h5 is the"
+        " last epoch",
+    )
+    group.value("--seed", whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
+    group.value("--threads", whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")
+    group.value(
+        "--out", str, "DIR", "run folder; if something is in it, the run gets a fresh folder below it", "runs/NETWORK-TIME"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN_DIR",
+        help="go on with a stopped run to its planned end; only --data and --threads may be given with it",
+    )
+    parser.add_argument(
+        "--check-reproducible",
+        action="store_true",
+        help="only show that the run's first batches give the same bits on 1 to 4 threads, stopped and resumed; leaves no files",
+    )
+
+
+def given_network(args: argparse.Namespace, model: str | None = None) -> NetworkSpec:
+    """The network that the options on the command line describe; `model` goes before --model."""
+    chosen = {name: getattr(args, name) for name in (*NETWORK_OPTIONS, "num_classes", "input_size") if hasattr(args, name)}
+    return zoo.network(str(model or getattr(args, "model", zoo.SHALLOW)), **chosen)
+
+
+def given_options(args: argparse.Namespace) -> dict:
+    """The training options that stand on the command line, name -> value; none of the others."""
+    return {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if hasattr(args, field.name)}

@@ -1,0 +1,338 @@
+"""The loop of a training run: batches, measurements after each epoch, checkpoints, and a clean end when one is asked for."""
+
+import gc
+import math
+import platform
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import islice
+
+import numba
+import numpy as np
+
+import minisqx
+from minisqx.checkpoint import Checkpoint
+from minisqx.data.dataset import Part
+from minisqx.data.loader import Batch, Loader
+from minisqx.errors import OptionError, TrainingError
+from minisqx.kernels.compiler.cache import cpu_name
+from minisqx.machine.interrupt import Stopped, StopRequest
+from minisqx.network import Network
+from minisqx.training.data import TrainingData
+from minisqx.training.diagnosis import all_finite, diverges, first_in, first_in_backward, first_in_forward
+from minisqx.training.memory import check_training
+from minisqx.training.optim import SGD, StepSchedule, cross_entropy
+from minisqx.training.options import TrainingOptions
+from minisqx.training.progress import EpochBar, epoch_line, missing_packages, three
+from minisqx.training.run_folder import RunFolder, reason
+from minisqx.training.run_state import RunState, load_run
+from minisqx.training.schedule import OneCycleSchedule
+from minisqx.training.warmup import compile_training
+
+SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
+MEASURING_BATCH = 256  # images
+
+
+class Trainer:
+    """One run in `folder`: new, until `restore` puts it where an earlier one stopped; `run` takes it to the planned end."""
+
+    def __init__(
+        self, options: TrainingOptions, data: TrainingData, folder: RunFolder, command: str, say: Callable[[str], object]
+    ) -> None:
+        self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
+        self.spec = options.network(len(data.classes), data.image_size)
+        self._check_last_batch()
+        check_training(self.spec, options.batch_size, len(data.train), max(len(data.validation), len(data.test)), MEASURING_BATCH)
+        self.network = Network(self.spec, seed=options.seed)
+        self.optimizer = SGD(
+            self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
+        )
+        self.loader = self._loader(data.train, options.batch_size, training=True)
+        self.state = RunState()
+        self._stop = StopRequest()
+        self._saved_at = self._drawn_at = time.monotonic()
+        self._warned = False
+
+    def _check_last_batch(self) -> None:
+        """Refuses at once what batch norm would refuse at the epoch's end: one image whose last map has one pixel."""
+        images, batch_size = len(self.data.train), self.options.batch_size
+        if (images - 1) % batch_size == 0 and any(
+            layer.has_norm and layer.output_size == (1, 1) for layer in self.spec.convolutions
+        ):
+            raise OptionError(
+                f"batch size {batch_size}: the last of {images} training images is a batch alone, too few for batch norm with"
+                " images this small; choose another batch size"
+            )
+
+    def _loader(self, part: Part, batch_size: int, training: bool) -> Loader:
+        return Loader(
+            part.images,
+            part.labels,
+            batch_size,
+            mean=self.data.mean,
+            std=self.data.std,
+            augment=training and self.options.augment == "crop-flip",
+            shuffle=training,
+            seed=self.options.seed,
+            dtype="float32",
+            larger_chunks=self.spec.larger_chunks,
+        )
+
+    def restore(self, checkpoint: Checkpoint, state: RunState) -> None:
+        """Takes over what `load_run` read; raises TrainingError if it is of another network, other data or another plan."""
+        training, optimizer = checkpoint.training, checkpoint.optimizer
+        assert training is not None and optimizer is not None  # `load_run` has seen to it
+        if training["data_digest"] != self.data.digest:
+            raise TrainingError(
+                f"{self.data.name} is not the data that {str(self.folder.path)!r} was trained on: name that with --data,"
+                " or start a new run"
+            )
+        seen = min(state.batch * self.options.batch_size, len(self.data.train))
+        planned = state.batch <= len(self.loader) and state.samples == seen
+        if checkpoint.spec != self.spec or checkpoint.dtype != self.network.dtype or not planned:
+            raise TrainingError(
+                f"{str(self.folder.config)!r} describes another run than last.h5: restore the file or start a new run"
+            )
+        self.network.load_state_dict(checkpoint.state)
+        self.network.dropout_step = training["dropout_step"]
+        self.optimizer.velocity[:] = optimizer["velocity"]
+        self.state = state
+
+    def config(self) -> dict:
+        """What config.json says of the run; `options` are what a resumed run reads back."""
+        data, spec = self.data, self.spec
+        return {
+            "command": self.command,
+            "options": self.options.to_dict(),
+            "network": {"name": spec.name, "parameters": spec.parameters, **spec.to_dict()},
+            "data": {
+                "name": data.name,
+                "sha256": data.digest,
+                "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+                "classes": list(data.classes),
+            },
+            "normalisation": {"mean": data.mean, "std": data.std, "measured": data.measured},
+            "versions": versions(),
+            "cpu": cpu_name(),
+        }
+
+    def run(self) -> None:
+        """Trains to the planned end, from what `save` saved.
+
+        Raises Stopped, with everything saved, after a signal or where nobody reads what it says; TrainingError if the loss is not
+        finite, or the run folder can't be written.
+        """
+        for line in self._plan():
+            self.say(line)
+        # So that no epoch's time has it in it. Nothing is lost if it is stopped.
+        compile_training(self.spec)
+        # The network with which that was done refers to itself and would stay for a while.
+        gc.collect()
+        hurry = False
+        with self._stop:
+            try:
+                self.folder.write_history(self.state.history)
+                while self.state.epoch < self.options.epochs:
+                    self._stop.check()
+                    self._train_epoch()
+                    self._finish_epoch()
+            except Stopped as stopped:
+                # A person looks at the picture; a system that shuts down waits for the end.
+                hurry = stopped.wish != signal.SIGINT
+                self.save()
+                raise
+            finally:
+                if self.state.history and not hurry:
+                    self._draw()
+
+    def say(self, line: str) -> None:
+        """Tells whoever started the run; if nobody reads it any more, that is a wish to stop."""
+        try:
+            self._print(line)
+        except OSError as error:
+            self._stop.wish = self._stop.wish or error
+
+    def _plan(self) -> list[str]:
+        """What is going to happen, a line for each thing."""
+        data, spec, state, batches = self.data, self.spec, self.state, len(self.loader)
+        source = "measured on the training images" if data.measured else "the usual constants of CIFAR-10"
+        chosen = f"best on {len(data.validation)} validation images" if len(data.validation) else "last epoch"
+        begun = f", from epoch {state.epoch + 1}, batch {state.batch + 1} on" if state.epoch or state.batch else ""
+        return [
+            f"normalisation: mean {three(data.mean)}, standard deviation {three(data.std)} ({source})",
+            f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds an image",
+            f"run: {self.options.epochs} x {batches} batches{begun}; best.h5: the {chosen}; in {str(self.folder.path)!r}",
+            *missing_packages(),
+        ]
+
+    def _train_epoch(self) -> None:
+        state = self.state
+        bar = EpochBar(f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train), state.samples)
+        began = time.perf_counter()
+        try:
+            for batch in self.loader.epoch(state.epoch, start=state.batch):
+                loss, correct = self._train_batch(batch)
+                now = time.perf_counter()
+                state.add_batch(loss, correct, len(batch.labels), now - began)
+                began = now
+                bar.update(len(batch.labels), state.loss_sum / state.samples, state.correct / state.samples)
+                if time.monotonic() - self._saved_at > SAVE_EVERY:
+                    self.save()
+                self._stop.check()
+        finally:
+            bar.close()
+
+    def train_batches(self, count: int) -> Checkpoint:
+        """Trains the next `count` batches, measures after each epoch that ends, and saves; returns what can be read back."""
+        state = self.state
+        while count:
+            for batch in islice(self.loader.epoch(state.epoch, start=state.batch), count):
+                state.add_batch(*self._train_batch(batch), len(batch.labels), seconds=1.0)
+                count -= 1
+            if state.batch == len(self.loader):
+                self._finish_epoch()
+        self.save()
+        return load_run(self.folder, self.say)[0]
+
+    def _train_batch(self, batch: Batch) -> tuple[float, int]:
+        """One step; returns the batch's mean loss and its number of right answers."""
+        self.optimizer.lr = self.state.lr = self._learning_rate()
+        network = self.network
+        logits = network.forward(batch, training=True)
+        loss, dlogits = cross_entropy(logits, batch.labels)
+        if not math.isfinite(loss):
+            raise self._not_finite(f"the loss is {loss} (first not finite: {first_in_forward(network, batch, logits)})")
+        network.backward(dlogits)
+        # A loss can be finite and its gradients not, and those be finite and too large for a step.
+        if not all_finite(network.flat_gradients):
+            raise self._not_finite(f"{first_in_backward(network)} is not finite")
+        self.optimizer.step()
+        if not (all_finite(network.flat_parameters) and all_finite(network.flat_buffers)):
+            raise self._not_finite(f"{first_in(network.parameters() | network.buffers())} is not finite after the step")
+        return float(loss), right_answers(logits, batch.labels)
+
+    def _learning_rate(self) -> float:
+        """Of the batch that comes next."""
+        options, state = self.options, self.state
+        if options.schedule == "one-cycle":
+            return OneCycleSchedule(options.lr, options.epochs).lr(state.epoch + (state.batch + 0.5) / len(self.loader))
+        return StepSchedule(options.lr, options.epochs, options.milestones, options.gamma).lr(state.epoch)
+
+    def _measure(self, part: Part) -> tuple[float | None, float | None]:
+        """Mean loss and accuracy of a part as in inference; None without images."""
+        if not len(part):
+            return None, None
+        loss_sum, correct, plan = 0.0, 0, self.network.plan()
+        for batch in self._loader(part, MEASURING_BATCH, training=False).epoch(0):
+            logits = plan.run(batch.data, batch.layout)
+            loss, _ = cross_entropy(logits, batch.labels)
+            if not math.isfinite(loss):
+                raise self._not_finite(f"the loss in the test after the epoch is {loss}")
+            loss_sum += float(loss) * len(batch.labels)
+            correct += right_answers(logits, batch.labels)
+            # The state still says "all batches trained": a resumed run comes straight back here.
+            self._stop.check()
+        return round(loss_sum / len(part), 6), round(correct / len(part), 6)
+
+    def _finish_epoch(self) -> None:
+        state, began = self.state, time.perf_counter()
+        validation_loss, validation_accuracy = self._measure(self.data.validation)
+        test_loss, test_accuracy = self._measure(self.data.test)
+        row = {
+            "epoch": state.epoch + 1,
+            "lr": float(f"{state.lr:.6g}"),
+            "train_loss": round(state.loss_sum / state.samples, 6),
+            "train_accuracy": round(state.correct / state.samples, 6),
+            "validation_loss": validation_loss,
+            "validation_accuracy": validation_accuracy,
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "seconds": round(state.seconds + time.perf_counter() - began, 3),
+            "images_per_second": round(state.samples / state.seconds, 1),
+        }
+        state.end_epoch(row)
+        if validation_accuracy is None or validation_accuracy > state.best_accuracy:
+            state.best_epoch = state.epoch
+            state.best_accuracy = -1.0 if validation_accuracy is None else validation_accuracy
+            self.folder.save_best(self._checkpoint())
+        self.save()
+        self.folder.write_history(state.history)
+        self.say(epoch_line(state.history, self.options.epochs))
+        self._warn_of_divergence()
+        if time.monotonic() - self._drawn_at > SAVE_EVERY:
+            self._draw()
+
+    def _warn_of_divergence(self) -> None:
+        """One line, once, when the epoch that has ended says that the run gets worse."""
+        losses, classes = [row["train_loss"] for row in self.state.history], len(self.data.classes)
+        if not self._warned and diverges(losses, classes, self.state.epoch * len(self.loader)):
+            self._warned = True
+            self.say(
+                f"the run diverges: the training loss of epoch {self.state.epoch} is {losses[-1]:.3f}, the best was"
+                f" {min(losses):.3f}, and guessing has {math.log(classes):.3f}; if it stays so, start a new run with a lower --lr"
+                f" than {self.options.lr:g}"
+            )
+
+    def _not_finite(self, what: str) -> TrainingError:
+        """`what` was found in the batch that comes next by the state."""
+        where = f"epoch {self.state.epoch + 1}, batch {min(self.state.batch + 1, len(self.loader))}"
+        return TrainingError(
+            f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr;"
+            f" {str(self.folder.last)!r} keeps the last good state"
+        )
+
+    def _checkpoint(self, **more) -> Checkpoint:
+        state = self.network.state_dict()
+        name = first_in(state)
+        if name is not None:
+            raise self._not_finite(f"{name} is not finite")
+        return Checkpoint(
+            spec=self.spec,
+            state=state,
+            classes=self.data.classes,
+            mean=self.data.mean,
+            std=self.data.std,
+            # In the middle of an epoch nothing has been measured with these weights.
+            metrics={} if self.state.batch else self._metrics(),
+            provenance={
+                "data": self.data.name,
+                "recipe": self.options.recipe(),
+                "command": self.command,
+                "versions": versions(),
+            },
+            **more,
+        )
+
+    def _metrics(self) -> dict[str, float]:
+        last = self.state.history[-1] if self.state.history else {}
+        return {name: value for name, value in last.items() if value is not None}
+
+    def save(self) -> None:
+        """Writes last.h5, with all that a resumed run needs; before `run` it shows that the folder can be written."""
+        training = {"state": asdict(self.state), "dropout_step": self.network.dropout_step, "data_digest": self.data.digest}
+        self.folder.save_last(self._checkpoint(optimizer={"velocity": self.optimizer.velocity}, training=training))
+        self._saved_at = time.monotonic()
+
+    def _draw(self) -> None:
+        """Draws curves.png. Whatever goes wrong with a picture is no reason to end a run, and no signal waits for one."""
+        try:
+            with StopRequest(at_once=True):
+                self.folder.draw(self.state.history, f"{self.spec.name} on {self.data.name}, seed {self.options.seed}")
+        except Stopped as stopped:
+            self._stop.wish = stopped.wish
+        except Exception as error:
+            self.say(f"can't draw {str(self.folder.curves)!r} ({reason(error)}); the run goes on without")
+        self._drawn_at = time.monotonic()
+
+
+def right_answers(logits: np.ndarray, labels: np.ndarray) -> int:
+    """How many rows of logits (N, classes) are largest at their label."""
+    return int(np.count_nonzero(logits.argmax(axis=1) == labels))
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the bits of a result."""
+    packages = {"minisqx": minisqx, "numpy": np, "numba": numba}
+    return {"python": platform.python_version(), **{name: package.__version__ for name, package in packages.items()}}

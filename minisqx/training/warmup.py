@@ -1,0 +1,63 @@
+"""Compiling ahead, on an image or two and a network of its own."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from minisqx.kernels.compiler import cache
+from minisqx.machine.folders import folder_size
+from minisqx.spec import NetworkSpec
+from minisqx.spec.squeezenext import SqueezeNextSpec
+
+
+def warm_up(for_all_users: bool = False) -> Iterator[str]:
+    """Compiles what `infer` and `train` call in float32; a line for each, when it is done, and one on where the code lies.
+
+    for_all_users: keeps it in the system's folder. Raises OptionError unless this process may fill that.
+    """
+    if for_all_users:
+        cache.fill_system_folder()
+    cache.before_compiling(None)
+    spec = SqueezeNextSpec()
+    for what, run in (("inference", compile_inference), ("training", compile_training)):
+        before, began = _compiled(), time.perf_counter()
+        run(spec)
+        count, seconds = _compiled() - before, time.perf_counter() - began
+        done = f"{count} kernels compiled" if count else "nothing was left to compile"
+        yield f"{what} (float32): {seconds:.1f} s, {done if cache.folder() else 'compiled, but not kept'}"
+    if folder := cache.folder():
+        yield f"compiled code: {folder_size(folder)}"
+
+
+def _compiled() -> int:
+    folder = cache.folder()
+    return len(list(Path(folder).glob("*.nbc"))) if folder else 0
+
+
+def compile_inference(spec: NetworkSpec) -> None:
+    """Runs a frozen network once. Its weights don't matter, nor does what it says."""
+    from minisqx.plan import Plan
+
+    shapes = spec.parameter_shapes | spec.buffer_shapes
+    plan = Plan(spec, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    layout = plan.layout(1, *spec.input_size)
+    plan.run(layout.pack(np.zeros((1, 3, *spec.input_size), np.float32), layout.empty(3, np.float32)), layout)
+
+
+def compile_training(spec: NetworkSpec) -> None:
+    """Takes two images all the way: augmentation, a frozen network, forward, loss, backward, a step."""
+    from minisqx.data.loader import Loader
+    from minisqx.network import Network
+    from minisqx.training.optim import SGD, cross_entropy
+
+    network = Network(spec)
+    images, labels = np.zeros((2, *spec.input_size, 3), np.uint8), np.zeros(2, np.int64)
+    loader = Loader(
+        images, labels, 2, mean=(0.5,) * 3, std=(0.5,) * 3, augment=True, shuffle=True, seed=0, dtype="float32"
+    )  # fmt: skip
+    for batch in loader.epoch(0):
+        network.forward(batch, training=False)
+        network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
+        SGD(network, lr=0.0).step()
