@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from minisqx import flat
 from minisqx.checks import is_whole, plain, require
+from minisqx.current_plan import CurrentPlan
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
@@ -50,6 +52,7 @@ FIXED = ("spec", "dtype", "seed", "layers", *BUFFERS)
 _DERIVED = (
     "layers", "_row", "_stem", "_workspace", "_layout", "_idle",
     "_parameters", "_gradients", "_buffers", "_parameter_sections", "_gradient_sections", "_buffer_sections",
+    "_current_plan",
 )  # fmt: skip
 
 
@@ -126,9 +129,12 @@ class Network:
             for group in self.spec.groups
             for kind in group[0].buffer_shapes
         ]
-        self.flat_parameters, self._parameters, self._parameter_sections = _cut(sections, self.dtype)
-        self.flat_gradients, self._gradients, self._gradient_sections = _cut(sections, self.dtype)
-        self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
+        self.flat_parameters, self.flat_gradients = flat.zeros(sections, self.dtype), flat.zeros(sections, self.dtype)
+        self.flat_buffers = flat.zeros(statistics, self.dtype)
+        self._parameters, self._parameter_sections = flat.cut(self.flat_parameters, sections)
+        self._gradients, self._gradient_sections = flat.cut(self.flat_gradients, sections)
+        self._buffers, self._buffer_sections = flat.cut(self.flat_buffers, statistics)
+        self._current_plan = CurrentPlan(self.spec, (sections, statistics))
 
     def _layer(self, unit: Unit) -> Layer:
         """The layer that computes one unit of the description."""
@@ -187,10 +193,14 @@ class Network:
 
         With training=True, batch norm uses and updates the batch's statistics, dropout is drawn, and what `backward`
         needs is kept.
+
+        Otherwise several threads may call it at once. It uses every parameter and buffer as it is when the call begins; a number
+        that another thread writes during the call counts with its old or its new value.
         """
-        data, layout = self._packed(x)
         if not training:
-            return self.plan().run(data, layout)
+            plan = self._current_plan.of(self.flat_parameters, self.flat_buffers)
+            return plan.run(*self._checked_batch(x)) if hasattr(x, "layout") else plan.run_images(self._checked_images(x))
+        data, layout = self._packed(x)
         self.dropout_step += 1
         self._idle = "after a forward pass that failed"
         self._layout = layout
@@ -228,24 +238,31 @@ class Network:
             )
 
     def plan(self) -> Plan:
-        """The network as it is now, ready to run: batch norm constant, nothing kept for backward."""
+        """A frozen copy of the network as it is now, for inference; later changes of the network don't change it."""
         return Plan(self.spec, self.state_dict())
 
     def _packed(self, x) -> tuple[np.ndarray, Layout]:
         if hasattr(x, "layout"):
-            data, layout = x.data, x.layout
-            if data.dtype != self.dtype or data.shape != (layout.chunks, 3, layout.stride):
-                raise OptionError(
-                    f"a batch of {data.dtype}, packed as {data.shape}: expected {self.dtype}, from a loader of that dtype"
-                )
-            self._check_size((layout.height, layout.width))
-            return data, layout
+            return self._checked_batch(x)
+        x = self._checked_images(x)
+        layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
+        return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
+
+    def _checked_batch(self, batch) -> tuple[np.ndarray, Layout]:
+        data, layout = batch.data, batch.layout
+        if data.dtype != self.dtype or data.shape != (layout.chunks, 3, layout.stride):
+            raise OptionError(
+                f"a batch of {data.dtype}, packed as {data.shape}: expected {self.dtype}, from a loader of that dtype"
+            )
+        self._check_size((layout.height, layout.width))
+        return data, layout
+
+    def _checked_images(self, x) -> np.ndarray:
         x = np.asarray(x)
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] < 1 or x.dtype.kind not in "fiu":
             raise OptionError(f"input of shape {x.shape} and dtype {x.dtype}: expected (N, 3, H, W) of numbers, N at least 1")
         self._check_size((x.shape[2], x.shape[3]))
-        layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
-        return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
+        return x
 
     def _check_size(self, size: Size) -> None:
         if size != self.spec.input_size:
@@ -331,18 +348,3 @@ def _checked_dtype(dtype) -> np.dtype:
     if name not in DTYPES:
         raise OptionError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     return np.dtype(name)
-
-
-def _cut(sections: list[list[tuple[str, tuple[int, ...]]]], dtype) -> tuple[np.ndarray, dict, dict]:
-    """One flat buffer of zeros for all tensors, the tensors' views by name, and each section's whole view by the name
-    of its first tensor.
-    """
-    flat = np.zeros(sum(math.prod(shape) for section in sections for _, shape in section), dtype)
-    views, wholes, at = {}, {}, 0
-    for section in sections:
-        start = at
-        for name, shape in section:
-            views[name] = flat[at : at + math.prod(shape)].reshape(shape)
-            at += math.prod(shape)
-        wholes[section[0][0]] = flat[start:at]
-    return flat, views, wholes

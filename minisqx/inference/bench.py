@@ -114,7 +114,7 @@ def _times(call: Callable[[], object], seconds: float, repeats: int | None) -> n
 
 def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     """Every step of the plan for one image, and what follows the last."""
-    program = plan._program(1, *size)
+    program = plan._table(1, *size)
     steps = program.steps
     memory, x, features, scratch = program.take_buffers()
     x[:] = np.random.default_rng(0).normal(size=x.shape)
@@ -123,7 +123,7 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     def seconds(table: np.ndarray) -> float:
         def sample() -> float:
             began = time.perf_counter()
-            inference.run(logits, program.tables._replace(steps=table), plan._classifier, 1, memory, features, scratch)
+            inference.run(logits, program.program._replace(steps=table), plan._classifier, 1, memory, features, scratch)
             return time.perf_counter() - began
 
         return statistics.median(sample() for _ in range(LAYER_SAMPLES))

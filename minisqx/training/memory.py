@@ -16,7 +16,6 @@ from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
 from minisqx.machine.limits import available, megabytes, size_text
 from minisqx.machine.threads import most_threads, threads
-from minisqx.plan import measured_memory
 from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
@@ -28,6 +27,7 @@ from minisqx.spec import (
     NetworkSpec,
     Size,
 )
+from minisqx.steps import measured_memory
 
 # What Python, Numba and the machine code of training come to, beside all arrays.
 CODE = 64 << 20
