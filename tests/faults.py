@@ -79,7 +79,7 @@ FAULTS = (
     Fault(
         "gradcheck always ends well",
         "minisqx/cli/commands.py",
-        " if all(layer.agrees(check.tolerance) for layer in checked) else WRONG",
+        " if all(layer.agrees(check.tolerance) for layer in checked) else CHECK_FAILED",
         "",
         GRADCHECK,
     ),
