@@ -64,7 +64,7 @@ def __dir__() -> list[str]:
 
 
 class _CloneFinder:
-    """Finds `minisqx.kernels` and `minisqx.data` in a clone, where they are beside this package; installed, they are inside it."""
+    """Finds `minisqx.kernels` and `minisqx.data` in a clone, where they are beside this package and not inside it."""
 
     here = os.path.dirname(os.path.abspath(__file__))
     top = os.path.dirname(here)
