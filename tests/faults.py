@@ -706,7 +706,9 @@ FAULTS = (
         "if False and",
         FILES,
     ),
-    Fault("images that are nowhere", "data/hdf5.py", "if not complete or needed > stored * _MOST_PACKED:", "if False:", FILES),
+    Fault(
+        "images that are nowhere", "data/hdf5.py", "if not complete or needed > stored * _MAX_COMPRESSION:", "if False:", FILES
+    ),
     Fault(
         "one chunk of gigabytes",
         "data/hdf5.py",
@@ -716,8 +718,8 @@ FAULTS = (
     ),
     Fault("links in HDF5", "data/hdf5.py", "not isinstance(file.get(name, getlink=True), h5py.HardLink) or ", "", FILES),
     Fault("other members in an archive", "data/cifar10.py", "if name not in wanted and name", "if False and name", FILES),
-    Fault("links in an archive", "data/cifar10.py", 'if kind not in (b"0", b"\\0") and', "if False and", FILES),
-    Fault("a batch of any size", "data/cifar10.py", "if size > version.most_bytes(name):", "if False:", FILES),
+    Fault("links in an archive", "data/cifar10.py", 'if entry_type not in (b"0", b"\\0") and', "if False and", FILES),
+    Fault("a batch of any size", "data/cifar10.py", "if size > version.max_bytes(name):", "if False:", FILES),
     Fault("something behind an archive", "data/cifar10.py", "            if any(data):", "            if False:", FILES),
     Fault("an archive of any size", "data/cifar10.py", "if self._left < 0:", "if False:", ("test_data_cifar10.py",)),
     Fault("a pickle's other names", "data/python_batch.py", "not in _NAMES:", "is None:", FILES),
@@ -773,7 +775,7 @@ FAULTS = (
         '("train", "test")',
         ("test_training.py::test_validation_images_of_the_data_choose_best_and_none_is_set_aside",),
     ),
-    Fault("litter in the cache", "data/cache.py", "> _OLD:", "> 1e99:", CACHED),
+    Fault("litter in the cache", "data/cache.py", "> _MAX_WRITE_SECONDS:", "> 1e99:", CACHED),
     Fault(
         "a failure on another thread is lost", "minisqx/plan.py", "            raise failures[0]\n", "            pass\n", THREADS
     ),
