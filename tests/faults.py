@@ -789,7 +789,7 @@ FAULTS = (
     ),
     Fault(
         "copies of a function under one name",
-        "kernels/compiler/jit.py",
+        "kernels/compiler/numba_members.py",
         "function.linkage = llvm.Linkage.internal",
         "pass",
         KERNELS,
