@@ -790,8 +790,22 @@ FAULTS = (
         KERNELS,
     ),
     Fault(
+        "kernels in sub-folders not hashed",
+        "kernels/compiler/cache.py",
+        "(module, *(_modules(module) if is_package else ()))",
+        "(module,)",
+        KERNELS,
+    ),
+    Fault(
+        "another Numba's members taken as known",
+        "kernels/compiler/numba_members.py",
+        "if found != expected:",
+        "if False:",
+        ("test_numba_members.py",),
+    ),
+    Fault(
         "copies of a function under one name",
-        "kernels/compiler/jit.py",
+        "kernels/compiler/numba_members.py",
         "function.linkage = llvm.Linkage.internal",
         "pass",
         KERNELS,
