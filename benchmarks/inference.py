@@ -2,9 +2,9 @@
 
 One image on one thread, as on an edge device: latency, median and 99th percentile. A batch of 128 on two threads: images/s. All
 in float32, from a normalised input in memory, in the contestant's own layout, to its logits as an array; decoding and
-normalising are not included. Each contestant has its own process, and they take turns (`turns.py` explains why); ratios are computed per
-round. Before that, all logits are compared with PyTorch in float64. Start-up, with all compilation, is reported separately. For
-each figure the better of the two peers counts.
+normalising are not included. Each contestant has its own process, and they take turns (`turns.py` explains why); ratios are
+computed per round. Before that, all logits are compared with PyTorch in float64. Start-up, with all compilation, is reported
+separately. For each figure the better of the two peers counts.
 """
 
 import argparse
