@@ -81,13 +81,14 @@ def test_no_page_for_users_lost_its_python():
 
 def test_sizes_and_the_shipped_networks_classes_are_as_the_pages_say():
     sizes = [zoo.network(name).state_bytes for name in zoo.names() if name.startswith("shallow")]
-    assert f"whose weights take {min(sizes) / 1e3:.0f} KB to {max(sizes) / 1e6:.1f} MB" in text_of("README.md")
-    model, using = minisqx.load(zoo.DEFAULT), " ".join(text_of("docs/using.md").split())
+    readme, using = (" ".join(text_of(document).split()) for document in ("README.md", "docs/using.md"))
+    assert f"whose weights take {min(sizes) / 1e3:.0f} KB to {max(sizes) / 1e6:.1f} MB" in readme
+    model = minisqx.load(zoo.DEFAULT)
     *classes, last = model.classes
     assert f"knows ten classes: {', '.join(classes)} and {last}." in using
     accuracy, parameters = 100 * model.metrics["test_accuracy"], f"{model.spec.parameters:,} parameters"
     assert f"names {accuracy:.0f} % of" in using and parameters in using
-    assert f"| {accuracy:.2f} % |" in text_of("README.md") and parameters in text_of("README.md")
+    assert f"| {accuracy:.2f} % |" in readme and parameters in readme
 
 
 def test_the_table_of_sizes_is_what_the_descriptions_say():
