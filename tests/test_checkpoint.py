@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, MOST_INDEX_BYTES, Checkpoint, load_checkpoint, save_checkpoint
+from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.checkpoint.container import lookup3, pack, unpack
+from minisqx.checkpoint.model_file import MOST_INDEX_BYTES
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.spec import zoo
 from minisqx.spec.squeezenext import SqueezeNextSpec
