@@ -11,7 +11,7 @@ from minisqx.errors import OptionError
 
 
 def plain(value):
-    """`value` with NumPy scalars converted to Python's int, float, bool and str, also in tuples and lists; arrays become lists."""
+    """`value` with NumPy scalars converted to Python's int, float, bool and str, also in tuples and lists; an array as a list."""
     if isinstance(value, (tuple, list)):
         return (tuple if isinstance(value, tuple) else list)(map(plain, value))
     if hasattr(value, "tolist"):
@@ -41,7 +41,7 @@ def is_whole(value: object, low: int, high: int) -> bool:
 
 
 def is_name(value: object) -> bool:
-    """Whether `value` is printable text on one line. Zero-width joiners are allowed: Persian, Indic scripts and emoji need them."""
+    """Whether `value` is printable text on one line. Zero-width joiners are allowed: Persian, Indic scripts, emoji."""
     return isinstance(value, str) and (text := value.translate({0x200C: None, 0x200D: None})) != "" and text.isprintable()
 
 
