@@ -59,8 +59,32 @@ COPIES = ("test_copies.py",)
 VELOCITY = ("test_copies.py::test_a_shallow_copy_of_an_optimizer_has_its_network_and_a_velocity_of_its_own",)
 DESCRIBED = ("test_described.py",)
 UNKNOWN = ("test_unknown.py",)
+HOUSE = ("test_house.py",)
 
 FAULTS = (
+    # The house.
+    Fault(
+        "a room imports a higher one",
+        "minisqx/machine/limits.py",
+        "    limits = [*_machine(), *_groups(), *_address_space()]\n",
+        "    from minisqx.draw.shapes import MARGIN as MARGIN\n\n    limits = [*_machine(), *_groups(), *_address_space()]\n",
+        HOUSE,
+    ),
+    Fault(
+        "two modules import each other",
+        "data/dataset.py",
+        "    from minisqx.kernels.counters import VALIDATION, permutation, stream\n",
+        "    from minisqx.data.parts import TEST_SHARE as TEST_SHARE\n"
+        "    from minisqx.kernels.counters import VALIDATION, permutation, stream\n",
+        HOUSE,
+    ),
+    Fault(
+        "a method with a parameter more",
+        "data/loader.py",
+        "        dtype",
+        "        one_more=None,\n        dtype",
+        HOUSE,
+    ),
     # The gradient check.
     Fault(
         "a kink explains every difference",
