@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minisqx.errors import OptionError
-from minisqx.kernels.compiler import jit
+from minisqx.kernels.compiler import alone
 from minisqx.machine import threads
 
 
@@ -110,10 +110,10 @@ before = dict(os.environ)
 from minisqx.machine.threads import use_threads
 use_threads({})
 import numba
-from minisqx.kernels.compiler import jit
+from minisqx.kernels.compiler import alone
 numba.njit(lambda x: x + 1)(1)  # Numba reads its variables again
 assert dict(os.environ) == before and numba.config.NUMBA_NUM_THREADS == numba.config.NUMBA_DEFAULT_NUM_THREADS
-print(jit._run_alone(numba.get_num_threads))
+print(alone.run_alone(numba.get_num_threads))
 """
 
 
@@ -163,22 +163,22 @@ def numba_number():
 
 def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads_as_it_was(numba_number):
     threads.use_threads(1)
-    assert jit._run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numba_number
+    assert alone.run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numba_number
 
     def fails():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        jit._run_alone(fails)
+        alone.run_alone(fails)
     assert numba.get_num_threads() == numba_number
 
 
 def test_a_default_is_held_to_the_callers_number_of_numbas_threads_and_a_wish_is_not(numba_number):
     threads.use_threads(numba_number, "CPUs available to this process")
     numba.set_num_threads(1)
-    assert threads.threads() == jit._run_alone(numba.get_num_threads) == 1
+    assert threads.threads() == alone.run_alone(numba.get_num_threads) == 1
     threads.use_threads(numba_number)
-    assert threads.threads() == jit._run_alone(numba.get_num_threads) == numba_number
+    assert threads.threads() == alone.run_alone(numba.get_num_threads) == numba_number
     assert numba.get_num_threads() == 1
 
 

@@ -1,6 +1,6 @@
 """The number of threads. It is decided here alone, and affects speed, never results.
 
-Numba's own setting is changed only while a parallel kernel runs (`kernels/compiler/jit.py`) and restored afterwards. Inference
+Numba's own setting is changed only while a parallel kernel runs (`kernels/compiler/alone.py`) and restored afterwards. Inference
 starts no Numba threads.
 """
 
@@ -53,6 +53,7 @@ def _numba_limit() -> int | None:
 
 
 _chosen: int | None = None
+_numba_start_limit: int | None = None  # Numba's limit at its import, if it was imported here
 _is_default = True
 
 
@@ -80,6 +81,7 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
 
 def _import_numba(count: int) -> None:
     """Imports Numba with a limit of at least `count` threads, by setting its variable during the import."""
+    global _numba_start_limit
     if "numba" in sys.modules:
         return
     given = os.environ.get(NUMBA_VARIABLE, "").strip()
@@ -93,24 +95,40 @@ def _import_numba(count: int) -> None:
         import numba
     finally:
         del os.environ[NUMBA_VARIABLE]
+    _numba_start_limit = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     # Otherwise Numba would raise an error at the next compilation, because the variable has changed.
     numba.config.reload_config()
 
 
 def max_threads() -> int:
     """The largest number of threads of Numba's parallel kernels."""
-    from numba.np.ufunc.parallel import NUM_THREADS
+    import numba
 
-    return NUM_THREADS
+    return _numba_start_limit or numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
-def threads() -> int:
-    """The number set by `use_threads`; a default is also limited by `numba.set_num_threads` of this Python thread."""
+def threads(numba_threads: int | None = None) -> int:
+    """The number set by `use_threads`; a default is also limited by `numba.set_num_threads` of this Python thread.
+
+    numba_threads: `numba.get_num_threads()`, if the caller knows it.
+    """
     count = use_threads() if _chosen is None else _chosen
-    parallel = sys.modules.get("numba.np.ufunc.parallel")
-    if not _is_default or parallel is None or not parallel._is_initialized:
+    if not _is_default:
         return count
-    return min(count, parallel._get_num_threads())
+    return min(count, numba_threads or _numba_threads() or count)
+
+
+def _numba_threads() -> int | None:
+    """`numba.get_num_threads()` of this Python thread; None if Numba has not started its threads."""
+    if "numba" not in sys.modules:
+        return None
+    import numba
+
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return None
+    return numba.get_num_threads()
 
 
 def _checked(name: str, value: int | str) -> int:
