@@ -11,7 +11,7 @@ _MODULES = {
     "Batch": "loader",
     "Dataset": "dataset",
     "Loader": "loader",
-    "open_dataset": "dataset",
+    "open_dataset": "sources",
     "split_validation": "dataset",
 }
 

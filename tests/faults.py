@@ -59,8 +59,32 @@ COPIES = ("test_copies.py",)
 VELOCITY = ("test_copies.py::test_a_shallow_copy_of_an_optimizer_has_its_network_and_a_velocity_of_its_own",)
 DESCRIBED = ("test_described.py",)
 UNKNOWN = ("test_unknown.py",)
+HOUSE = ("test_house.py",)
 
 FAULTS = (
+    # The house.
+    Fault(
+        "a room imports a higher one",
+        "minisqx/machine/limits.py",
+        "    limits = [*_machine(), *_groups(), *_address_space()]\n",
+        "    from minisqx.draw.shapes import MARGIN as MARGIN\n\n    limits = [*_machine(), *_groups(), *_address_space()]\n",
+        HOUSE,
+    ),
+    Fault(
+        "two modules import each other",
+        "data/dataset.py",
+        "    from minisqx.kernels.counters import VALIDATION, permutation, stream\n",
+        "    from minisqx.data.parts import TEST_SHARE as TEST_SHARE\n"
+        "    from minisqx.kernels.counters import VALIDATION, permutation, stream\n",
+        HOUSE,
+    ),
+    Fault(
+        "a method with a parameter more",
+        "data/loader.py",
+        "        dtype",
+        "        one_more=None,\n        dtype",
+        HOUSE,
+    ),
     # The gradient check.
     Fault(
         "a kink explains every difference",
@@ -347,7 +371,13 @@ FAULTS = (
         "Rows(source.stored, 0)",
         FIRE,
     ),
-    Fault("expand1's gradient dropped", "minisqx/layers/fire.py", "replace(of_expand3, addend=b.squeezed)", "of_expand3", FIRE),
+    Fault(
+        "expand1's gradient dropped",
+        "minisqx/layers/fire.py",
+        "replace(from_expand3, addend=b.from_expand1)",
+        "from_expand3",
+        FIRE,
+    ),
     Fault("dz of other rows", "kernels/blocks.py", "Rows(source.dz, source.dz_row)", "Rows(source.dz, 0)", FIRE),
     Fault("dz scaled without batch norm", "kernels/convolution.py", "coefficients[1:] = 0", "coefficients[1:] = 1", FIRE),
     Fault(
@@ -449,7 +479,7 @@ FAULTS = (
     Fault(
         "identity shortcut's gradient dropped",
         "minisqx/layers/bottleneck.py",
-        'return self._joined(self.blocks[0].backward(gradient), of_sum, "addend")',
+        'return self._join(self.blocks[0].backward(gradient), ds, "addend")',
         "return self.blocks[0].backward(gradient)",
         IDENTITY,
     ),
@@ -483,7 +513,7 @@ FAULTS = (
     ),
     Fault(
         "schedule one epoch late",
-        "minisqx/training/optim.py",
+        "minisqx/training/schedule.py",
         "epoch >= milestone",
         "epoch > milestone",
         ("test_training.py::test_the_learning_rate_follows_the_schedule",),
@@ -527,7 +557,7 @@ FAULTS = (
     Fault(
         "a damaged last.h5 takes the place of the state before it",
         "minisqx/training/run_folder.py",
-        "if self.last_is_whole:",
+        "if self.last_is_intact:",
         "if self.last.exists():",
         ("test_durable.py::test_a_damaged_last_never_becomes_the_previous",),
     ),

@@ -285,7 +285,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise OptionError(f"batch size {args.batch_size}: expected 1 to {MAX_BATCH} images")
     use_threads(*thread_count(args.threads))
     from minisqx.cli import report
-    from minisqx.data.dataset import open_parts, say_on_stderr
+    from minisqx.data.dataset import say_on_stderr
+    from minisqx.data.sources import open_parts
     from minisqx.inference.model import load
     from minisqx.training.evaluation import evaluate, model_labels, with_classes
 

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import h5py
 import numpy as np
 
+from minisqx.data import open_dataset
 from minisqx.data.cifar10 import read_archive
-from minisqx.data.dataset import open_dataset
 from minisqx.data.hdf5 import SIGNATURE
 from minisqx.data.python_batch import read_pickle
 from tests.cifar10_files import binary_files, python2_pickle, python_files, random_batches

@@ -21,7 +21,7 @@ from minisqx.data.shapes import draw_shapes
 from minisqx.kernels.compiler.cache import cpu_name
 from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.training.options import TrainingOptions, add_arguments, given_options
-from minisqx.training.reproducible import THREADS, trained
+from minisqx.training.reproducible import THREADS, train_in_process
 
 # Numba's threading layers -> their modules.
 LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
@@ -63,7 +63,7 @@ def hashes(options: TrainingOptions, places: list[tuple[str, int]], batches: int
     found = set()
     for layer, threads in places:
         with tempfile.TemporaryDirectory() as folder:
-            result = trained(options, threads, batches, Path(folder) / "run", {"NUMBA_THREADING_LAYER": layer})
+            result = train_in_process(options, threads, batches, Path(folder) / "run", {"NUMBA_THREADING_LAYER": layer})
         assert result.layer == layer and result.together == result.alone
         found.add(result.weights)
     return found

@@ -40,7 +40,7 @@ def child(options: dict, side: int) -> dict[str, int]:
     from minisqx.training import memory
     from minisqx.training.data import Part, TrainingData
     from minisqx.training.run_folder import RunFolder
-    from minisqx.training.trainer import MEASURING_BATCH, Trainer
+    from minisqx.training.trainer import EVALUATION_BATCH, Trainer
 
     use_threads(2)
     chosen = TrainingOptions(**options, epochs=1)
@@ -55,7 +55,7 @@ def child(options: dict, side: int) -> dict[str, int]:
         before = status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         spec = chosen.network(10, (side, side))
-        estimate = memory.training_bytes(spec, chosen.batch_size, images, 300, MEASURING_BATCH)
+        estimate = memory.training_bytes(spec, chosen.batch_size, images, 300, EVALUATION_BATCH)
         trainer = Trainer(chosen, data, folder, "", lambda line: None)
         trainer.save()
         trainer.run()
