@@ -371,7 +371,13 @@ FAULTS = (
         "Rows(source.stored, 0)",
         FIRE,
     ),
-    Fault("expand1's gradient dropped", "minisqx/layers/fire.py", "replace(of_expand3, addend=b.squeezed)", "of_expand3", FIRE),
+    Fault(
+        "expand1's gradient dropped",
+        "minisqx/layers/fire.py",
+        "replace(from_expand3, addend=b.from_expand1)",
+        "from_expand3",
+        FIRE,
+    ),
     Fault("dz of other rows", "kernels/blocks.py", "Rows(source.dz, source.dz_row)", "Rows(source.dz, 0)", FIRE),
     Fault("dz scaled without batch norm", "kernels/convolution.py", "coefficients[1:] = 0", "coefficients[1:] = 1", FIRE),
     Fault(
@@ -473,7 +479,7 @@ FAULTS = (
     Fault(
         "identity shortcut's gradient dropped",
         "minisqx/layers/bottleneck.py",
-        'return self._joined(self.blocks[0].backward(gradient), of_sum, "addend")',
+        'return self._join(self.blocks[0].backward(gradient), ds, "addend")',
         "return self.blocks[0].backward(gradient)",
         IDENTITY,
     ),

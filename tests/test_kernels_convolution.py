@@ -107,7 +107,7 @@ def test_one_image_is_enough_where_its_map_has_two_pixels():
 
 
 def test_one_value_a_channel_is_refused_in_one_line():
-    with pytest.raises(OptionError, match=r"^convolution0 has one value a channel .* use a larger batch or image$"):
+    with pytest.raises(OptionError, match=r"^convolution0 has one value per channel .* use a larger batch or image$"):
         BlockCase(Shape(3, (4,), (1, 1), 2, (0, 0), (2, 2)), images=1).forward()
 
 

@@ -1,9 +1,9 @@
-"""The units that a network is made of: names, shapes, parameters and multiply-adds, without one array."""
+"""The units of a network: names, shapes, parameters and multiply-adds, and no arrays."""
 
 import math
 from dataclasses import dataclass
 
-# What follows the convolution of a basic block; without batch norm only the activation does.
+# The order of the operations in a basic block, with and without batch norm.
 BLOCK_ORDERS = ("conv-act-bn", "conv-bn-act")
 WITHOUT_NORM = "conv-act"
 
@@ -12,10 +12,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ConvolutionSpec:
-    """One basic block: a convolution with bias, its activation and its batch norm.
+    """A basic block: convolution with bias, activation, batch norm.
 
-    `kernel`, `stride`, `padding`, `input_size` and `output_size` are (height, width) pairs. activation: of
-    `activations.ACTIVATIONS`, or None. order: of `BLOCK_ORDERS`, or `WITHOUT_NORM`.
+    kernel, stride, padding, input_size: (height, width). activation: one of `activations.ACTIVATIONS`, or None. order: one of
+    `BLOCK_ORDERS`, or `WITHOUT_NORM`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class ConvolutionSpec:
     order: str = "conv-act-bn"
 
     def size_after(self, input_size: Size) -> Size:
-        """The output's (height, width) for an input of another size."""
+        """(height, width) of the output for an input of this size."""
         height, width = (
             (size + 2 * padding - kernel) // stride + 1
             for size, padding, kernel, stride in zip(input_size, self.padding, self.kernel, self.stride)
@@ -64,7 +64,7 @@ class ConvolutionSpec:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image: the convolution's alone, as the field counts them."""
+        """Multiply-adds of the convolution per image; bias, activation and batch norm are not counted, as usual."""
         return math.prod(self.weight_shape) * math.prod(self.output_size)
 
     @property
@@ -78,10 +78,11 @@ class ConvolutionSpec:
 
 @dataclass(frozen=True)
 class BottleneckSpec:
-    """Five basic blocks in a row, and a shortcut where the shape changes (`None`: the input itself); their sum's activation.
+    """A bottleneck: f(main path + shortcut), f the activation.
 
-    sampled: whether what follows reads only every other row and column of the sum (stride 2, kernels of 1x1). What lies between
-    them is then never computed, see `kernels/sampling.py`.
+    main: five basic blocks, one after the other. shortcut: a basic block where the shape changes, else None for the identity.
+    sampled: whether all readers of the sum are 1x1 convolutions with stride 2. They skip every other row and column, so the sum
+    is not computed there, see `kernels/sampling.py`.
     """
 
     name: str
@@ -92,12 +93,12 @@ class BottleneckSpec:
 
     @property
     def layers(self) -> tuple[ConvolutionSpec, ...]:
-        """Every basic block, the main path before the shortcut."""
+        """All basic blocks, the main path before the shortcut."""
         return self.main if self.shortcut is None else (*self.main, self.shortcut)
 
     @property
     def groups(self) -> tuple[tuple[ConvolutionSpec, ...], ...]:
-        """Convolutions that run as one: the first with the shortcut (they read the same tensor); all others alone."""
+        """Convolutions that are computed together: the first and the shortcut, which read the same tensor; all others alone."""
         first, *rest = self.main
         return ((first,) if self.shortcut is None else (first, self.shortcut), *((layer,) for layer in rest))
 
@@ -108,7 +109,7 @@ class BottleneckSpec:
 
 @dataclass(frozen=True)
 class FireSpec:
-    """SqueezeNet's fire module: `squeeze` (1x1), then `expand1` (1x1) and `expand3` (3x3) side by side, concatenated."""
+    """SqueezeNet's fire module: `squeeze` (1x1), then the channels of `expand1` (1x1) and `expand3` (3x3), concatenated."""
 
     name: str
     squeeze: ConvolutionSpec
@@ -130,7 +131,7 @@ class FireSpec:
 
 @dataclass(frozen=True)
 class LinearSpec:
-    """The classifier: a fully connected layer on the averaged map."""
+    """The classifier: a fully connected layer on the averages of the channels."""
 
     name: str
     in_features: int
@@ -160,8 +161,8 @@ class LinearSpec:
 
 
 @dataclass(frozen=True)
-class WithoutParameters:
-    """A unit that has nothing to learn. channels, input_size: of what it reads."""
+class ParameterFreeSpec:
+    """A unit without parameters. channels, input_size: of its input."""
 
     name: str
     channels: int
@@ -175,8 +176,8 @@ class WithoutParameters:
 
 
 @dataclass(frozen=True)
-class MaxPoolSpec(WithoutParameters):
-    """The largest of every window of `kernel` x `kernel` pixels, `stride` apart; windows may reach beyond the map (ceil mode)."""
+class MaxPoolSpec(ParameterFreeSpec):
+    """Max pooling over windows of kernel x kernel pixels, `stride` apart, in ceil mode: windows may reach beyond the map."""
 
     kernel: int = 3
     stride: int = 2
@@ -192,15 +193,15 @@ class MaxPoolSpec(WithoutParameters):
 
 
 @dataclass(frozen=True)
-class DropoutSpec(WithoutParameters):
-    """Zeroes each element with `probability` in training."""
+class DropoutSpec(ParameterFreeSpec):
+    """Dropout: in training, each element is zeroed with this probability."""
 
     probability: float = 0.0
 
 
 @dataclass(frozen=True)
-class AveragePoolSpec(WithoutParameters):
-    """The mean over the whole map."""
+class AveragePoolSpec(ParameterFreeSpec):
+    """Global average pooling: (C, H, W) to (C,)."""
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import argparse
 import shlex
 from dataclasses import asdict, dataclass, fields
 
-from minisqx.checks import is_number, is_whole, require, settle
+from minisqx.checks import is_number, is_whole, make_fields_plain, require
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
 from minisqx.spec.activations import ACTIVATIONS
@@ -71,7 +71,7 @@ class TrainingOptions:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        settle(self)
+        make_fields_plain(self)
         _check(self)
         for name in ("blocks", "milestones"):
             given = getattr(self, name)
