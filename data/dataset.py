@@ -14,13 +14,13 @@ from minisqx.machine.limits import available, megabytes, size_text
 
 Say = Callable[[str], None]
 
-# All images are held in memory as uint8: a source that claims more is a mistake or an attack.
-MOST_BYTES = 8 << 30
-MOST_CLASSES = 100_000
+# All images are held in memory as uint8: a source that claims to have more is a mistake or an attack.
+MAX_BYTES = 8 << 30
+MAX_CLASSES = 100_000
 
 
 def say_on_stderr(line: str) -> None:
-    """What the readers do with their one-line messages unless they are given something else."""
+    """The readers' default for their one-line messages."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -39,12 +39,12 @@ class Part:
 class Dataset:
     """Labelled images of one size, in a training and a test part, and perhaps a validation part.
 
-    name: for people ("CIFAR-10", "embedded shapes"); results are labelled with it.
+    name: the display name ("CIFAR-10", "embedded shapes"), also in results.
     classes: names of the classes; a label is an index into them.
     train_images, test_images: uint8 (N, H, W, 3). train_labels, test_labels: int64 (N,).
-    skipped: a line for each file that was left out because it is no usable image.
-    validation_images, validation_labels: as the others; None where the data has no validation part of its own.
-    Raises DataError unless all of this holds, and each part has images.
+    skipped: a line for each file that was skipped because it is not a usable image.
+    validation_images, validation_labels: as the others; None if the data has no validation part of its own.
+    Raises DataError unless all of this holds and each part has images.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Each part by its name: "train", "validation" if there is one, "test"."""
+        """The parts by name: "train", "validation" if there is one, "test"."""
         parts = {"train": Part(self.train_images, self.train_labels)}
         if self.validation_images is not None and self.validation_labels is not None:
             parts["validation"] = Part(self.validation_images, self.validation_labels)
@@ -77,27 +77,25 @@ class Dataset:
 
 
 def check_classes(name: str, classes: tuple[str, ...]) -> None:
-    """Raises DataError unless `classes` are different printable names, at least one."""
+    """Raises DataError unless `classes` are distinct printable names, at least one."""
     if not classes:
         raise DataError(f"{name}: the list of classes is empty; expected at least one class")
-    if len(classes) > MOST_CLASSES:
-        raise DataError(f"{name}: {len(classes)} classes, expected at most {MOST_CLASSES}")
+    if len(classes) > MAX_CLASSES:
+        raise DataError(f"{name}: {len(classes)} classes, expected at most {MAX_CLASSES}")
     for label in classes:
         if not is_name(label):
             raise DataError(f"{name}: {str(label)[:100]!r} can't be the name of a class; expected printable text on one line")
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
-        raise DataError(f"{name}: the class {twice[:100]!r} is listed twice; expected different names")
+        raise DataError(f"{name}: the class {twice[:100]!r} is listed twice; expected distinct names")
     forms = Counter(map(composed, classes))
     if len(forms) < len(classes):
         twice = forms.most_common(1)[0][0]
-        raise DataError(
-            f"{name}: the class {twice[:100]!r} is there twice, in two forms of Unicode; expected one: rename or merge"
-        )
+        raise DataError(f"{name}: the class {twice[:100]!r} is listed twice, in two Unicode forms; expected one: rename or merge")
 
 
 def check_parts(name: str, classes: tuple[str, ...], parts: dict[str, Part]) -> None:
-    """Raises DataError unless the parts have images of one size, with labels of `classes`."""
+    """Raises DataError unless the parts have images of one size and labels of `classes`."""
     check_classes(name, classes)
     for part, content in parts.items():
         check_part(f"{name} ({part})", content.images, content.labels, len(classes))
@@ -114,7 +112,7 @@ def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) 
     if min(images.shape) < 1:
         raise DataError(f"{name}: there is no image (shape {images.shape}); expected at least one")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
-        raise DataError(f"{name}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},), one an image")
+        raise DataError(f"{name}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},), one per image")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         first = wrong[0]
@@ -122,18 +120,18 @@ def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) 
 
 
 def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
-    """Raises DataError if `images` of (height, width) `size` would take more memory than a data set may."""
+    """Raises DataError if `images` of (height, width) `size` would exceed a data set's memory limit."""
     needed = images * size[0] * size[1] * 3
-    if needed > MOST_BYTES:
+    if needed > MAX_BYTES:
         raise DataError(
             f"{name}: {images} images of {size_text(*size)} take {megabytes(needed, up=True)} of memory, at most"
-            f" {megabytes(MOST_BYTES)} are allowed: use a smaller image size (--image-size) or fewer images"
+            f" {megabytes(MAX_BYTES)} are allowed: use a smaller image size (--image-size) or fewer images"
         )
     check_memory(name, needed)
 
 
 def check_memory(name: str, image_bytes: int) -> None:
-    """Raises DataError if there is no room for images of so many bytes and, once more, for the parts that they become."""
+    """Raises DataError if memory can't hold images of `image_bytes` twice: as read, and as divided into parts."""
     found = available()
     if found is not None and 2 * image_bytes > found[0]:
         raise DataError(
@@ -143,29 +141,29 @@ def check_memory(name: str, image_bytes: int) -> None:
 
 
 def split_validation(labels: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sets `validation` of the images aside: the same share of every class, drawn from `seed` alone.
+    """Sets `validation` images aside, the same share of every class, drawn with `seed`.
 
-    labels: int64 (N,). Returns the indices that stay and those set aside, int64, each in rising order.
+    labels: int64 (N,). Returns the indices of the remaining images and of those set aside, int64, each in ascending order.
     Raises OptionError unless 0 <= validation < N.
     """
     if not 0 <= validation < len(labels):
         raise OptionError(
             f"a validation split of {validation} images: expected {f'0 to {len(labels) - 1}' if len(labels) > 1 else 0} of"
-            f" {len(labels)} training image{'s' * (len(labels) > 1)}, so that one is left to train on"
+            f" {len(labels)} training image{'s' * (len(labels) > 1)}, so that at least one is left for training"
         )
     return set_aside(labels, shares_of_classes(np.bincount(labels), validation), seed)
 
 
 def shares_of_classes(counts: np.ndarray, total: int) -> np.ndarray:
-    """How many images each class gives, int64 (classes,), `total` together. counts: the images that each class has."""
+    """How many of `total` images each class gives, int64 (classes,), in proportion to its `counts`."""
     shares, rests = np.divmod(total * counts, counts.sum())
-    # What rounding down left over goes to the largest remainders, at a tie to the first class.
+    # The rest after rounding down goes to the largest remainders; in a tie, to the first class.
     shares[np.argsort(-rests, kind="stable")[: total - shares.sum()]] += 1
     return shares
 
 
 def set_aside(labels: np.ndarray, shares: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws `shares` of the images of each class, by `seed` alone. Returns what stays and what is set aside, as indices."""
+    """Sets `shares[c]` random images of each class c aside. Returns the indices of the remaining ones and of those set aside."""
     from minisqx.kernels.counters import VALIDATION, permutation, stream
 
     order = permutation(stream(seed, VALIDATION), len(labels))

@@ -1,4 +1,4 @@
-"""`open_dataset`, which finds the reader for the file, folder or name that a user gives."""
+"""`open_dataset`, which picks the reader for a path or a name."""
 
 import os
 import stat
@@ -23,11 +23,11 @@ def open_dataset(
 
     path: an official CIFAR-10 archive (binary or python version) or its unpacked folder, an image folder, or an HDF5 file.
         "cifar10": the official archive from the cache folder, else downloaded. "shapes": the embedded data set.
-        None: like "cifar10", and where there is no network the embedded data set.
-    image_size: (height, width) to which the images of an image folder are brought; other sources must have it already.
-    skip_bad_images: leave out files of an image folder that are no usable images, with a line for each, instead of refusing it.
-    say: takes one line about what is read, cached, divided or downloaded.
-    Raises DataError where there is no such data, or where it is damaged or of another kind.
+        None: like "cifar10", or the embedded data set if there is no network.
+    image_size: (height, width) to which the images of an image folder are resized; other sources must have it already.
+    skip_bad_images: skip unusable files of an image folder, with a line for each, instead of refusing the folder.
+    say: called with one-line messages about what is read, cached, divided or downloaded.
+    Raises DataError if there is no such data, or if it is damaged or not a data set.
     """
     dataset = open_parts(path, image_size=image_size, skip_bad_images=skip_bad_images, say=say).dataset(say)
     *counts, last = (f"{len(part)} {'training' if name == 'train' else name}" for name, part in dataset.parts.items())
@@ -37,7 +37,7 @@ def open_dataset(
 
 
 def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Parts:
-    """As `open_dataset`, in the parts that the source itself has."""
+    """Like `open_dataset`, but with the parts as they are in the source."""
     image_size, skip_bad_images = plain((image_size, skip_bad_images))
     if image_size is not None:
         pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(is_whole(s, 1, 4096) for s in image_size)
@@ -54,7 +54,7 @@ def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, s
     if image_size is not None and tuple(image_size) != found.image_size:
         raise DataError(
             f"{found.name}: images are {size_text(*found.image_size)}, not {size_text(*image_size)};"
-            " only an image folder can be brought to another size"
+            " only images of a folder can be resized"
         )
     return found
 
@@ -73,7 +73,7 @@ def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool,
             from minisqx.data.image_folder import open_image_folder
 
             return open_image_folder(path, image_size, skip_bad_images, say)
-        # Opening a pipe would wait for its other end, so this is asked first.
+        # Checked before opening, since opening a pipe waits for its other end.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{str(path)!r} is neither a file nor a folder; {_EXPECTED}")
         with open(path, "rb") as file:
@@ -120,8 +120,8 @@ def _default(say: Say) -> Parts:
         return _cifar10(say)
     except Unreachable as reason:
         say(
-            f"CIFAR-10 IS NOT HERE ({reason}): USING THE EMBEDDED SHAPES INSTEAD."
-            " If you have CIFAR-10, name its archive or folder with --data."
+            f"CIFAR-10 NOT FOUND ({reason}): USING THE EMBEDDED SHAPES INSTEAD."
+            " If you have CIFAR-10, give its archive or folder with --data."
         )
         return _shapes(say)
 

@@ -351,8 +351,8 @@ HDF5 = [
         ("labels below zero", _hdf5(labels=LABELS - 1), "label -1"),
         ("a label of 2 ** 64 - 1", _hdf5(labels=np.array([0, 1, 0, 1, 0, 2**64 - 1], "u8")), "label -1"),
         ("a label of 10 ** 9", _hdf5(labels=LABELS * 10**9), "too large"),
-        ("more labels than images", _hdf5(labels=np.zeros(10**6, "u1")), "one an image"),
-        ("a class name without an end", _hdf5(classes=["a", "b" * 10**7]), "letters"),
+        ("more labels than images", _hdf5(labels=np.zeros(10**6, "u1")), "one per image"),
+        ("a class name without an end", _hdf5(classes=["a", "b" * 10**7]), "bytes; expected at most"),
         ("class names of a gigabyte", _hdf5(classes=_made((2,), "S1073741823")), "list of names"),
         ("a million class names", _hdf5(classes=_made((10**6,), "S1")), "list of names"),
         ("class names that are nowhere", _hdf5(classes=_made((2,), "S1000")), "can't be the name"),
@@ -412,7 +412,7 @@ def _pax(size: int) -> bytes:
     return _entry("pax", b"%d path=" % size + b"a" * (size - 20), tarfile.XHDTYPE)
 
 
-_ONE_PLAIN = "not one plain file"
+_ONE_PLAIN = "not a regular file"
 _NOT_PART = "not part of CIFAR-10"
 ARCHIVES = [
     Hostile("data", name, build, expected)
@@ -451,7 +451,7 @@ ARCHIVES = [
         ("a size beyond the end", _archive(after=_entry(f"{_FOLDER}/readme.html", size=10**8)), "cut off"),
         ("a header changed afterwards", _archive(_entry(f"{_FOLDER}/readme.html").replace(b"readme", b"README")), "checksum"),
         ("no end", _archive(after=b""), "cut off"),
-        ("something behind the end", _archive(after=bytes(1024) + b"more"), "behind the end"),
+        ("something behind the end", _archive(after=bytes(1024) + b"more"), "after the end"),
         ("a gigabyte of zeros", _bomb, "unpacks to more"),
         ("gzip in gzip", _content(lambda: gzip.compress(gzip.compress(b"x" * 10_000))), "damaged"),
         ("gzip without content", _content(lambda: gzip.compress(b"")), "cut off"),

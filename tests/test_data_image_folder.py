@@ -263,7 +263,7 @@ def test_folders_of_another_shape_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty folder" in error_line(tmp_path / "empty")
     save(tmp_path / "flat" / "0.png", picture(1))
-    assert "no class folder" in error_line(tmp_path / "flat")
+    assert "not in a class folder" in error_line(tmp_path / "flat")
     save(tmp_path / "only" / "test" / "cat" / "0.png", picture(1))
     assert "no training images" in error_line(tmp_path / "only")
     save(make_folder(tmp_path / "deep") / "train" / "cat" / "more" / "0.png", picture(1))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minisqx.errors import OptionError
-from minisqx.kernels.compiler import jit
+from minisqx.kernels.compiler import alone
 from minisqx.machine import threads
 
 
@@ -110,10 +110,10 @@ before = dict(os.environ)
 from minisqx.machine.threads import use_threads
 use_threads({})
 import numba
-from minisqx.kernels.compiler import jit
+from minisqx.kernels.compiler import alone
 numba.njit(lambda x: x + 1)(1)  # Numba reads its variables again
 assert dict(os.environ) == before and numba.config.NUMBA_NUM_THREADS == numba.config.NUMBA_DEFAULT_NUM_THREADS
-print(jit._run_alone(numba.get_num_threads))
+print(alone.run_alone(numba.get_num_threads))
 """
 
 
@@ -163,22 +163,22 @@ def numbas_number():
 
 def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads(numbas_number):
     threads.use_threads(1)
-    assert jit._run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numbas_number
+    assert alone.run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numbas_number
 
     def fails():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        jit._run_alone(fails)
+        alone.run_alone(fails)
     assert numba.get_num_threads() == numbas_number
 
 
 def test_numbas_own_setting_limits_a_default_but_no_explicit_number(numbas_number):
     threads.use_threads(numbas_number, "CPUs this process may use")
     numba.set_num_threads(1)
-    assert threads.threads() == jit._run_alone(numba.get_num_threads) == 1
+    assert threads.threads() == alone.run_alone(numba.get_num_threads) == 1
     threads.use_threads(numbas_number)
-    assert threads.threads() == jit._run_alone(numba.get_num_threads) == numbas_number
+    assert threads.threads() == alone.run_alone(numba.get_num_threads) == numbas_number
     assert numba.get_num_threads() == 1
 
 

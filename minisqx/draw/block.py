@@ -1,4 +1,4 @@
-"""One bottleneck or fire module in detail, as an SVG picture: each of its basic blocks a card, from left to right."""
+"""One bottleneck or fire module in detail, as an SVG picture: a card for each basic block, from left to right."""
 
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
@@ -14,7 +14,7 @@ ENDS_WIDTH = 96  # of the input and the output
 
 
 def block_svg(spec: NetworkSpec, name: str | None = None) -> str:
-    """One bottleneck or fire module (without a name: the first) with all that its basic blocks do, from left to right."""
+    """One bottleneck or fire module (default: the first) with every operation of its basic blocks, from left to right."""
     blocks = {unit.name: unit for unit in spec.units if isinstance(unit, (BottleneckSpec, FireSpec))}
     block = blocks.get(next(iter(blocks)) if name is None else name)
     if block is None:
@@ -96,9 +96,9 @@ def _fire_in_detail(root: Element, y: float, block: FireSpec) -> Point:
 
 
 def _detail(root: Element, x: float, y: float, high: float, layer: ConvolutionSpec) -> None:
-    """One basic block: its convolution and what follows, in order, then its output and its figures."""
+    """One basic block: its operations in order, then its output shape and figures."""
     card, room, center = words.card(root, x, y, DETAIL_WIDTH, high, layer), DETAIL_WIDTH - 22, x + DETAIL_WIDTH / 2 + 4
-    _, color, tint = words.KINDS[ConvolutionSpec]
+    _, color, tint = words.STYLES[ConvolutionSpec]
     shapes.text(card, center, y + 19, layer.name.rpartition(".")[2], 12.5, bold=True, anchor="middle", room=room)
     shapes.rect(card, x + 13, y + 28, DETAIL_WIDTH - 18, 66, fill=tint, stroke=color, rx=4)
     lines = [

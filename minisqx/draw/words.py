@@ -1,6 +1,6 @@
-"""What a picture says of a unit: its words and figures, its kind's colour, and the card that they stand on.
+"""A unit in a picture: its labels, its figures, its colours, and its card.
 
-Every card is a `<g class="card">` that has its unit's exact figures as data attributes; its first `<rect>` is its outline.
+A card is a `<g class="card">` with the unit's exact figures in data attributes; its first `<rect>` is its outline.
 """
 
 import math
@@ -23,8 +23,8 @@ from minisqx.spec import (
 )
 from minisqx.spec.activations import TITLES
 
-# Kind of unit -> what the legend calls it, its colour (after Okabe and Ito: any colour vision tells them apart), its tint.
-KINDS: dict[type, tuple[str, str, str]] = {
+# Type of unit -> its name in the legend, its colour (after Okabe and Ito: distinguishable with any colour vision), its tint.
+STYLES: dict[type, tuple[str, str, str]] = {
     ConvolutionSpec: ("convolution", "#0072B2", "#e3f0f8"),
     BottleneckSpec: ("bottleneck", "#009E73", "#e2f4ee"),
     FireSpec: ("fire module", "#D55E00", "#fbebe0"),
@@ -52,7 +52,7 @@ def pair(size: Size) -> str:
 
 
 def stride(step: Size) -> str:
-    """As the field writes a stride behind a kernel: nothing for 1."""
+    """A stride as written after a kernel, such as " / 2"; empty for 1."""
     return "" if step == (1, 1) else f" / {step[0]}" if step[0] == step[1] else f" / {pair(step)}"
 
 
@@ -65,7 +65,7 @@ def percent(share: float) -> str:
 
 
 def short(number: int) -> str:
-    """Three digits and a prefix: 735 k, 8.54 M."""
+    """Three digits and an SI prefix: 735 k, 8.54 M."""
     for unit, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         value = number / unit
         if value >= 0.9995:
@@ -98,22 +98,22 @@ def what(unit: Unit) -> str:
     raise _unknown(unit)
 
 
-def kind(unit: Unit) -> tuple[str, str, str]:
-    """What a unit is called in the legend, its colour and a tint of it. Raises OptionError for one that has no picture."""
-    if type(unit) not in KINDS:
+def style(unit: Unit) -> tuple[str, str, str]:
+    """A unit's name in the legend, its colour and its tint. Raises OptionError for a unit of another type."""
+    if type(unit) not in STYLES:
         raise _unknown(unit)
-    return KINDS[type(unit)]
+    return STYLES[type(unit)]
 
 
 def _unknown(unit: object) -> OptionError:
-    return OptionError(f"{unit!r}: there is no picture of such a layer; expected a unit of minisqx.spec")
+    return OptionError(f"{unit!r}: this layer can't be drawn; expected a unit of minisqx.spec")
 
 
 def explanation(unit: Unit) -> str:
     """What a unit without parameters does."""
     match unit:
         case MaxPoolSpec():
-            return f"the largest of each {unit.kernel}x{unit.kernel} window, a window every {unit.stride} pixels"
+            return f"the maximum of each {unit.kernel}x{unit.kernel} window, every {unit.stride} pixels"
         case AveragePoolSpec():
             return f"the mean of each channel over {shape(unit.input_size)} pixels"
         case DropoutSpec():
@@ -122,7 +122,7 @@ def explanation(unit: Unit) -> str:
 
 
 def after(layer: ConvolutionSpec) -> list[str]:
-    """What follows the convolution of a basic block, in order."""
+    """The operations after the convolution of a basic block, in order."""
     names = {"act": TITLES.get(layer.activation or ""), "bn": "batch norm"}
     return [name for step in layer.order.split("-")[1:] if (name := names[step])]
 
@@ -132,11 +132,11 @@ def sequence(layer: ConvolutionSpec) -> str:
 
 
 def card(root: Element, x: float, y: float, width: float, height: float, unit: Unit) -> Element:
-    """A card's outline, its exact figures, and its name."""
-    _, color, _ = kind(unit)
-    output, held, spent = shape(unit.output_shape), parameters(unit), macs(unit)
-    group = shapes.sub(root, "g", class_="card", data_name=unit.name, data_output=output, data_parameters=held, data_macs=spent)
-    shapes.sub(group, "title").text = f"{unit.name}: {what(unit)}, output {output}, {held:,} parameters, {spent:,} MACs per image"
+    """The card of a unit: its outline, its exact figures as attributes, and a title for tooltips."""
+    _, color, _ = style(unit)
+    output, size, cost = shape(unit.output_shape), parameters(unit), macs(unit)
+    group = shapes.sub(root, "g", class_="card", data_name=unit.name, data_output=output, data_parameters=size, data_macs=cost)
+    shapes.sub(group, "title").text = f"{unit.name}: {what(unit)}, output {output}, {size:,} parameters, {cost:,} MACs per image"
     shapes.rect(group, x, y, width, height, fill="#ffffff", stroke=color, rx=7)
     shapes.rect(group, x + 4, y + 5, 4, height - 10, fill=color, rx=2)
     return group

@@ -1,5 +1,5 @@
 """How many threads minisqx runs on: the one place that decides it. Numba is told for the time of a parallel kernel alone
-(`kernels/compiler/jit.py`): what only infers starts no threads of Numba's, and Numba's own number is as it was afterwards.
+(`kernels/compiler/alone.py`): what only infers starts no threads of Numba's, and Numba's own number is as it was afterwards.
 
 Results never depend on the number, only the time does.
 """
@@ -53,6 +53,7 @@ def _numbas_limit() -> int | None:
 
 
 _chosen: int | None = None
+_room: int | None = None  # the threads that Numba has started with, where it was imported here
 _is_default = True
 
 
@@ -80,6 +81,7 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
 
 def _import_numba(count: int) -> None:
     """Imports Numba with room for `count` threads. It takes the room from its variable, which is as before afterwards."""
+    global _room
     if "numba" in sys.modules:
         return
     given = os.environ.get(NUMBAS_VARIABLE, "").strip()
@@ -93,24 +95,40 @@ def _import_numba(count: int) -> None:
         import numba
     finally:
         del os.environ[NUMBAS_VARIABLE]
+    _room = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     # Otherwise Numba would find the variable changed at its next compilation, and refuse that.
     numba.config.reload_config()
 
 
 def most_threads() -> int:
     """The threads that Numba's parallel kernels can have at most."""
-    from numba.np.ufunc.parallel import NUM_THREADS
+    import numba
 
-    return NUM_THREADS
+    return _room or numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
-def threads() -> int:
-    """The number to run on now, as `use_threads` chose it; a default is also held to this thread's `numba.set_num_threads`."""
+def threads(numbas: int | None = None) -> int:
+    """The number to run on now, as `use_threads` chose it; a default is also held to this thread's `numba.set_num_threads`.
+
+    numbas: what that is; None: looked up, if Numba's threads run.
+    """
     count = use_threads() if _chosen is None else _chosen
-    parallel = sys.modules.get("numba.np.ufunc.parallel")
-    if not _is_default or parallel is None or not parallel._is_initialized:
+    if not _is_default:
         return count
-    return min(count, parallel._get_num_threads())
+    return min(count, _numbas_threads() or count) if numbas is None else min(count, numbas)
+
+
+def _numbas_threads() -> int | None:
+    """This Python thread's `numba.get_num_threads()`, if Numba's threads have been started."""
+    if "numba" not in sys.modules:
+        return None
+    import numba
+
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return None
+    return numba.get_num_threads()
 
 
 def _checked(what: str, value: int | str) -> int:

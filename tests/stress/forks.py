@@ -61,7 +61,7 @@ def fork(child) -> bool:
 def trains_or_refuses(trained: str) -> bool:
     """In a child: the same weights, or one line of an error where GNU OpenMP can't go on."""
     from minisqx.errors import TrainingError
-    from minisqx.kernels.compiler.jit import threading_layer
+    from minisqx.kernels.compiler.alone import threading_layer
 
     try:
         return train() == trained
@@ -74,7 +74,7 @@ def spawned(expected: list[bytes], trained: str) -> None:
 
 
 def stress(forks: int, spawns: int) -> bool:
-    from minisqx.kernels.compiler.jit import threading_layer
+    from minisqx.kernels.compiler.alone import threading_layer
     from minisqx.machine.threads import use_threads
 
     use_threads(2)

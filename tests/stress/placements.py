@@ -34,9 +34,9 @@ FLAGS = re.compile(r"\b(reassoc|contract|arcp|afn|nsz|nnan|ninf|fast)\b")
 
 def flagged_operations(compile_kernels: Callable[[], object]) -> tuple[int, list[str]]:
     """How many floating-point operations all that is compiled meanwhile has, as LLVM gets and leaves it; those with a flag."""
-    from minisqx.kernels.compiler import jit
+    from minisqx.kernels.compiler.numba_members import Library
 
-    texts, make_code = [], jit._Library._make_code
+    texts, make_code = [], Library._make_code
 
     def noted(self) -> None:
         is_new = not self._is_code
@@ -46,11 +46,11 @@ def flagged_operations(compile_kernels: Callable[[], object]) -> tuple[int, list
         if is_new:
             texts.append(str(self._final_module))
 
-    jit._Library._make_code = noted
+    Library._make_code = noted
     try:
         compile_kernels()
     finally:
-        jit._Library._make_code = make_code
+        Library._make_code = make_code
     operations = [line for text in texts for line in text.splitlines() if OPERATION.search(line)]
     return len(operations), [line for line in operations if FLAGS.search(line)]
 

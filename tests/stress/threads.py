@@ -130,7 +130,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.inside:
         counts = stress(args.threads, args.calls)
-        from minisqx.kernels.compiler.jit import threading_layer
+        from minisqx.kernels.compiler.alone import threading_layer
 
         print(json.dumps([threading_layer(), counts]))
         return 0
