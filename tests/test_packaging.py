@@ -102,7 +102,7 @@ def test_modules_import_no_other_package_before_they_need_it(folder):
     assert tops - sys.stdlib_module_names <= IMPORTABLE
 
 
-def test_a_program_frozen_from_an_editable_installation_says_in_a_line_what_to_do(tmp_path):
+def test_a_program_frozen_from_an_editable_installation_says_what_to_do(tmp_path):
     """It has the file of `editable/` alone, and not the clone."""
     (tmp_path / "minisqx").mkdir()
     (tmp_path / "minisqx" / "__init__.py").write_bytes((ROOT / "editable" / "minisqx" / "__init__.py").read_bytes())
