@@ -140,4 +140,4 @@ def test_evaluate_takes_the_datas_class_names_for_a_model_without_and_says_so(ne
     right = int((probabilities(net).argmax(axis=1) == np.arange(12) % 3).sum())
     assert f"{right} of 12" in out and "frog" in out
     assert main(["evaluate", str(path), "--data", data(classes=("cat", "dog"))]) == DataError.exit_code
-    assert "the model 'net.h5' tells 3 apart, without names for them: expected as many" in capsys.readouterr().err
+    assert "the model 'net.h5' has 3, without names: expected the same number" in capsys.readouterr().err
