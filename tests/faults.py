@@ -693,7 +693,7 @@ FAULTS = (
     Fault(
         "something between a file's parts",
         "minisqx/checkpoint/container.py",
-        "parts.sort()",
+        "spans.sort()",
         "return Contents(payload, index, checksum.decode())",
         FILES,
     ),
@@ -718,7 +718,7 @@ FAULTS = (
     Fault(
         "an index of any size",
         "minisqx/checkpoint/model_file.py",
-        "if contents.index.size > MOST_INDEX_BYTES:",
+        "if contents.index.size > MAX_INDEX_BYTES:",
         "if False:",
         FILES,
     ),
@@ -732,7 +732,7 @@ FAULTS = (
     Fault(
         "any type in the index",
         "minisqx/checkpoint/model_file.py",
-        "if type(entries[name]) is not kind and",
+        "if type(entries[name]) is not expected and",
         "if False and",
         FILES,
     ),

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, container, save_checkpoint
-from minisqx.checkpoint.container import Part, pack, unpack
+from minisqx.checkpoint.container import Span, pack, unpack
 from minisqx.spec import NetworkSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests.cifar10_files import binary_files, python_files, random_batches
@@ -152,7 +152,7 @@ def _network(**options) -> Callable[[Path], object]:
     return build
 
 
-def _structure(of_payload: Callable[[Part, Part], Part], root: Callable[[bytes], bytes] = lambda header: header):
+def _structure(of_payload: Callable[[Span, Span], Span], root: Callable[[bytes], bytes] = lambda header: header):
     """A file with the payload's place from `of_payload`, given those of payload and index, and the root's header from `root`."""
 
     def build(path: Path) -> None:
@@ -220,10 +220,10 @@ WEIGHTS = [
         ("payload behind a soft link", _linked("payload", h5py.SoftLink("/index")), "nothing else"),
         ("payload is the index", _other("payload", lambda f, _: f.__setitem__("payload", f["index"])), "type, shape or storage"),
         ("payload is the root", _other("payload", lambda f, _: f.__setitem__("payload", f["/"])), "nothing else"),
-        ("payload is a group", _other("payload", lambda f, _: f.create_group("payload")), "not stored as it is"),
+        ("payload is a group", _other("payload", lambda f, _: f.create_group("payload")), "not stored contiguously"),
         ("payload in another file", _payload(shape=(9000,), dtype="u1", external=[(SECRET, 0, 9000)]), "type, shape or storage"),
         ("payload put together from another file", _other("payload", _virtual), "damaged"),
-        ("payload packed with gzip", _payload(compression="gzip"), "not stored as it is|damaged"),
+        ("payload packed with gzip", _payload(compression="gzip"), "not stored contiguously|damaged"),
         ("payload with a plug-in's filter", _payload(compression="lzf"), "damaged"),
         ("payload in chunks", _payload(chunks=(1000,)), "damaged"),
         ("payload inside its header", _other("payload", _compact), "damaged"),
@@ -248,17 +248,17 @@ WEIGHTS = [
         ("one attribute more", _by_h5py(lambda f, *_: f.attrs.__setitem__("more", 1)), "nothing else"),
         ("one data set more", _by_h5py(lambda f, *_: f.__setitem__("more", 1)), "nothing else"),
         ("ten thousand attributes", _by_h5py(lambda f, *_: [f.attrs.__setitem__(str(n), n) for n in range(1000)]), "damaged"),
-        ("HDF5 of the oldest kind", _by_h5py(lambda *_: None, libver="earliest"), "another kind|cut off|checksum"),
+        ("HDF5 of the oldest kind", _by_h5py(lambda *_: None, libver="earliest"), "another version|cut off|checksum"),
         ("HDF5 behind a block of the user", _by_h5py(lambda *_: None, userblock_size=512), "not an HDF5 file"),
-        ("something behind the end", _ended(b"PK\x03\x04 more"), "bytes and says that"),
-        ("an archive behind the end", _ended(_zip()), "bytes and says that"),
-        ("cut in the middle", lambda path: path.write_bytes(pack(*_right())[:4000]), "bytes and says that"),
+        ("something behind the end", _ended(b"PK\x03\x04 more"), "bytes instead of"),
+        ("an archive behind the end", _ended(_zip()), "bytes instead of"),
+        ("cut in the middle", lambda path: path.write_bytes(pack(*_right())[:4000]), "bytes instead of"),
         ("nothing but a signature, and a terabyte", _sparse(container.SIGNATURE, 1 << 40), "checksum"),
-        ("payload over the index", _structure(lambda payload, index: Part(index.offset, payload.size)), "overlap"),
-        ("payload over the headers", _structure(lambda payload, index: Part(0, payload.size)), "overlap"),
-        ("payload beyond the end", _structure(lambda payload, index: Part(1 << 50, payload.size)), "overlap"),
-        ("payload at the last address", _structure(lambda payload, index: Part((1 << 64) - 1, payload.size)), "overlap"),
-        ("payload larger than the file", _structure(lambda payload, index: Part(payload.offset, 1 << 40)), "overlap"),
+        ("payload over the index", _structure(lambda payload, index: Span(index.offset, payload.size)), "overlap"),
+        ("payload over the headers", _structure(lambda payload, index: Span(0, payload.size)), "overlap"),
+        ("payload beyond the end", _structure(lambda payload, index: Span(1 << 50, payload.size)), "overlap"),
+        ("payload at the last address", _structure(lambda payload, index: Span((1 << 64) - 1, payload.size)), "overlap"),
+        ("payload larger than the file", _structure(lambda payload, index: Span(payload.offset, 1 << 40)), "overlap"),
         ("header without an end", _structure(lambda payload, index: payload, _endless), "damaged"),
         ("index with NaN", _index(b'"training":null', b'"training":{"loss":NaN}'), "finite"),
         ("index with a number beyond all", _index(b'"provenance":{}', b'"provenance":{"a":1e999}'), "finite"),
