@@ -6,7 +6,6 @@ against what processes really took by `python -m tests.stress.memory`.
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -14,19 +13,19 @@ import numpy as np
 from minisqx.errors import OptionError
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
+from minisqx.layers import PARAMETER_FREE
 from minisqx.machine.limits import available, megabytes, size_text
 from minisqx.machine.threads import most_threads, threads
 from minisqx.plan import measured_memory
 from minisqx.spec import (
-    AveragePoolSpec,
     BottleneckSpec,
     ConvolutionSpec,
-    DropoutSpec,
     FireSpec,
     LinearSpec,
     MaxPoolSpec,
     NetworkSpec,
-    Size,
+    ParameterFreeSpec,
+    Unit,
 )
 
 # What Python, Numba and the machine code of training come to, beside all arrays.
@@ -99,16 +98,20 @@ def _activations(spec: NetworkSpec, batch: Layout) -> int:
 def _units(spec: NetworkSpec, x: Layout) -> Iterator[tuple]:
     """Every unit with the layout of its input, as training has it: after a sampled sum, of its samples."""
     for unit in spec.units:
+        if not isinstance(unit, Unit):
+            raise _unknown(unit)
         yield unit, x
-        match unit:
-            case BottleneckSpec():
-                x = _sum_layout(unit, x)
-            case ConvolutionSpec() | MaxPoolSpec():
-                x = x.resized(*_size_after(unit, (x.height, x.width)))
+        x = _layout_after(unit, x)
 
 
-def _size_after(unit: ConvolutionSpec | MaxPoolSpec, size: Size) -> Size:
-    return unit.size_after(size) if isinstance(unit, ConvolutionSpec) else replace(unit, input_size=size).output_size
+def _layout_after(unit: Unit, x: Layout) -> Layout:
+    if isinstance(unit, BottleneckSpec):
+        return _sum_layout(unit, x)
+    return x.resized(*unit.size_after((x.height, x.width)))
+
+
+def _unknown(unit: object) -> OptionError:
+    return OptionError(f"{unit!r}: the memory that such a layer takes is not known; expected a unit of minisqx.spec")
 
 
 def _sum_layout(unit: BottleneckSpec, x: Layout) -> Layout:
@@ -119,7 +122,7 @@ def _sum_layout(unit: BottleneckSpec, x: Layout) -> Layout:
 def _unit(unit, x: Layout) -> Iterator[int]:
     match unit:
         case ConvolutionSpec():
-            yield _block((unit,), x.resized(*unit.size_after((x.height, x.width))))
+            yield _block((unit,), _layout_after(unit, x))
         case BottleneckSpec():
             inside, after = x.resized(*unit.main[-1].output_size), _sum_layout(unit, x)
             yield from (_block(group, inside) for group in unit.groups)
@@ -129,16 +132,13 @@ def _unit(unit, x: Layout) -> Iterator[int]:
             yield from (_block((layer,), x) for layer in unit.layers)
             # Each expansion lies in the concatenation, which is counted with them; its gradient, and the squeezed tensor's.
             yield _tensor(x, unit.output_shape[0]) + _tensor(x, unit.squeeze.out_channels)
-        case MaxPoolSpec():
-            yield 3 * _tensor(x.resized(*_size_after(unit, (x.height, x.width))), unit.channels) + _tensor(x, unit.channels)
-        case DropoutSpec():
-            yield 2 * _tensor(x, unit.channels) if unit.probability else 0
-        case AveragePoolSpec():
-            yield _tensor(x, unit.channels)
+        case ParameterFreeSpec() if type(unit) in PARAMETER_FREE:
+            of_input, of_output = PARAMETER_FREE[type(unit)].kept_tensors(unit)
+            yield of_input * _tensor(x, unit.channels) + of_output * _tensor(_layout_after(unit, x), unit.channels)
         case LinearSpec():
             pass  # all that it keeps is counted with the parameters
         case _:
-            raise OptionError(f"{unit!r}: the memory that such a layer takes is not known; expected a unit of minisqx.spec")
+            raise _unknown(unit)
 
 
 def _block(group: tuple[ConvolutionSpec, ...], layout: Layout) -> int:
@@ -162,7 +162,7 @@ def _tables(spec: NetworkSpec, batch: Layout) -> Iterator[tuple]:
             if isinstance(unit, BottleneckSpec):
                 y = x = x.resized(*layer.output_size)
             else:
-                y = x.resized(*_size_after(layer, (x.height, x.width)))
+                y = _layout_after(layer, x)
             for out, other in ((y, x), (x, y)):
                 size = math.prod(kernel) * out.stride * (FLOAT + INDEX)
                 yield (kernel, padding, out, other.height, other.width), size
