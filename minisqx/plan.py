@@ -26,6 +26,7 @@ from minisqx.spec import (
     LinearSpec,
     MaxPoolSpec,
     NetworkSpec,
+    ParameterFreeSpec,
     Size,
 )
 
@@ -154,7 +155,7 @@ class _Program:
                 case FireSpec():
                     x = self._fire(unit, x, size)
                 case MaxPoolSpec():
-                    x, size = self._max_pool(unit, x, size)
+                    x, size = self._pool(inference.MAX_POOL, unit, x, size, (unit.kernel, unit.stride))
                 case AveragePoolSpec():
                     self._features = unit.channels
                 case DropoutSpec() | LinearSpec():
@@ -227,13 +228,18 @@ class _Program:
         self._convolve((unit.expand3,), squeezed, size, release=True, out=y + unit.expand1.out_channels * stride)
         return y
 
-    def _max_pool(self, unit: MaxPoolSpec, x: int, in_size: Size) -> tuple[int, Size]:
+    def _pool(
+        self, kind: int, unit: ParameterFreeSpec, x: int, in_size: Size, window: tuple[int, int] | None = None
+    ) -> tuple[int, Size]:
+        """Adds a step that reads x alone and has no weights. window: (kernel, stride), if it reads `Taps`."""
         size = unit.size_after(in_size)
         out = self._memory.take(unit.channels * self._stride(size))
-        step = self._step(unit.name, inference.MAX_POOL, out, size, unit.channels, x, in_size, unit.channels)
-        geometry = Geometry.of((unit.kernel, unit.kernel), (unit.stride, unit.stride), (0, 0), in_size, size)
+        step = self._step(unit.name, kind, out, size, unit.channels, x, in_size, unit.channels)
+        kernel, stride = window or (1, 1)
+        geometry = Geometry.of((kernel, kernel), (stride, stride), (0, 0), in_size, size)
         step[inference.GEOMETRY :] = geometry
-        step[inference.TABLE_AT] = self._table(geometry, size)
+        if window:
+            step[inference.TABLE_AT] = self._table(geometry, size)
         self._memory.release(x)
         return out, size
 
