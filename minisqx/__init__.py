@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from minisqx.spec.squeezenet import SqueezeNetSpec as SqueezeNetSpec
     from minisqx.spec.squeezenext import SqueezeNextSpec as SqueezeNextSpec
     from minisqx.training.optim import SGD as SGD
-    from minisqx.training.optim import StepSchedule as StepSchedule
     from minisqx.training.optim import cross_entropy as cross_entropy
+    from minisqx.training.schedule import StepSchedule as StepSchedule
 
 _MODULES = {
     "Model": "inference.model",
@@ -38,7 +38,7 @@ _MODULES = {
     "ShallowSqueezeNext": "network",
     "SqueezeNetSpec": "spec.squeezenet",
     "SqueezeNextSpec": "spec.squeezenext",
-    "StepSchedule": "training.optim",
+    "StepSchedule": "training.schedule",
     "cross_entropy": "training.optim",
     "infer": "inference.model",
     "load": "inference.model",

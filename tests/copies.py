@@ -16,9 +16,9 @@ from minisqx.network import Network
 from minisqx.spec.squeezenet import SqueezeNetSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from minisqx.training.evaluation import Evaluation
-from minisqx.training.optim import SGD, StepSchedule, cross_entropy
+from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
-from minisqx.training.schedule import OneCycleSchedule
+from minisqx.training.schedule import OneCycleSchedule, StepSchedule
 
 SMALL = SqueezeNextSpec(width=0.125, num_classes=3, input_size=(12, 12))
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 12, 12, 3), np.uint8)

@@ -513,7 +513,7 @@ FAULTS = (
     ),
     Fault(
         "schedule one epoch late",
-        "minisqx/training/optim.py",
+        "minisqx/training/schedule.py",
         "epoch >= milestone",
         "epoch > milestone",
         ("test_training.py::test_the_learning_rate_follows_the_schedule",),
@@ -557,7 +557,7 @@ FAULTS = (
     Fault(
         "a damaged last.h5 takes the place of the state before it",
         "minisqx/training/run_folder.py",
-        "if self.last_is_whole:",
+        "if self.last_is_intact:",
         "if self.last.exists():",
         ("test_durable.py::test_a_damaged_last_never_becomes_the_previous",),
     ),

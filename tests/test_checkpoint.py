@@ -18,7 +18,7 @@ from minisqx.checkpoint.model_file import MOST_INDEX_BYTES
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.spec import zoo
 from minisqx.spec.squeezenext import SqueezeNextSpec
-from minisqx.training.options import MOST_EPOCHS, TrainingOptions
+from minisqx.training.options import MAX_EPOCHS, TrainingOptions
 from minisqx.training.run_folder import COLUMNS
 
 SPEC = SqueezeNextSpec(width=0.2)
@@ -289,11 +289,11 @@ def test_an_index_with_the_right_checksum_and_the_wrong_json_is_refused(saved, o
 
 def test_a_checkpoint_has_room_for_the_history_of_the_longest_run(tmp_path):
     row = dict.fromkeys(COLUMNS, -1.2345678901234567e-100)
-    checkpoint = Checkpoint(SPEC, random_state(SPEC), training={"state": {"history": [row] * MOST_EPOCHS}})
+    checkpoint = Checkpoint(SPEC, random_state(SPEC), training={"state": {"history": [row] * MAX_EPOCHS}})
     save_checkpoint(tmp_path / "long.h5", checkpoint)
-    assert len(load_checkpoint(tmp_path / "long.h5").training["state"]["history"]) == MOST_EPOCHS
+    assert len(load_checkpoint(tmp_path / "long.h5").training["state"]["history"]) == MAX_EPOCHS
     with pytest.raises(OptionError, match="a whole number from 1 to 10000$"):
-        TrainingOptions(epochs=MOST_EPOCHS + 1)
+        TrainingOptions(epochs=MAX_EPOCHS + 1)
 
 
 def test_an_index_larger_than_any_needs_is_refused_unread(saved):

@@ -114,3 +114,14 @@ def test_the_pictures_are_what_draws_them_makes(script):
     drawn = runpy.run_path(str(DOCS / script))["PICTURES"]
     for name, draw in drawn.items():
         assert (DOCS / name).read_text(encoding="utf-8") == draw(), f"docs/{name}: run python docs/{script}"
+
+
+def test_every_test_and_command_that_a_promise_names_is_there():
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS.parent / "tests").glob("test_*.py"))
+    defined = set(re.findall(r"def (test_\w+)", source))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 100 and named - defined == set()
+    files = set(re.findall(r"`(test_\w+\.py)`", text))
+    files |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"\btests\.(\w+(?:\.\w+)?)", text)}
+    assert len(files) > 25 and [name for name in files if not (DOCS.parent / "tests" / name).exists()] == []

@@ -99,7 +99,7 @@ def test_where_last_is_damaged_the_state_before_it_is_resumed_with_a_line(damage
     damage(stopped.last)
     said: list[str] = []
     resume(stopped.path, said.append)
-    assert [line for line in said if "going on from previous.h5, 1 epochs and " in line and "last.h5" in line]
+    assert [line for line in said if "resuming from previous.h5, 1 epochs and " in line and "last.h5" in line]
     assert bits(stopped) == wanted
 
 
@@ -114,7 +114,7 @@ def test_a_damaged_last_never_becomes_the_previous(stopped, monkeypatch):
 def test_two_damaged_generations_are_one_clear_error(stopped):
     flip(stopped.last)
     flip(stopped.previous)
-    with pytest.raises(CheckpointError, match=r"last\.h5.*nor can previous\.h5 stand in for it") as refused:
+    with pytest.raises(CheckpointError, match=r"last\.h5.*previous\.h5 can.t be used either") as refused:
         resume(stopped.path, quiet)
     assert "\n" not in str(refused.value)
 
@@ -195,7 +195,7 @@ def test_a_second_process_is_refused_and_leaves_the_first_ones_files_alone(stopp
     pytest.importorskip("fcntl")
     part = stopped.path / f".minisqx-{'0' * 16}.part"
     part.write_bytes(b"being written")
-    with RunFolder.open(stopped.path), pytest.raises(TrainingError, match="another process trains in .*wait") as refused:
+    with RunFolder.open(stopped.path), pytest.raises(TrainingError, match="another process is training in .*wait") as refused:
         resume(stopped.path, quiet)
     assert part.exists() and "\n" not in str(refused.value)
 
@@ -347,7 +347,7 @@ def test_nohup_goes_on_without_its_terminal():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with StopRequest() as stop:
             signal.raise_signal(signal.SIGHUP)
-        print(stop.wish)
+        print(stop.cause)
     """
     if not hasattr(signal, "SIGHUP"):
         pytest.skip("needs SIGHUP")
@@ -355,10 +355,10 @@ def test_nohup_goes_on_without_its_terminal():
 
 
 def test_a_request_at_once_raises_where_the_program_is():
-    with pytest.raises(Stopped) as stopped, StopRequest(at_once=True):
+    with pytest.raises(Stopped) as stopped, StopRequest(immediate=True):
         interrupt()
         pytest.fail("went on")
-    assert stopped.value.wish == signal.SIGINT
+    assert stopped.value.cause == signal.SIGINT
 
 
 # What is worth no run.

@@ -21,11 +21,11 @@ def eight_cpus_and_no_variables(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "_usable_cpus", lambda: 8)
     monkeypatch.setattr(threads, "_control_group_quota", lambda: None)
-    monkeypatch.setattr(threads, "_numbas_limit", lambda: None)
+    monkeypatch.setattr(threads, "_numba_limit", lambda: None)
 
 
 def test_the_option_overrides_the_variable_and_the_variable_the_machine(monkeypatch):
-    assert threads.thread_count() == (8, "CPUs this process may use")
+    assert threads.thread_count() == (8, "CPUs available to this process")
     monkeypatch.setenv("MINISQX_NUM_THREADS", "3")
     assert threads.thread_count() == (3, "MINISQX_NUM_THREADS")
     assert threads.thread_count(5) == (5, "--threads")
@@ -142,43 +142,43 @@ def test_numbas_variable_is_a_limit_in_any_order_of_imports_and_stays_set(first)
 
 def test_numbas_file_of_settings_is_a_limit_too(monkeypatch, tmp_path):
     monkeypatch.undo()  # the limit is asked for in earnest, where Numba is not imported yet
-    monkeypatch.setattr(threads, "most_threads", lambda: 3)
+    monkeypatch.setattr(threads, "max_threads", lambda: 3)
     monkeypatch.delitem(sys.modules, "numba")
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert threads._numbas_limit() is None
+    assert threads._numba_limit() is None
     (tmp_path / ".numba_config.yaml").write_text("num_threads: 3")
-    assert threads._numbas_limit() == 3
+    assert threads._numba_limit() == 3
 
 
 @pytest.fixture
-def numbas_number():
+def numba_number():
     """The most that Numba can have; afterwards it and minisqx have the numbers of before."""
     chosen, is_default, numbas = threads.threads(), threads._is_default, numba.get_num_threads()
-    numba.set_num_threads(threads.most_threads())
-    yield threads.most_threads()
+    numba.set_num_threads(threads.max_threads())
+    yield threads.max_threads()
     numba.set_num_threads(numbas)
     threads.use_threads(chosen, "" if is_default else threads.OPTION)
 
 
-def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads(numbas_number):
+def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads(numba_number):
     threads.use_threads(1)
-    assert alone.run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numbas_number
+    assert alone.run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numba_number
 
     def fails():
         raise MemoryError
 
     with pytest.raises(MemoryError):
         alone.run_alone(fails)
-    assert numba.get_num_threads() == numbas_number
+    assert numba.get_num_threads() == numba_number
 
 
-def test_numbas_own_setting_limits_a_default_but_no_explicit_number(numbas_number):
-    threads.use_threads(numbas_number, "CPUs this process may use")
+def test_numbas_own_setting_limits_a_default_but_no_explicit_number(numba_number):
+    threads.use_threads(numba_number, "CPUs available to this process")
     numba.set_num_threads(1)
     assert threads.threads() == alone.run_alone(numba.get_num_threads) == 1
-    threads.use_threads(numbas_number)
-    assert threads.threads() == alone.run_alone(numba.get_num_threads) == numbas_number
+    threads.use_threads(numba_number)
+    assert threads.threads() == alone.run_alone(numba.get_num_threads) == numba_number
     assert numba.get_num_threads() == 1
 
 

@@ -22,7 +22,7 @@ from minisqx.machine.interrupt import SIGNALS, StopRequest
 from minisqx.network import Network
 from minisqx.training import resume, train
 from minisqx.training.curves import draw_curves
-from minisqx.training.data import CIFAR10_CLASSES, measure, open_training_data
+from minisqx.training.data import CIFAR10_CLASSES, channel_statistics, open_training_data
 from minisqx.training.options import TrainingOptions
 from minisqx.training.progress import EpochBar
 from minisqx.training.run_folder import COLUMNS, RunFolder
@@ -263,12 +263,12 @@ def test_a_run_is_resumed_with_moved_data_but_not_with_changed_data(finished, da
         train(TrainingOptions(**SMALL, data=moved, out=tmp_path / "run"), say=lambda line: None)
     monkeypatch.undo()
     moved.unlink()
-    with pytest.raises(DataError, match=r"^there is no file or folder '.*colours.h5'; .* name its place with --data"):
+    with pytest.raises(DataError, match=r"^there is no file or folder '.*colours.h5'; .* give its new place with --data"):
         resume(tmp_path / "run", say=lambda line: None)
     with pytest.raises(DataError, match=r"or an HDF5 file$"):
         resume(tmp_path / "run", say=lambda line: None, data=str(tmp_path / "nowhere"))
     moved.mkdir()  # an empty folder, such as the place of a disk that is not there
-    with pytest.raises(DataError, match="name its place with --data"):
+    with pytest.raises(DataError, match="give its new place with --data"):
         resume(tmp_path / "run", say=lambda line: None)
     moved.rmdir()
     write_data(moved, seed=1)
@@ -356,7 +356,7 @@ def test_validation_images_of_the_data_choose_best_and_none_is_set_aside(data, f
         options = TrainingOptions(**SMALL | {"epochs": 1}, data=path, out=tmp_path / f"run {number}")
         opened = open_training_data(options, lines.append)
         assert len(opened.train) == 60 and (opened.validation.images == number).all() and len(opened.validation) == 5
-        assert sum("5 validation images of the data; --validation sets none" in line for line in lines) == 1
+        assert sum("5 validation images of the data set; no training images are set aside" in line for line in lines) == 1
         digests.add(opened.digest)
     assert len(digests) == 3
     folder = RunFolder(train(options, lines.append).folder)
@@ -402,7 +402,7 @@ def test_normalisation_is_measured_on_the_training_part_except_for_cifar10(data,
 
 def test_a_colour_that_never_changes_has_a_standard_deviation_to_divide_by():
     images = np.full((2, 3, 3, 3), 137, np.uint8)
-    assert measure(images) == ((137 / 255,) * 3, (1.0,) * 3)
+    assert channel_statistics(images) == ((137 / 255,) * 3, (1.0,) * 3)
 
 
 def test_the_validation_part_is_a_count_or_a_share_of_the_training_part(data):
@@ -458,7 +458,7 @@ def test_a_signal_ends_a_real_run_after_the_batch_with_a_checkpoint(name, code, 
 def test_a_second_signal_ends_what_is_running_at_once_and_python_goes_on(number, error, words):
     with pytest.raises(error, match=words), StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.wish == signal.SIGINT
+        assert stop.cause == signal.SIGINT
         signal.raise_signal(getattr(signal, number))
         pytest.fail("still running")
 

@@ -15,7 +15,7 @@ from minisqx.kernels.structures import Cut
 from minisqx.kernels.tiles import product
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
-from minisqx.machine.threads import most_threads
+from minisqx.machine.threads import max_threads
 
 
 class Workspace(NetworkPart):
@@ -36,7 +36,7 @@ class Workspace(NetworkPart):
     def scratch(self, rows: int) -> np.ndarray:
         """(threads, elements): at least `rows` rows of SCRATCH_STRIDE elements for each thread."""
         if self._scratch.shape[1] < rows * SCRATCH_STRIDE:
-            self._scratch = aligned_empty((most_threads(), rows * SCRATCH_STRIDE), self.dtype)
+            self._scratch = aligned_empty((max_threads(), rows * SCRATCH_STRIDE), self.dtype)
         return self._scratch
 
     def for_kernel(self, source: int = 0, gradient: int = 0, columns: int = 0, by_chunk: np.ndarray | None = None):
