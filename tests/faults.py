@@ -820,6 +820,13 @@ FAULTS = (
         KERNELS,
     ),
     Fault(
+        "waiting threads spin for milliseconds",
+        "kernels/compiler/alone.py",
+        "os.putenv(variable, SPINS)",
+        "os.putenv(variable, '300000')",
+        ("test_threads.py::test_a_waiting_thread_of_gnu_openmp_sleeps_soon_unless_the_user_chose",),
+    ),
+    Fault(
         "kernels in sub-folders not hashed",
         "kernels/compiler/cache.py",
         "(module, *(_modules(module) if is_package else ()))",

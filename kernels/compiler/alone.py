@@ -13,9 +13,37 @@ from minisqx.kernels.compiler.choice import members
 from minisqx.machine.threads import threads
 
 
+# How long a thread of GNU OpenMP spins while it waits for the others, in turns of its loop, before it sleeps: about as long as
+# Python takes from one kernel to the next. By default it spins for milliseconds, which on a busy machine is the very time that
+# the others need: a step then takes several times as long (docs/performance.md).
+SPINS = "2000"
+_SPINS_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+_are_started = False
+
+
+def start_threads() -> None:
+    """Starts Numba's threads; Numba itself would when it compiles or loads a parallel kernel.
+
+    GNU OpenMP reads its variable while it is loaded; a user's own goes before ours.
+    """
+    global _are_started
+    if _are_started:
+        return
+    variable = _SPINS_VARIABLES[0]
+    is_ours = not any(name in os.environ for name in _SPINS_VARIABLES)
+    if is_ours:
+        os.putenv(variable, SPINS)  # not os.environ, which the program may look at
+    try:
+        numba.get_num_threads()
+    finally:
+        if is_ours:
+            os.unsetenv(variable)
+    _are_started = True
+
+
 def threading_layer() -> str:
     """What Numba's parallel kernels run on: tbb, omp or workqueue. Starts it unless it runs."""
-    numba.get_num_threads()
+    start_threads()
     return numba.threading_layer()
 
 
@@ -55,6 +83,7 @@ def run_alone(code, *arguments):
             " multiprocessing's method 'spawn', or set NUMBA_THREADING_LAYER=workqueue before Python starts"
         )
     with _parallel:
+        start_threads()
         # Numba keeps a number for each Python thread. It is the caller's: ours holds for this kernel only.
         before = members.thread_count()
         count = threads(before)
