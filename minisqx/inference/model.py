@@ -115,7 +115,9 @@ class Model:
         blocks = [probabilities for _, probabilities in self._blocks(images, "raise", bgr, formats)]
         return np.concatenate([np.empty((0, self.spec.num_classes)), *blocks])
 
-    def _blocks(self, images: Images, errors: str, bgr: bool, formats: Sequence[str]) -> Iterator[tuple[Sequence, np.ndarray]]:
+    def _blocks(
+        self, images: Images, errors: str, bgr: bool, formats: Sequence[str]
+    ) -> Iterator[tuple[list | np.ndarray, np.ndarray]]:
         """(images of the network's size, or an ImageError in an image's place; the probabilities of the images among them)."""
         if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == (*self.spec.input_size, 3):
             if len(images):
@@ -130,16 +132,17 @@ class Model:
         self, images: Images, numbers: range, errors: str, bgr: bool, formats: Sequence[str]
     ) -> list[np.ndarray | ImageError]:
         """The images with these numbers at the network's size; an ImageError in an image's place, or raised, says its number."""
-        size, found = self.spec.input_size, {}
+        size = self.spec.input_size
+        found: dict[int, np.ndarray | ImageError] = {}
         what = "array" if isinstance(images, np.ndarray) else "list"
 
         def load_one(number: int) -> None:
             try:
                 found[number] = load_image(images[number], size, bgr=bgr, formats=formats)
             except ImageError as error:
-                found[number] = ImageError(f"[{number}] of the {what}: {error}")
+                found[number] = named = ImageError(f"[{number}] of the {what}: {error}")
                 if errors == "raise":
-                    raise found[number] from error
+                    raise named from error
 
         # An array of the right size isn't worth a thread. Other objects may share a file, or belong to the calling thread.
         is_shared = {number: _is_for_any_thread(images[number], size) for number in numbers}
@@ -178,7 +181,7 @@ class Model:
         """float64 (N, classes), read-only, of images uint8 of the network's size, as `Plan.run_pixels` takes them, or of none."""
         if not len(images):
             return np.empty((0, self.spec.num_classes))
-        values = self._values
+        values = self._values  # first, since it raises for a model that can't be used
         found = softmax(self._plan.run_pixels(images, values))
         if found is None:
             raise self._not_finite()
