@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from minisqx.network import Network
 
 IMAGES_AT_ONCE = 128  # of a list: so many are loaded, then classified
-Images = list | tuple | np.ndarray
+# Several images: a list, or an array (N, H, W, 3). A type checker that doesn't know an array's axes allows both answers.
+Images = list | tuple | np.ndarray[tuple[int, int, int, int], np.dtype[Any]]
 
 
 T = TypeVar("T")
@@ -76,16 +77,16 @@ class Model:
         return next(iter(self.state.values())).dtype
 
     @overload
+    def infer(  # type: ignore[overload-overlap]
+        self, img: Images, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
+    ) -> list[Prediction]: ...
+    @overload
     def infer(
         self, img: ImageSource, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
     ) -> Prediction: ...
     @overload
     def infer(
-        self, img: list | tuple, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
-    ) -> list[Prediction]: ...
-    @overload
-    def infer(
-        self, img: list | tuple, *, errors: Literal["return"], bgr: bool = ..., formats: Sequence[str] = ...
+        self, img: Images, *, errors: Literal["return"], bgr: bool = ..., formats: Sequence[str] = ...
     ) -> list[Prediction | ImageError]: ...
     def infer(self, img, *, errors="raise", bgr=False, formats=()):
         """The prediction for an image (see `load_image`); for a list, or an array (N, H, W, 3), a list of predictions.
@@ -236,6 +237,15 @@ AnyModel = Model | str | os.PathLike | None
 
 
 @overload
+def infer(  # type: ignore[overload-overlap]
+    img: Images,
+    model: AnyModel = ...,
+    *,
+    errors: Literal["raise"] = ...,
+    bgr: bool = ...,
+    formats: Sequence[str] = ...,
+) -> list[Prediction]: ...
+@overload
 def infer(
     img: ImageSource,
     model: AnyModel = ...,
@@ -246,16 +256,7 @@ def infer(
 ) -> Prediction: ...
 @overload
 def infer(
-    img: list | tuple,
-    model: AnyModel = ...,
-    *,
-    errors: Literal["raise"] = ...,
-    bgr: bool = ...,
-    formats: Sequence[str] = ...,
-) -> list[Prediction]: ...
-@overload
-def infer(
-    img: list | tuple,
+    img: Images,
     model: AnyModel = ...,
     *,
     errors: Literal["return"],
