@@ -14,7 +14,7 @@ import pytest
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.checkpoint.container import lookup3, pack, unpack
-from minisqx.checkpoint.model_file import MOST_INDEX_BYTES
+from minisqx.checkpoint.model_file import MAX_INDEX_BYTES
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.spec import zoo
 from minisqx.spec.squeezenext import SqueezeNextSpec
@@ -196,13 +196,13 @@ def test_the_checksum_of_hdf5_is_lookup3(text, value):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda e: e["network"].update(width=0.3), "not those of its network"),
+        (lambda e: e["network"].update(width=0.3), "don't fit its network"),
         (lambda e: e["network"].update(width=0), "width 0"),
         (lambda e: e["network"].update(depth=3), "depth"),
         (lambda e: e["network"].pop("blocks"), "blocks"),
         (lambda e: e.update(network=[]), "damaged"),
-        (lambda e: e["layers"].update(stem=[12, 3, 1, 9]), "not those of its network"),
-        (lambda e: e["layers"].pop("head"), "not those of its network"),
+        (lambda e: e["layers"].update(stem=[12, 3, 1, 9]), "don't fit its network"),
+        (lambda e: e["layers"].pop("head"), "don't fit its network"),
         (lambda e: e.update(classes=["one"]), "1 class names"),
         (lambda e: e.update(classes=["same"] * 10), "twice"),
         (lambda e: e.update(classes=[*"012345678", "\x1b[31m"]), "printable"),
@@ -214,7 +214,7 @@ def test_the_checksum_of_hdf5_is_lookup3(text, value):
         (lambda e: e.update(dtype="float64"), "payload"),
         (lambda e: e.update(dtype="int8"), "damaged"),
         (lambda e: e.update(version=2), "version 2"),
-        (lambda e: e.update(format="other"), "another kind"),
+        (lambda e: e.update(format="other"), "another format"),
         (lambda e: e.pop("classes"), "classes"),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_checkpoint_has_room_for_the_history_of_the_longest_run(tmp_path):
 
 
 def test_an_index_larger_than_any_needs_is_refused_unread(saved):
-    saved.write_bytes(pack(b"", bytes(MOST_INDEX_BYTES + 1)))
+    saved.write_bytes(pack(b"", bytes(MAX_INDEX_BYTES + 1)))
     assert_refused(saved, "at most 4194304")
 
 

@@ -201,7 +201,7 @@ def stop_after(monkeypatch, calls: int, method: str) -> None:
     monkeypatch.setattr(Trainer, method, counted)
 
 
-STOPS = [(1, "_train_batch", (0, 1)), (8, "_train_batch", (1, 3)), (10, "_train_batch", (1, 5)), (1, "_measure", (0, 5))]
+STOPS = [(1, "_train_batch", (0, 1)), (8, "_train_batch", (1, 3)), (10, "_train_batch", (1, 5)), (1, "_evaluate", (0, 5))]
 
 
 @pytest.mark.parametrize("calls, method, saved", STOPS)
@@ -222,14 +222,14 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(calls, method
 
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(finished, data, tmp_path, monkeypatch):
     """Nothing can be saved at the kill itself, and the files beside last.h5 may be newer than it or gone."""
-    plain = Trainer._measure
+    plain = Trainer._evaluate
 
     def killed(trainer, part):
         if trainer.state.epoch == 1:
             raise MemoryError
         return plain(trainer, part)
 
-    monkeypatch.setattr(Trainer, "_measure", killed)
+    monkeypatch.setattr(Trainer, "_evaluate", killed)
     with pytest.raises(MemoryError):
         train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), say=lambda line: None)
     monkeypatch.undo()

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from minisqx.checkpoint import Checkpoint, container, load_checkpoint, save_checkpoint
-from minisqx.checkpoint.container import Part, pack
+from minisqx.checkpoint.container import Span, pack
 from minisqx.spec import NetworkSpec, zoo
 from minisqx.spec.squeezenet import SqueezeNetSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
@@ -138,7 +138,7 @@ def spliced(whole: bytes, draw: random.Random) -> bytes:
 
 def repaired_headers(whole: bytes, draw: random.Random) -> bytes:
     """Changes bytes of HDF5's structures, and corrects each structure's checksum."""
-    blocks: list[Part] = [Part(0, 48)]
+    blocks: list[Span] = [Span(0, 48)]
     file = io.BytesIO(whole)
     root = int.from_bytes(whole[36:44], "little")
     messages = container._messages(file, root, blocks)  # type: ignore[arg-type]
@@ -182,17 +182,17 @@ def built(payload: bytes, index: bytes, draw: random.Random) -> bytes:
             )
         return messages
 
-    def shifted(part: Part) -> Part:
+    def shifted(part: Span) -> Span:
         offset, size = (
             draw.choice((value,) * 30 + (value + 1, value - 1, 2 * value, *NUMBERS)) for value in (part.offset, part.size)
         )
-        return Part(max(offset, 0) % 2**64, max(size, 0) % 2**64)
+        return Span(max(offset, 0) % 2**64, max(size, 0) % 2**64)
 
     pieces = [
         bytes(48),
         container._header(changed(container._root(0, 0, checksum))),
         *(
-            container._header(container._dataset(name, Part(0, len(part))))
+            container._header(container._dataset(name, Span(0, len(part))))
             for name, part in (("payload", payload), ("index", index))
         ),
     ]
@@ -201,8 +201,8 @@ def built(payload: bytes, index: bytes, draw: random.Random) -> bytes:
         at.append(at[-1] + len(piece))
     places = [draw.choice((place,) * 40 + (0, 48, at[-1], (1 << 64) - 1)) for place in at]
     root = container._header(changed(container._root(places[2], places[3], checksum)))
-    of_payload = container._header(changed(container._dataset("payload", shifted(Part(places[4], len(payload))))))
-    of_index = container._header(changed(container._dataset("index", shifted(Part(places[5], len(index))))))
+    of_payload = container._header(changed(container._dataset("payload", shifted(Span(places[4], len(payload))))))
+    of_index = container._header(changed(container._dataset("index", shifted(Span(places[5], len(index))))))
     body = root + of_payload + of_index + payload + index
     start = struct.pack("<8s4B4Q", container.SIGNATURE, 3, 8, 8, 0, 0, (1 << 64) - 1, 48 + len(body), 48)
     return container._summed(start) + body
