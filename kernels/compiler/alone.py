@@ -12,7 +12,6 @@ from minisqx.errors import TrainingError
 from minisqx.kernels.compiler.choice import members
 from minisqx.machine.threads import threads
 
-
 # How long a thread of GNU OpenMP spins while it waits for the others, in turns of its loop, before it sleeps: about as long as
 # Python takes from one kernel to the next. By default it spins for milliseconds, which on a busy machine is the very time that
 # the others need: a step then takes several times as long (docs/performance.md).
