@@ -56,6 +56,10 @@ CACHED = ("test_data_image_folder.py",)
 THREADS = ("test_threads.py",)
 KERNELS = ("test_kernel_cache.py",)
 COPIES = ("test_copies.py",)
+SHARED_FAILURES = ("test_calls.py::test_shared_work_ends_with_the_failure_of_the_lowest_number",)
+CHANGES = ("test_calls.py::test_a_change_through_a_view_changes_the_next_forward",)
+KEPT = ("test_calls.py::test_the_plan_is_kept_until_a_bit_changes",)
+PADDING = ("test_calls.py",)
 VELOCITY = ("test_copies.py::test_a_shallow_copy_of_an_optimizer_has_its_own_velocity",)
 DESCRIBED = ("test_described.py",)
 UNKNOWN = ("test_unknown.py",)
@@ -413,7 +417,7 @@ FAULTS = (
     ),
     Fault(
         "inference pools another tensor's rows",
-        "minisqx/plan.py",
+        "minisqx/steps.py",
         "out=y + unit.expand1.out_channels * stride",
         "out=y",
         INFERENCE_FIRE,
@@ -534,19 +538,19 @@ FAULTS = (
     ),
     Fault(
         "a stride along the wrong axis",
-        "minisqx/plan.py",
+        "minisqx/steps.py",
         "stride=(1 + (c.kernel[0] > 1), 1 + (c.kernel[1] > 1))",
         "stride=(2 - (c.kernel[0] > 1), 2 - (c.kernel[1] > 1))",
         INFERENCE,
     ),
     Fault(
         "inference without the running mean",
-        "minisqx/plan.py",
+        "minisqx/steps.py",
         'tensors["beta"] - tensors["running_mean"] * scale',
         'tensors["beta"]',
         INFERENCE,
     ),
-    Fault("a place given back while it is needed", "minisqx/plan.py", "release=main != entry", "release=True", INFERENCE),
+    Fault("a place given back while it is needed", "minisqx/steps.py", "release=main != entry", "release=True", INFERENCE),
     Fault(
         "the last partial batch dropped",
         "data/loader.py",
@@ -628,7 +632,7 @@ FAULTS = (
     Fault(
         "a bad image's neighbour answered for it",
         "minisqx/inference/model.py",
-        "bad.get(index) or next(good)",
+        "one if isinstance(one, ImageError) else next(good)",
         "next(good, None)",
         ("test_inference.py",),
     ),
@@ -814,10 +818,88 @@ FAULTS = (
     ),
     Fault("litter in the cache", "data/cache.py", "> _MAX_WRITE_SECONDS:", "> 1e99:", CACHED),
     Fault(
-        "a failure on another thread is lost", "minisqx/plan.py", "            raise failures[0]\n", "            pass\n", THREADS
+        "a failure on another thread is lost",
+        "minisqx/machine/sharing.py",
+        "        raise min(failures, key=lambda failure: failure[0])[1]\n",
+        "        pass\n",
+        THREADS,
     ),
     Fault(
-        "no thread to be had is an error", "minisqx/plan.py", "except (RuntimeError, MemoryError):", "except KeyError:", THREADS
+        "no thread to be had is an error",
+        "minisqx/machine/sharing.py",
+        "except (RuntimeError, MemoryError):",
+        "except KeyError:",
+        THREADS,
+    ),
+    Fault(
+        "the failure that is raised is the first in time",
+        "minisqx/machine/sharing.py",
+        "raise min(failures, key=lambda failure: failure[0])[1]",
+        "raise failures[0][1]",
+        SHARED_FAILURES,
+    ),
+    Fault(
+        "work before a failure is left undone",
+        "minisqx/machine/sharing.py",
+        "if any(number > failed for failed, _ in failures):",
+        "if failures:",
+        SHARED_FAILURES,
+    ),
+    Fault(
+        "a picture is decoded on a thread that isn't its own",
+        "minisqx/inference/model.py",
+        "share(load_one, [n for n in numbers if is_shared[n]], own=[n for n in numbers if not is_shared[n]])",
+        "share(load_one, numbers)",
+        ("test_calls.py::test_files_are_decoded_on_all_threads_and_objects_on_the_callers",),
+    ),
+    Fault(
+        "a plan kept after a weight has changed",
+        "minisqx/current_plan.py",
+        "frozen.parameters != parameters or ",
+        "",
+        CHANGES,
+    ),
+    Fault(
+        "a plan kept after a running statistic has changed",
+        "minisqx/current_plan.py",
+        " or frozen.buffers != buffers",
+        "",
+        CHANGES,
+    ),
+    Fault(
+        "a plan kept where numbers are equal and bits are not",
+        "minisqx/current_plan.py",
+        "frozen.parameters != parameters or ",
+        "(np.frombuffer(frozen.parameters, parameters.dtype) != parameters).any() or ",
+        KEPT,
+    ),
+    Fault(
+        "a plan of weights that may be newer than their copy",
+        "minisqx/current_plan.py",
+        "zip(copies, self._sections):\n            state |= cut(np.frombuffer(copy, parameters.dtype), sections)[0]",
+        "zip((parameters, buffers), self._sections):\n            state |= cut(copy, sections)[0]",
+        ("test_calls.py::test_a_plan_is_made_from_the_copy_that_it_is_compared_with",),
+    ),
+    Fault(
+        "the padding of a chunk is what an earlier run left",
+        "minisqx/plan.py",
+        "table.pixels < table.columns",
+        "table.pixels > table.columns",
+        PADDING,
+    ),
+    Fault(
+        "blue looked up as red in an array of images",
+        "minisqx/inference/model.py",
+        "[..., ::-1] if bgr else",
+        " if bgr else",
+        ("test_calls.py::test_an_array_of_images_is_answered_as_its_images_are",),
+    ),
+    Fault(
+        "a softmax of numbers that are not finite",
+        "kernels/softmax.py",
+        "finite &= np.isfinite(logits[n, j])",
+        "finite &= not np.isnan(logits[n, j])",
+        ("test_calls.py::test_softmax_refuses_what_is_not_finite",),
     ),
     Fault(
         "a kernel's checksum not looked at",
@@ -886,7 +968,7 @@ FAULTS = (
     ),
     Fault(
         "a copied answer that can be changed",
-        "minisqx/inference/model.py",
+        "minisqx/inference/prediction.py",
         "        probabilities.flags.writeable = False  #",
         "        #",
         COPIES,
@@ -908,7 +990,7 @@ FAULTS = (
     ),
     Fault(
         "a unit that inference doesn't know",
-        "minisqx/plan.py",
+        "minisqx/steps.py",
         "                case _:\n                    raise",
         "                case None:\n                    raise",
         UNKNOWN,

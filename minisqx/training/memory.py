@@ -16,7 +16,6 @@ from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
 from minisqx.layers import PARAMETER_FREE
 from minisqx.machine.limits import available, megabytes, size_text
 from minisqx.machine.threads import max_threads, threads
-from minisqx.plan import measured_memory
 from minisqx.spec import (
     BottleneckSpec,
     ConvolutionSpec,
@@ -27,6 +26,7 @@ from minisqx.spec import (
     ParameterFreeSpec,
     Unit,
 )
+from minisqx.steps import measured_memory
 
 # Bytes of Python, Numba and the compiled kernels of training.
 CODE = 64 << 20
