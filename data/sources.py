@@ -1,4 +1,4 @@
-"""`open_dataset`, which finds the reader for the file, folder or name that a user gives."""
+"""`open_dataset`, which picks the reader for a path or a name."""
 
 import os
 import stat

@@ -338,7 +338,7 @@ def test_parts_that_do_not_fit_each_other_make_no_checkpoint(change, words):
 
 
 @pytest.mark.parametrize("training", [{"loss": float("inf")}, {"when": object()}])
-def test_training_state_that_no_json_can_hold_is_refused_before_anything_is_written(saved, training):
+def test_training_state_that_is_no_json_is_refused_before_a_file_is_written(saved, training):
     before = saved.read_bytes()
     with pytest.raises(CheckpointError, match="JSON"):
         save_checkpoint(saved, Checkpoint(SPEC, random_state(SPEC), training=training))

@@ -140,7 +140,7 @@ def test_without_network_cifar10_by_name_is_an_error(monkeypatch):
         open_dataset("cifar10")
 
 
-def test_without_pooch_the_embedded_set_is_used_and_the_line_says_what_to_install(monkeypatch, server):
+def test_without_pooch_the_embedded_set_is_used_and_a_line_says_how_to_get_it(monkeypatch, server):
     use_mirrors(monkeypatch, f"{server.url}/cifar-10-binary.tar.gz")
     monkeypatch.setitem(sys.modules, "pooch", None)
     lines = []

@@ -70,7 +70,7 @@ def test_names_of_fixed_length_and_packed_arrays_are_read(tmp_path):
     assert open_dataset(path).classes == ("ant", "bee", "fly")
 
 
-def test_without_a_test_part_a_sixth_is_set_aside_and_without_names_classes_are_numbers(tmp_path):
+def test_without_a_test_part_a_sixth_is_set_aside_and_classes_get_numbers(tmp_path):
     lines = []
     dataset = open_dataset(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), say=lines.append)
     assert dataset.classes == ("0", "1", "2") and len(dataset.train_labels) == 9

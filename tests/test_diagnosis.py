@@ -68,9 +68,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("network, layer", NETWORKS, ids=lambda part: part if isinstance(part, str) else "")
-def test_a_weight_that_is_not_finite_is_found_in_the_first_layer_whose_output_is_not(
-    network, layer, value, data, tmp_path, monkeypatch
-):
+def test_a_weight_that_is_not_finite_is_found_in_its_layer(network, layer, value, data, tmp_path, monkeypatch):
     def damage(trainer):
         trainer.network.parameters()[f"{layer}.weight"].flat[0] = value
 
@@ -97,7 +95,7 @@ def test_an_image_that_is_not_finite_is_named_by_its_number(data, tmp_path, monk
     assert f"the normalised pixels of training image {numbers[0]}) in epoch 1, batch 1," in str(refused.value)
 
 
-def test_a_gradient_that_is_not_finite_is_found_though_the_loss_is_and_no_weight_is_touched(data, tmp_path, monkeypatch):
+def test_a_gradient_that_is_not_finite_is_found_before_it_touches_a_weight(data, tmp_path, monkeypatch):
     trainers = []
 
     def damage(trainer):

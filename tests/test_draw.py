@@ -236,7 +236,7 @@ def test_a_basic_block_in_detail_keeps_its_order(order, steps):
     assert written["convolution 1x1"] < written[steps[0]] < written[steps[1]]
 
 
-def test_a_shortcut_in_detail_may_lack_the_activation_and_an_identity_has_no_card():
+def test_a_shortcut_may_lack_the_activation_and_an_identity_has_no_card():
     assert texts(draw_block.block_svg(SqueezeNextSpec(shortcut_activation=False))).count("ELU") == 6
     svg = draw_block.block_svg(SqueezeNextSpec(blocks=(1, 2, 1, 1)), "stage2.block2")
     assert len(card_attributes(svg)) == 5

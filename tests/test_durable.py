@@ -95,7 +95,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(b"")], ids=["flipped", "missing", "empty"])
-def test_where_last_is_damaged_the_state_before_it_is_resumed_and_a_line_says_so(damage, stopped, wanted):
+def test_where_last_is_damaged_the_state_before_it_is_resumed_with_a_line(damage, stopped, wanted):
     damage(stopped.last)
     said: list[str] = []
     resume(stopped.path, said.append)
@@ -191,7 +191,7 @@ def test_a_run_that_failed_after_its_last_checkpoint_gets_its_whole_history(monk
 # One process at a time.
 
 
-def test_a_second_process_is_refused_in_one_line_and_leaves_the_first_ones_files_alone(stopped):
+def test_a_second_process_is_refused_and_leaves_the_first_ones_files_alone(stopped):
     pytest.importorskip("fcntl")
     part = stopped.path / f".minisqx-{'0' * 16}.part"
     part.write_bytes(b"being written")
@@ -209,7 +209,7 @@ def test_a_resumed_run_sweeps_what_a_killed_one_left_and_nothing_else(stopped):
     assert not part.exists() and mine.exists()
 
 
-def test_where_nothing_can_be_locked_a_run_is_resumed_all_the_same_but_nothing_swept(stopped, monkeypatch):
+def test_where_nothing_can_be_locked_a_run_is_resumed_and_nothing_swept(stopped, monkeypatch):
     monkeypatch.setattr(run_folder, "fcntl", None)
     part = stopped.path / f".minisqx-{'0' * 16}.part"
     part.write_bytes(b"perhaps being written")
@@ -311,7 +311,7 @@ def test_a_signal_in_a_batch_saves_and_ends_without_a_picture(number, monkeypatc
     assert bits(folder) == wanted
 
 
-def test_a_signal_before_the_first_batch_ends_at_once_and_leaves_nothing_or_a_run(monkeypatch, data, tmp_path):
+def test_a_signal_before_the_first_batch_ends_at_once_with_nothing_or_a_run(monkeypatch, data, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr("minisqx.training.data.open_dataset", lambda *arguments, **settings: interrupt(signal.SIGTERM))
         with pytest.raises(SystemExit) as ended:
@@ -405,9 +405,7 @@ def test_a_terminal_that_is_gone_costs_the_bar_alone(monkeypatch):
 
 @pytest.mark.parametrize("name", ["last.h5", "best.h5", "history.csv", "config.json"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
-def test_a_file_that_cannot_be_written_is_a_training_error_and_a_run_that_did_not_begin_leaves_nothing(
-    name, number, monkeypatch, data, tmp_path
-):
+def test_an_unwritable_file_is_an_error_and_a_run_not_begun_leaves_nothing(name, number, monkeypatch, data, tmp_path):
     def replace_file(path, content, plain=run_folder.replace_file):
         if path.name == name:
             raise OSError(number, os.strerror(number))

@@ -1,4 +1,4 @@
-"""The house: which module may import which, and how many parameters a function may have."""
+"""The house: which module may import which, how many parameters a function may have, and how long a test's name may be."""
 
 import ast
 import re
@@ -14,6 +14,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 # In the repository the last two lie beside the first, in an installation inside.
 PACKAGES = (minisqx, minisqx.kernels, minisqx.data)
 MOST_PARAMETERS = 10
+MOST_OF_A_NAME = 75
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -108,3 +109,8 @@ def test_no_function_takes_more_than_ten_parameters():
             if isinstance(node, FUNCTIONS) and len(parameters_of(node)) > MOST_PARAMETERS:
                 long[f"{module}, line {node.lineno}"] = parameters_of(node)
     assert long == {}
+
+
+def test_the_name_of_a_test_has_at_most_75_characters():
+    names = [name for path in Path(__file__).parent.rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())]
+    assert len(names) > 700 and [name for name in names if len(name) > MOST_OF_A_NAME] == []

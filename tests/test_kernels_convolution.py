@@ -111,7 +111,7 @@ def test_one_value_a_channel_is_refused_in_one_line():
         BlockCase(Shape(3, (4,), (1, 1), 2, (0, 0), (2, 2)), images=1).forward()
 
 
-def test_running_statistics_move_a_tenth_of_the_way_to_the_batchs_with_the_unbiased_variance():
+def test_running_statistics_move_a_tenth_of_the_way_to_the_batchs():
     case = BlockCase(VARIANTS["1x3"])
     block = case.block
     mean, variance = np.zeros(block.channels), np.ones(block.channels)

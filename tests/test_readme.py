@@ -92,7 +92,7 @@ def test_sizes_and_the_shipped_networks_classes_are_as_the_pages_say():
 
 
 def test_the_table_of_sizes_is_what_the_descriptions_say():
-    rows = re.findall(r"^\| (\S+) \| ([\d,]+) \| (\S+) M \| (\S+) KB \|$", text_of("docs/results.md"), re.MULTILINE)
+    rows = re.findall(r"^\| (\S+) \| ([\d,]+) \| ([\d.]+) \| ([\d,.]+) \|$", text_of("docs/results.md"), re.MULTILINE)
     assert len(rows) >= 7
     for name, parameters, macs, state in rows:
         spec = zoo.network(name)

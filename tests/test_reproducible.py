@@ -32,7 +32,7 @@ def few(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_a_run_is_the_same_on_any_threads_and_stopped_and_resumed_and_no_file_is_left(data, tmp_path):
+def test_a_run_is_the_same_on_any_threads_and_after_a_stop(data, tmp_path):
     said: list[str] = []
     check(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), said.append)
     runs = [line.split()[0] for line in said if "threads:" in line]

@@ -24,7 +24,7 @@ def eight_cpus_and_no_variables(monkeypatch):
     monkeypatch.setattr(threads, "_numba_limit", lambda: None)
 
 
-def test_the_option_goes_before_the_variable_and_the_variable_before_the_machine(monkeypatch):
+def test_the_option_overrides_the_variable_and_the_variable_the_machine(monkeypatch):
     assert threads.thread_count() == (8, "CPUs available to this process")
     monkeypatch.setenv("MINISQX_NUM_THREADS", "3")
     assert threads.thread_count() == (3, "MINISQX_NUM_THREADS")
@@ -136,7 +136,7 @@ print(threads(), *thread_count(), dict(os.environ) == before)
 
 
 @pytest.mark.parametrize("first", ["numba", "minisqx"])
-def test_numbas_variable_is_a_limit_whoever_is_imported_first_and_stays_as_it_was(first):
+def test_numbas_variable_is_a_limit_in_any_order_of_imports_and_stays_set(first):
     assert run(STEP.format(first=first), NUMBA_NUM_THREADS="1") == "1 1 NUMBA_NUM_THREADS True"
 
 
@@ -161,7 +161,7 @@ def numba_number():
     threads.use_threads(chosen, "" if is_default else threads.OPTION)
 
 
-def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads_as_it_was(numba_number):
+def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads(numba_number):
     threads.use_threads(1)
     assert alone.run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numba_number
 
@@ -173,7 +173,7 @@ def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads_as_it_was
     assert numba.get_num_threads() == numba_number
 
 
-def test_a_default_is_held_to_the_callers_number_of_numbas_threads_and_a_wish_is_not(numba_number):
+def test_numbas_own_setting_limits_a_default_but_no_explicit_number(numba_number):
     threads.use_threads(numba_number, "CPUs available to this process")
     numba.set_num_threads(1)
     assert threads.threads() == alone.run_alone(numba.get_num_threads) == 1
@@ -225,7 +225,7 @@ def plan_on_two_threads():
     threads.use_threads(before)
 
 
-def test_what_fails_on_another_thread_is_raised_and_no_half_written_answer_returned(plan_on_two_threads, monkeypatch):
+def test_a_failure_on_another_thread_is_raised_and_no_answer_is_returned(plan_on_two_threads, monkeypatch):
     plan, data, layout, right = plan_on_two_threads
     run_chunk, main = plan._run_chunk, threading.current_thread()
 
@@ -267,7 +267,7 @@ def test_where_no_thread_can_be_started_the_answer_is_the_same(plan_on_two_threa
     assert plan.run(data, layout).tobytes() == right.tobytes()
 
 
-def test_a_batch_runs_on_as_many_threads_as_were_chosen_whoever_calls_and_starts_none_of_numbas():
+def test_a_batch_runs_on_as_many_threads_as_chosen_and_none_of_numbas():
     code = """
 from minisqx.machine.threads import use_threads
 use_threads(3)

@@ -116,7 +116,7 @@ def test_the_history_has_what_the_saved_network_gives_on_the_whole_test_part(fin
     assert float(rows(finished)[-1]["test_accuracy"]) == np.mean(logits.argmax(axis=1) == labels)
 
 
-def test_loss_and_accuracy_of_an_epoch_are_averages_over_images_not_over_batches():
+def test_loss_and_accuracy_are_averages_over_images_not_over_batches():
     state = RunState()
     state.add_batch(loss=1.0, correct=3, samples=3, seconds=0.1)
     state.add_batch(loss=5.0, correct=0, samples=1, seconds=0.1)
@@ -138,7 +138,7 @@ def test_without_validation_images_best_is_the_last_epoch(data, tmp_path):
     assert rows(folder)[0]["validation_accuracy"] == ""
 
 
-def test_the_same_options_give_the_same_bits_on_any_number_of_threads_and_another_seed_others(finished, data, tmp_path):
+def test_equal_options_give_equal_bits_on_any_threads_and_another_seed_others(finished, data, tmp_path):
     again = train(TrainingOptions(**SMALL | {"threads": 2}, data=data, out=tmp_path / "again"), say=lambda line: None)
     assert bits(RunFolder(again.folder)) == bits(finished)
     other = train(TrainingOptions(**SMALL, seed=1, data=data, out=tmp_path / "other"), say=lambda line: None)
@@ -391,7 +391,7 @@ def test_resuming_with_a_damaged_checkpoint_is_refused(finished, tmp_path):
         resume(tmp_path, say=lambda line: None)
 
 
-def test_normalisation_is_measured_on_the_training_part_unless_the_data_is_cifar10(data, tmp_path):
+def test_normalisation_is_measured_on_the_training_part_except_for_cifar10(data, tmp_path):
     prepared = open_training_data(TrainingOptions(**SMALL, data=data), say=lambda line: None)
     pixels = prepared.train.images.reshape(-1, 3) / 255
     assert prepared.mean == pytest.approx(pixels.mean(axis=0)) and prepared.std == pytest.approx(pixels.std(axis=0))
@@ -405,7 +405,7 @@ def test_a_colour_that_never_changes_has_a_standard_deviation_to_divide_by():
     assert channel_statistics(images) == ((137 / 255,) * 3, (1.0,) * 3)
 
 
-def test_the_validation_part_is_taken_from_the_training_part_as_a_count_or_a_share(data):
+def test_the_validation_part_is_a_count_or_a_share_of_the_training_part(data):
     for validation, count in ((0, 0), (7, 7), (0.25, 15), (0.001, 1)):
         prepared = open_training_data(TrainingOptions(**SMALL | {"validation": validation}, data=data), say=lambda line: None)
         assert (len(prepared.train), len(prepared.validation)) == (60 - count, count)

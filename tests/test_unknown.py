@@ -56,7 +56,7 @@ def test_no_tile_is_generated_for_an_unknown_activation(method):
         getattr(vectors, method)(*[vectors.constant(0.0)] * (1 + (method != "activate")), UNKNOWN)
 
 
-def test_compiled_code_ends_the_process_rather_than_pass_over_an_unknown_selector():
+def test_compiled_code_ends_the_process_at_an_unknown_selector():
     module = ir.Module()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [simd.INDEX]), "f")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -130,7 +130,7 @@ class Blur:
     output_shape = (1,)
 
 
-def test_a_description_with_an_unknown_unit_is_refused_by_all_that_dispatch_on_units():
+def test_an_unknown_unit_is_refused_wherever_units_are_told_apart():
     spec = described(lambda units: (units[0], Blur(), *units[1:]))
     with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): no layer computes it"):
         Network(spec)

@@ -25,7 +25,7 @@ EXTRA = ("tqdm", "matplotlib", "pooch")
 def info(threads: int, source: str) -> Iterator[str]:
     """Lines about versions, CPU, threads and folders. threads: the count in use; source: where it was set."""
     facts = [
-        ("minisqx", f"{minisqx.__version__} in {Path(__file__).parent}"),
+        ("minisqx", f"{minisqx.__version__} in {Path(minisqx.__file__).parent}"),
         ("python", f"{platform.python_version()} ({sys.executable})"),
         *(("pillow" if name == "PIL" else name, import_module(name).__version__) for name in REQUIRED),
         *((name, _extra(name)) for name in EXTRA),
