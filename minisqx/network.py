@@ -12,15 +12,13 @@ from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
 from minisqx.layers import (
-    AveragePool,
+    PARAMETER_FREE,
     BasicBlock,
     Bottleneck,
     Concatenation,
-    Dropout,
     Fire,
     Layer,
     Linear,
-    MaxPool,
     Workspace,
     materialise,
 )
@@ -28,14 +26,12 @@ from minisqx.layers.part import Layers
 from minisqx.machine.limits import size_text
 from minisqx.plan import Plan
 from minisqx.spec import (
-    AveragePoolSpec,
     BottleneckSpec,
     ConvolutionSpec,
-    DropoutSpec,
     FireSpec,
     LinearSpec,
-    MaxPoolSpec,
     NetworkSpec,
+    ParameterFreeSpec,
     Size,
     Unit,
 )
@@ -81,7 +77,7 @@ class Network:
 
     def _build(self, not_ready: str) -> None:
         """Allocates the buffers and builds the layers. not_ready: why `backward` can't run yet, for its error message."""
-        self._workspace = Workspace(self.dtype)
+        self._workspace = Workspace(self.dtype, self.seed)
         self._allocate()
         self._sequence: tuple[Layer, ...] = tuple(self._layer(unit) for unit in self.spec.units)
         first = self._sequence[0]
@@ -146,12 +142,8 @@ class Network:
                 squeeze, expand1 = self._basic_block((unit.squeeze,)), self._basic_block((unit.expand1,), joint)
                 expand3 = self._basic_block((unit.expand3,), joint, row=unit.expand1.out_channels)
                 return Fire(unit, [squeeze, expand1, expand3], self._workspace)
-            case MaxPoolSpec():
-                return MaxPool(unit, self._workspace)
-            case DropoutSpec():
-                return Dropout(unit, self.seed, self._workspace)
-            case AveragePoolSpec():
-                return AveragePool(unit, self._workspace)
+            case ParameterFreeSpec() if type(unit) in PARAMETER_FREE:
+                return PARAMETER_FREE[type(unit)](unit, self._workspace)
             case LinearSpec():
                 views = (self._parameters, self._gradients)
                 return Linear(unit.name, *(tensors[f"{unit.name}.{key}"] for tensors in views for key in ("weight", "bias")))

@@ -1,14 +1,14 @@
-"""The faults that `seeded_faults.py` sows: one a line of thought that could go wrong, each with the tests that should notice.
+"""The faults of `seeded_faults.py`: one per mistake that a programmer could make, each with the tests that should catch it.
 
-A fault changes what is computed; it does not crash, and does not only cost time. `old` stands exactly once in its file.
-Tests are named as for pytest, from the folder `tests`; few and cheap ones, since every change of a kernel is compiled again.
+A fault changes a result; it neither crashes nor only costs time. `old` occurs exactly once in its file. Tests are named as for
+pytest, relative to the folder `tests`: few and fast ones, since every change of a kernel has to be compiled.
 """
 
 from typing import NamedTuple
 
 
 class Fault(NamedTuple):
-    """`old` in `file` (from the repository's top) becomes `new`; some test of `tests` must fail."""
+    """`old` in `file` (relative to the repository) becomes `new`; one of `tests` must fail."""
 
     name: str
     file: str
@@ -18,7 +18,7 @@ class Fault(NamedTuple):
 
 
 def _block(variant: str, deferred: str = "affine", order: str = "conv-act-bn-elu", dtype: str = "float64") -> tuple[str]:
-    """One of the basic block's tests: a single variant, so that little is compiled."""
+    """A single variant of the basic block's test, so that little has to be compiled."""
     name = "test_a_basic_block_computes_what_its_naive_twin_does"
     return (f"test_kernels_convolution.py::{name}[{variant}-{deferred}-{order}-{dtype}]",)
 

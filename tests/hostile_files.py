@@ -1,6 +1,6 @@
-"""Weights files, data sets and archives made to do harm, each with what must become of it.
+"""Malicious weights files, data sets and archives, each with its expected outcome.
 
-`test_hostile_files.py` goes through all of them. `python -m tests.hostile_files FOLDER` writes them there.
+`test_hostile_files.py` tests all of them. `python -m tests.hostile_files FOLDER` writes them to a folder.
 """
 
 import functools
@@ -33,7 +33,7 @@ IMAGES, LABELS = np.full((6, 8, 8, 3), 7, np.uint8), np.arange(6) % 2
 
 
 class Hostile(NamedTuple):
-    """build: given a path, makes the file there. expected: words of the line that refuses it; None if it is read."""
+    """build: writes the file to a path. expected: a pattern of the error; None if it must be read."""
 
     kind: str  # "weights" or "data"
     name: str
@@ -52,7 +52,7 @@ def _checkpoint(path: Path, spec: NetworkSpec = SPEC, **more) -> None:
 
 @functools.cache
 def _right() -> tuple[bytes, bytes]:
-    """The payload and the index of a right file."""
+    """The payload and the index of a valid file."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def _right() -> tuple[bytes, bytes]:
 
 
 def _by_h5py(change: Callable[[h5py.File, bytes, bytes], object], **options) -> Callable[[Path], object]:
-    """What `change` makes of a right file, through h5py, so that all of HDF5's checksums are right."""
+    """A valid file after `change`, written by h5py, so that all of HDF5's checksums are right."""
 
     def build(path: Path) -> None:
         image, (payload, index) = io.BytesIO(), _right()
@@ -80,7 +80,7 @@ def _by_h5py(change: Callable[[h5py.File, bytes, bytes], object], **options) -> 
 
 
 def _other(name: str, make: Callable[[h5py.File, bytes], object]) -> Callable[[Path], object]:
-    """A file whose `name` is what `make` puts there."""
+    """A file whose object `name` is replaced by `make`."""
 
     def change(file: h5py.File, payload: bytes, index: bytes) -> None:
         del file[name]
@@ -122,7 +122,7 @@ def _attribute(value: object, **options) -> Callable[[Path], object]:
 
 
 def _index(old: bytes, new: bytes) -> Callable[[Path], object]:
-    """Another index, whose checksum is right."""
+    """Another index, with a right checksum."""
 
     def build(path: Path) -> None:
         payload, index = _right()
@@ -141,7 +141,7 @@ def _entries(**entries) -> Callable[[Path], object]:
 
 
 def _network(**options) -> Callable[[Path], object]:
-    """A right description of a network whose tensors are not there."""
+    """A valid description of a network without its tensors."""
 
     def build(path: Path) -> None:
         spec = SqueezeNextSpec(**options)
@@ -153,7 +153,7 @@ def _network(**options) -> Callable[[Path], object]:
 
 
 def _structure(of_payload: Callable[[Span, Span], Span], root: Callable[[bytes], bytes] = lambda header: header):
-    """The payload lies where `of_payload` says, given where it and the index lie; the root's header is changed by `root`."""
+    """A file with the payload's place from `of_payload`, given those of payload and index, and the root's header from `root`."""
 
     def build(path: Path) -> None:
         payload, index = _right()
@@ -171,7 +171,7 @@ def _structure(of_payload: Callable[[Span, Span], Span], root: Callable[[bytes],
 
 
 def _endless(header: bytes) -> bytes:
-    """A header that goes on at its own beginning."""
+    """A header that continues at its own beginning."""
     link = struct.pack("<BHB2Q", container._CONTINUATION, 16, 0, 48, len(header))
     body = header[8:-4]
     return container._summed(header[:8] + link + body[len(link) :])
@@ -300,7 +300,7 @@ def _all_nan() -> bytes:
 
 
 def _hdf5(**content) -> Callable[[Path], object]:
-    """A data set of which `content` takes the place of some parts: arrays, links, or functions of (file, name)."""
+    """A data set with some objects replaced by `content`: arrays, links, or functions of (file, name)."""
 
     def build(path: Path) -> None:
         with h5py.File(path, "w") as file:
@@ -377,7 +377,7 @@ def _files() -> dict[str, bytes]:
 
 
 def _entry(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **more) -> bytes:
-    """A member of a tar archive, as it stands there."""
+    """The bytes of a member of a tar archive."""
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, more.pop("size", len(content))
     for key, value in more.items():
@@ -386,7 +386,7 @@ def _entry(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **mor
 
 
 def _archive(*first: bytes, without: str = "", after: bytes = bytes(1024)) -> Callable[[Path], object]:
-    """A right archive with other members before the right ones."""
+    """A valid archive with other members before its own."""
 
     def build(path: Path) -> None:
         members = b"".join(_entry(name, content) for name, content in _files().items() if name != without)
@@ -396,7 +396,7 @@ def _archive(*first: bytes, without: str = "", after: bytes = bytes(1024)) -> Ca
 
 
 def _with_number(field: bytes, at: int = 124) -> bytes:
-    """A header whose size (or what lies at `at`) is this, with the right checksum."""
+    """A header with this size field (or field at `at`), with a right checksum."""
     header = bytearray(_entry(_META))
     header[at : at + len(field)] = field
     header[148:156] = b" " * 8

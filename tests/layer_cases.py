@@ -1,4 +1,4 @@
-"""A basic block on its own: random parameters, poisoned memory, an input with something deferred; and its naive twin."""
+"""A single basic block with random parameters, poisoned memory and a deferred input; and its naive twin."""
 
 from dataclasses import replace
 

@@ -137,7 +137,7 @@ def test_an_unknown_unit_is_refused_wherever_units_are_told_apart():
     with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): inference has no such layer"):
         plan = Plan(spec, state_of(spec))
         plan.run(np.zeros((1, 3, plan.layout(1, 12, 12).stride), np.float32), plan.layout(1, 12, 12))
-    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): the memory that such a layer takes is not known"):
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): its memory use is not known"):
         training_bytes(spec, 4, 4)
     with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): this layer can't be drawn"):
         svg(spec)
