@@ -222,7 +222,8 @@ def backward(ds, source, y, activated, u, v, cut, workspace):
     """ds (chunks, rows, stride) = g f'(y), g from `source`, f an activation of some of the rows, `Activated`.
 
     y: `Tensor`, the output of f as its reader sees it; ds may be its data, since it has no readers left. u, v: `Tensor`, whose
-    sums are written: sum ds, and sum ds times the stored u or v; their scale, shift and activation are not used. cut: of ds. workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
+    sums are written: sum ds, and sum ds times the stored u or v; their scale, shift and activation are not used. cut: of ds.
+    workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
     """
     chunk_sums = workspace.by_chunk
     for chunk_ in prange(ds.shape[0]):
