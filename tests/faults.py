@@ -71,6 +71,13 @@ FAULTS = (
         HOUSE,
     ),
     Fault(
+        "a layer keeps more than its memory estimate says",
+        "minisqx/layers/pools.py",
+        "        return 1, 3\n",
+        "        return 1, 2\n",
+        ("test_memory.py::test_layers_without_parameters_keep_the_tensors_that_are_counted",),
+    ),
+    Fault(
         "two modules import each other",
         "data/dataset.py",
         "    from minisqx.kernels.counters import VALIDATION, permutation, stream\n",
@@ -818,6 +825,13 @@ FAULTS = (
         "if hashlib.sha256(data).digest() != ",
         "if False and ",
         KERNELS,
+    ),
+    Fault(
+        "waiting threads spin for milliseconds",
+        "kernels/compiler/alone.py",
+        "os.putenv(variable, SPINS)",
+        "os.putenv(variable, '300000')",
+        ("test_threads.py::test_a_waiting_thread_of_gnu_openmp_sleeps_soon_unless_the_user_chose",),
     ),
     Fault(
         "kernels in sub-folders not hashed",

@@ -285,3 +285,21 @@ except ValueError:
     print(len(started) - 1, "none")
 """
     assert run(code) == "2 none"
+
+
+WAITING = """
+import os, numpy as np, numba, minisqx
+before = dict(os.environ)
+minisqx.ShallowSqueezeNext(width=0.125).forward(np.zeros((2, 3, 16, 16)), training=True)
+assert dict(os.environ) == before
+print(numba.threading_layer())
+"""
+
+
+@pytest.mark.parametrize("given, expected", [({}, alone.SPINS), ({"GOMP_SPINCOUNT": "77"}, "77")])
+def test_a_waiting_thread_of_gnu_openmp_sleeps_soon_unless_the_user_chose(given, expected):
+    variables = os.environ | {"OMP_DISPLAY_ENV": "verbose"} | given  # GNU OpenMP prints what it has read
+    done = subprocess.run([sys.executable, "-c", WAITING], env=variables, capture_output=True, text=True, timeout=120)
+    if done.stdout.strip() != "omp" or sys.platform != "linux":
+        pytest.skip("this Numba has another threading layer")
+    assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr, done.stderr

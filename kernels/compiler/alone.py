@@ -12,10 +12,37 @@ from minisqx.errors import TrainingError
 from minisqx.kernels.compiler.choice import members
 from minisqx.machine.threads import threads
 
+# Iterations for which a waiting thread of GNU OpenMP spins before it sleeps: about the time that Python takes between two kernels.
+# By default it spins for milliseconds, and on a busy machine keeps the CPU from the threads for which it waits: a step then takes
+# several times as long (docs/performance.md).
+SPINS = "2000"
+_SPINS_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+_started = False
+
+
+def start_threads() -> None:
+    """Starts Numba's threads, which Numba would do when it compiles or loads a parallel kernel.
+
+    GNU OpenMP reads its variable when it is loaded. A variable set by the user takes precedence.
+    """
+    global _started
+    if _started:
+        return
+    variable = _SPINS_VARIABLES[0]
+    set_ours = not any(name in os.environ for name in _SPINS_VARIABLES)
+    if set_ours:
+        os.putenv(variable, SPINS)  # not os.environ, which the program may read
+    try:
+        numba.get_num_threads()
+    finally:
+        if set_ours:
+            os.unsetenv(variable)
+    _started = True
+
 
 def threading_layer() -> str:
     """The layer that runs Numba's parallel kernels: tbb, omp or workqueue. Starts it if necessary."""
-    numba.get_num_threads()
+    start_threads()
     return numba.threading_layer()
 
 
@@ -55,6 +82,7 @@ def run_alone(code, *arguments):
             " multiprocessing's method 'spawn', or set NUMBA_THREADING_LAYER=workqueue before Python starts"
         )
     with _parallel:
+        start_threads()
         # Numba's number of threads, one for each Python thread, is the caller's: change it only for this kernel.
         previous = members.thread_count()
         count = threads(previous)

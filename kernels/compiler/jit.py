@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.compiler_lock import global_compiler_lock
 
-from minisqx.kernels.compiler.alone import run_alone
+from minisqx.kernels.compiler.alone import run_alone, start_threads
 from minisqx.kernels.compiler.cache import KernelCache
 from minisqx.kernels.compiler.choice import members
 
@@ -57,6 +57,7 @@ def bound(kernel, arguments: tuple):
     if numba.config.DISABLE_JIT:
         return kernel
     if isinstance(kernel, ParallelKernel):
+        start_threads()
         return functools.partial(run_alone, members.code_of(kernel.kernel, arguments))
     return members.code_of(kernel, arguments)
 
