@@ -12,7 +12,7 @@ from minisqx.errors import TrainingError
 from minisqx.kernels.compiler.choice import members
 from minisqx.machine.threads import threads
 
-# Iterations for which a waiting thread of GNU OpenMP spins before it sleeps: about the time that Python takes between two kernels.
+# Iterations for which a waiting thread of GNU OpenMP spins before it sleeps: about as long as Python takes between kernels.
 # By default it spins for milliseconds, and on a busy machine keeps the CPU from the threads for which it waits: a step then takes
 # several times as long (docs/performance.md).
 SPINS = "2000"
