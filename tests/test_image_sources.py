@@ -218,7 +218,7 @@ def test_a_picture_that_pillow_opened_has_the_limits_of_a_file():
         load_image(PIL.Image.open(io.BytesIO(blank)))
     photo = encoded(PIL.Image.fromarray(picture(64, 64)), "JPEG", progressive=True)
     scan = photo[photo.rindex(b"\xff\xda") : -2]
-    with pytest.raises(ImageError, match="the PIL image is a JPEG of more than 50 scans"):
+    with pytest.raises(ImageError, match="the PIL image is a JPEG with more than 50 scans"):
         load_image(PIL.Image.open(io.BytesIO(photo[:-2] + scan * 60 + photo[-2:])))
 
 
