@@ -27,7 +27,7 @@ from minisqx.errors import DataError
 from minisqx.machine.folders import cache_root, replace_file
 from minisqx.machine.threads import thread_count
 
-_FORMAT = 4  # raised whenever the same source is to be decoded in another way, or kept in another
+_FORMAT = 5  # raised whenever the same source is to be decoded in another way, or kept in another
 _CHECKSUM_BYTES = 9  # eight hexadecimal digits and the end of the line
 _MOST_JSON_BYTES = 16 << 20
 _PIECE = 1 << 20

@@ -10,7 +10,7 @@ Weights are integers, multiples of 1 / ONE, so every sum is exact: the first axi
 2^38 in int64. The result depends neither on the order of summation, nor on the CPU, nor on how the image is cut into strips or
 turned. Cost: 4 multiply-adds for each byte of the image along the first axis, in vectors along a row; the second axis is small.
 
-    prepare(window, size, low, scale)           # v, and h
+    prepare(window, size, begin, end, scale)    # v, and h
     add_rows(sums, rows, top, left, window)     # the first axis, a strip of rows at a time
     finish(out, sums, plane, window)            # the second axis, and rounding
 """
@@ -48,26 +48,34 @@ def cubic(x):
 
 
 @njit
-def prepare(window, size, low, scale):
-    """Fills the window of an axis of `size` pixels: output i shows the interval of length `scale` from low + i * scale on.
+def weight_of(x, centre, stretch, begin, end):
+    """The weight of pixel x, which covers the interval from x to x + 1, of which the picture may begin or end within."""
+    left, right = max(float(x), begin), min(x + 1.0, end)
+    return cubic(abs((left + right) / 2 - centre) / stretch) * (right - left)
 
-    Pixel x covers the interval from x to x + 1.
+
+@njit
+def prepare(window, size, begin, end, scale):
+    """Fills the window of an axis of `size` pixels, of which the picture covers the interval from `begin` to `end`.
+
+    All outputs together show the picture's centre, each an interval of the length `scale`.
     """
     outputs, taps = window.weights.shape
     stretch = max(scale, 1.0)
+    low = (begin + end - outputs * scale) / 2
     for i in range(outputs):
         centre = low + (i + 0.5) * scale
         first = max(0, math.floor(centre - REACH * stretch + 0.5))
         count = min(taps, size - first)
         total = 0.0
         for k in range(count):
-            total += cubic(abs(first + k + 0.5 - centre) / stretch)
+            total += weight_of(first + k, centre, stretch, begin, end)
         # Rounding the running sum, not each weight, makes the weights sum to ONE, and hands each rounding error to the next.
         window.first[i] = first
         window.weights[i] = 0
         running, before = 0.0, 0
         for k in range(count):
-            running += cubic(abs(first + k + 0.5 - centre) / stretch)
+            running += weight_of(first + k, centre, stretch, begin, end)
             rounded = math.floor(running * (ONE / total) + 0.5)
             window.weights[i, k] = rounded - before
             before = rounded

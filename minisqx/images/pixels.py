@@ -111,9 +111,9 @@ def _window(size: int, extent: float, outputs: int, scale: float, is_reversed: b
     """The weights along a stored axis, for outputs in upright order."""
     taps = math.ceil(2 * REACH * max(scale, 1.0)) + 1
     window = Window(np.empty(outputs, np.int64), np.empty((outputs, taps), np.int16))
-    # In a reversed axis the picture ends with the last pixel, and what is left of a pixel comes first.
-    low = (extent - outputs * scale) / 2 + (size - extent if is_reversed else 0.0)
-    _code().prepare(window, size, low, scale)
+    # The picture begins with the first stored pixel, or, reversed, ends with the last.
+    begin = size - extent if is_reversed else 0.0
+    _code().prepare(window, size, float(begin), float(begin + extent), scale)
     if not is_reversed:
         return window
     return Window(size - taps - window.first, np.ascontiguousarray(window.weights[:, ::-1]))
@@ -137,7 +137,7 @@ def _code() -> _Code:
     window, sums = Window(np.zeros(1, np.int64), np.zeros((1, 1), np.int16)), np.zeros((1, 1), np.int32)
     rows, out = np.zeros((1, 1), np.uint8), np.zeros((1, 1, 1), np.uint8)
     return _Code(
-        bound(resize.prepare, (window, 1, 0.0, 1.0)),
+        bound(resize.prepare, (window, 1, 0.0, 1.0, 1.0)),
         bound(resize.add_rows, (sums, rows, 0, 0, window)),
         bound(resize.finish, (out, sums, sums[0], window)),
     )
