@@ -672,6 +672,7 @@ FAULTS = (
     Fault(
         "a JPEG's black ink averaged", "minisqx/images/files.py", 'not in ("RGB", "L"):', 'not in ("RGB", "L", "CMYK"):', SIZES
     ),
+    Fault("all JPEGs taken to have one scan", "minisqx/images/jpeg.py", "not in SEQUENTIAL or", "is None or", JPEG),
     Fault("a target not turned with its picture", "minisqx/images/files.py", "size[::-1] if", "size if", SIZES),
     Fault(
         "a reversed view read as it lies",

@@ -235,7 +235,8 @@ def _tiled_size(tags: Mapping) -> tuple[int, int]:
 def _check_scans(file: BinaryIO, shown: str) -> None:
     """Raises ImageError for a JPEG with more scans than programs write; `file` is at the first scan."""
     place = file.tell()
-    content = file.read()
+    is_sequential = jpeg.has_one_scan(_from(file, 0, place))
+    content = b"" if is_sequential else file.read()
     file.seek(place)
     scans = 1
     for marker, *_ in jpeg.segments(content, 0):

@@ -11,6 +11,8 @@ import numpy as np
 
 SCAN, END = 0xDA, 0xD9
 TABLES, RESTART_INTERVAL = 0xC4, 0xDD
+# Markers among those of frames that are of tables, or reserved.
+NO_FRAMES = (TABLES, 0xC8, 0xCC)
 # A frame says how its scans are coded: each at once, or in finer and finer steps. Of arithmetic codes the end can't be told.
 SEQUENTIAL, PROGRESSIVE = (0xC0, 0xC1), 0xC2
 # Frames that Pillow's library does not know: lossless, hierarchical.
@@ -59,6 +61,18 @@ def segments(content: bytes, at: int = 2) -> Iterator[tuple[int, bytes, int]]:
         # What follows a marker starts with its length, which counts itself.
         at = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
         yield found[0][1], content[found.end() + 2 : at], at
+
+
+def has_one_scan(headers: bytes) -> bool:
+    """Whether the segments up to the first scan's, included, are those of a picture that is coded in one scan.
+
+    libjpeg decodes such a picture while it reads that scan, and refuses the file if another one follows.
+    """
+    found = [(marker, data) for marker, data, _ in segments(headers)]
+    frames = [(marker, data) for marker, data in found if 0xC0 <= marker <= 0xCF and marker not in NO_FRAMES]
+    if len(frames) != 1 or frames[0][0] not in SEQUENTIAL or not found[-1][1]:
+        return False
+    return found[-1][0] == SCAN and frames[0][1][5:6] == found[-1][1][:1]
 
 
 def with_end(content: bytes) -> bytes | None:

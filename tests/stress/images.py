@@ -2,7 +2,8 @@
 
 Every image is made from the seed and its number, written to a file and read by a child process. Counted as a fault: a child that
 dies or that says nothing for 30 seconds, more than 2 seconds of the processor or more than 256 MB of memory for an image (all of
-the process counts), an error that is no ImageError or that is not one line, an array that is no image, anything that Python code
+the process counts), an error that is no ImageError or that is not one line, an array that is no image, another outcome where the
+same file is read at a small size, anything that Python code
 writes to stderr, and any file, process or connection that is opened meanwhile. Ends with 1 if there was one; `--only NUMBER`
 keeps that image's file. What the C library libtiff writes to stderr by itself is counted, no more: nothing in Python can stop it.
 """
@@ -24,6 +25,8 @@ from minisqx.images.load import FORMATS, load_image
 from tests.stress.image_memory import peak_memory
 from tests.stress.image_mutations import mutate, samples
 
+# So small that a JPEG is decoded at a fraction of its size.
+SMALL = (3, 3)
 MOST_SECONDS = 2.0
 MOST_MEMORY = 256_000_000
 PATIENCE = 30
@@ -62,6 +65,15 @@ class Watch:
         self.seen.append(f"{event} {what}")
 
 
+def outcome_at_small_size(path: str) -> str:
+    """The line that refuses the file there, or nothing."""
+    try:
+        load_image(path, SMALL)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
 def read_one(path: str, watch: Watch) -> tuple[str, str]:
     """(what became of it, the fault or nothing)."""
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -74,6 +86,7 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
         if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             fault = f"read as {image.dtype} {image.shape}"
         del image
+        load_image(path, SMALL)
     except ImageError as error:
         text = str(error)
         kinds = (
@@ -87,6 +100,8 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
             "memory",
         )
         outcome = "refused: " + next((kind for kind in kinds if kind in text.replace(path, "")), "else")
+        if outcome_at_small_size(path) != text:
+            fault = f"refused with {text!r}, but not at a small size"
         if "\n" in text:
             fault = f"an error of several lines: {text!r}"
     except BaseException as error:
@@ -108,6 +123,7 @@ def work(first: int, last: int, seed: int, folder: str) -> None:
     for _, content in found:
         Path(path).write_bytes(content)
         load_image(path)
+        load_image(path, SMALL)
     for number in range(first, last):
         name, content = make(seed, number, found)
         Path(path).write_bytes(content)
