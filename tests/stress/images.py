@@ -2,10 +2,10 @@
 
 Every image is made from the seed and its number, written to a file and read by a child process. Counted as a fault: a child that
 dies or that says nothing for 30 seconds, more than 2 seconds of the processor or more than 256 MB of memory for an image (all of
-the process counts), an error that is no ImageError or that is not one line, an array that is no image, another outcome where the
-same file is read at a small size, anything that Python code
-writes to stderr, and any file, process or connection that is opened meanwhile. Ends with 1 if there was one; `--only NUMBER`
-keeps that image's file. What the C library libtiff writes to stderr by itself is counted, no more: nothing in Python can stop it.
+the process counts), an error that is no ImageError or that is not one line, an array that is no image, another outcome when the
+file is read at a small size, anything that Python code writes to stderr, and any file, process or connection that is opened
+meanwhile. Ends with 1 if there was one; `--only NUMBER` keeps that image's file. What the C library libtiff writes to stderr by
+itself is counted, no more: nothing in Python can stop it.
 """
 
 import argparse
