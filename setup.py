@@ -1,4 +1,4 @@
-"""Packages of minisqx: `kernels/` and `data/` lie at the top of the repository and are installed inside `minisqx`."""
+"""The packages of minisqx: `kernels/` and `data/` are at the top of the repository and are installed inside `minisqx`."""
 
 import re
 import sys
@@ -14,5 +14,5 @@ packages = {
     "package_data": {"minisqx": ["py.typed"], "minisqx.data": ["measured.json", "weights/*.h5"]},
 }
 if "editable_wheel" in sys.argv:
-    packages = {"packages": ["minisqx"], "package_dir": {"": "editable"}}  # why: editable/minisqx/__init__.py
+    packages = {"packages": ["minisqx"], "package_dir": {"": "editable"}}  # see editable/minisqx/__init__.py
 setup(version=version[1], **packages)

@@ -1,15 +1,15 @@
-"""A whole epoch beside PyTorch, of 0.2x or of any named network: `python -m benchmarks.epoch`.
+"""A whole epoch against PyTorch, of 0.2x or of any named network: `python -m benchmarks.epoch`.
 
-The clock includes all that an epoch is: the shuffled order, crops (padding 4) and flips, normalisation, the training steps of
-batch 128, and the test pass over 10,000 images. The 50,000 and 10,000 images, of 32 x 32 pixels, are random and lie in memory as
-bytes: time does not depend on what they show. Nothing is read from disk and no checkpoint is written, on either side; loss and
-right answers are counted on both. minisqx runs the trainer that a user runs, whose loader makes the next batch on a thread.
-PyTorch gets a loader of whole-batch operations on tensors in memory, without worker processes; it takes part eager and compiled.
+The time covers the whole epoch: shuffling, crops (padding 4) and flips, normalisation, the training steps of batch 128, and the
+test pass over 10,000 images. The 50,000 and 10,000 images, of 32 x 32 pixels, are random bytes in memory: time does not depend
+on their content. Nothing is read from disk and no checkpoint is written, on either side; loss and accuracy are computed on both.
+minisqx runs the trainer of `minisqx train`, whose loader prepares the next batch on a thread. PyTorch gets a loader of
+whole-batch operations on tensors in memory, without worker processes, and runs eager and compiled.
 
-Contestants live in processes of their own and take turns, a whole epoch each; the ratio is taken round by round. Before that our
-first step is held against PyTorch's float64, everyone's test pass with the same weights, too, and the loaders against each other:
-the mean and the spread of what comes out of an epoch, or of several small ones. The first epoch, which compiles the training
-step, is reported apart.
+Each contestant has its own process, and they take turns of a whole epoch; ratios are computed per round. Before that our first
+step and every contestant's test pass with the same weights are compared with PyTorch in float64, and the loaders with each other,
+by the mean and standard deviation of their batches over an epoch, or over several small ones. The first epoch, which compiles the
+training step, is reported separately.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from minisqx.spec import zoo
 
 TRAINING, TEST, BATCH_SIZE, MEASURING_BATCH, PADDING, LR = 50_000, 10_000, 128, 256, 4, 0.01
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-# The mean loss of the test pass against float64, relative; the trainer rounds it to six digits after the point.
+# Relative error of the test pass's mean loss against float64; the trainer rounds the loss to six decimals.
 LOSS_LIMIT = 1e-5
 RESULTS = Path(__file__).parent / "results" / "epoch.json"
 
@@ -44,7 +44,7 @@ def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Epochs:
-    """A contestant: `epoch()` is the whole of one."""
+    """A contestant: `epoch()` runs one whole epoch."""
 
     def epoch(self) -> None:
         raise NotImplementedError
@@ -85,10 +85,10 @@ class Ours(Epochs):
 
     def tested(self) -> float:
         """Mean loss on the test images."""
-        return self.trainer._measure(self.trainer.data.test)[0]
+        return self.trainer._evaluate(self.trainer.data.test)[0]
 
     def statistics(self) -> tuple[float, float, int]:
-        """Mean, standard deviation and number of the values of the batches of `passes` epochs."""
+        """Mean, standard deviation and number of the values in all batches of `passes` epochs."""
         loader = self.trainer.loader
         batches = (batch for number in range(passes(self.trainer.data.train)) for batch in loader.epoch(number))
         return moments([batch.layout.unpack(batch.data).astype(np.float64) for batch in batches])
@@ -100,7 +100,7 @@ class Ours(Epochs):
 
 
 class TorchEpochs(Epochs):
-    """PyTorch: the twin of the tests, and batches cut from padded images by one gather each."""
+    """PyTorch: the twin of the tests, with a loader that crops a whole batch by one gather from padded images."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class TorchEpochs(Epochs):
         self.twin = torch_twin.TorchTwin(spec)
         torch_twin.to_torch(state, self.twin)
         self.twin.to(memory_format=self.format)
-        # A graph for each batch size: else the epoch's last, smaller batch leaves one for any size, which is slower, for all.
+        # One graph per batch size: otherwise the epoch's last, smaller batch makes all use a slower graph of dynamic size.
         self.run = torch.compile(self.twin, dynamic=False) if compiled else self.twin
         self.optimizer = torch.optim.SGD(
             self.twin.parameters(), lr=LR, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
@@ -132,7 +132,7 @@ class TorchEpochs(Epochs):
         pixels, self.test = (torch.as_tensor(x).permute(0, 3, 1, 2).contiguous() for x, _ in (train, test))
         padded = torch.nn.functional.pad(pixels, (PADDING,) * 4)
         of_image, of_colour, of_row, of_pixel = padded.stride()
-        # Every crop of every image as a view, (N, down, right, 3, 32, 32): a batch of crops is one look-up.
+        # Every crop of every image as a view, (N, down, right, 3, 32, 32): one indexing operation crops a batch.
         crops = (len(padded), 2 * PADDING + 1, 2 * PADDING + 1, *pixels.shape[1:])
         self.crops = padded.as_strided(crops, (of_image, of_row, of_pixel, of_colour, of_row, of_pixel))
         self.mean, self.std = (255 * torch.tensor(values)[:, None, None] for values in (MEAN, STD))
@@ -165,7 +165,7 @@ class TorchEpochs(Epochs):
         self.tested()
 
     def tested(self, exact: bool = False) -> float:
-        """Mean loss on the test images; `exact`: in float64, by a network of its own."""
+        """Mean loss on the test images; exact: in float64, by a separate network."""
         torch, cross_entropy = self.torch, self.torch.nn.functional.cross_entropy
         run = copy.deepcopy(self.twin).double().eval() if exact else self.run
         self.twin.eval()
@@ -179,12 +179,12 @@ class TorchEpochs(Epochs):
         return loss_sum.item() / len(self.test_labels)
 
     def statistics(self) -> tuple[float, float, int]:
-        """Mean, standard deviation and number of the values of the batches of `passes` epochs."""
+        """Mean, standard deviation and number of the values in all batches of `passes` epochs."""
         return moments([x.double().numpy() for _ in range(passes(self.labels)) for x, _ in self.batches()])
 
 
 def passes(images: Sized) -> int:
-    """Epochs that show at least as many images as a tenth of an epoch has: of few the crops and flips don't average out."""
+    """The number of epochs with at least 5,000 images together: with fewer, crops and flips don't average out."""
     return -(-TRAINING // 10 // len(images))
 
 
@@ -195,20 +195,20 @@ def moments(batches: list[np.ndarray]) -> tuple[float, float, int]:
 
 
 def check_inputs(contestants: list[Contestant]) -> None:
-    """Raises ContestantError where the loaders or the test passes differ; ours is the last contestant."""
+    """Raises ContestantError if the loaders or the test passes differ; the first contestant must be PyTorch."""
     exact = contestants[0].call("tested", True)
     for contestant in contestants:
         loss = contestant.call("tested")
         if not abs(loss - exact) <= LOSS_LIMIT * exact:
             raise ContestantError(f"{contestant.name}: wrong results, loss of the test pass {loss} instead of {exact}")
     found = [contestant.call("statistics") for contestant in contestants]
-    # Crops and flips are drawn by other numbers: a hundredth of a standard deviation is ten times what that makes.
+    # Crops and flips use different random numbers: 0.01 standard deviations is ten times their effect.
     if any(count != found[0][2] or abs(mean - found[0][0]) > 0.01 or abs(std - found[0][1]) > 0.01 for mean, std, count in found):
         raise ContestantError(f"the loaders differ: {found}")
 
 
 def contest(model: str, options: argparse.Namespace) -> dict:
-    """One network's epochs, ours and PyTorch's, printed and as plain JSON types."""
+    """Measures and prints one network's epochs, ours and PyTorch's; returns them as plain JSON types."""
     spec = zoo.network(model)
     state = minisqx.Network(spec).state_dict()
     few = np.random.default_rng(0).normal(size=(BATCH_SIZE, 3, 32, 32)).astype(np.float32)
@@ -251,13 +251,15 @@ def contest(model: str, options: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.epoch", description="A whole epoch beside PyTorch.")
-    parser.add_argument("--model", nargs="+", default=[zoo.DEFAULT], help="names of networks (default %(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.epoch", description="A whole epoch against PyTorch.")
+    parser.add_argument("--model", nargs="+", default=[zoo.DEFAULT], help="networks by name (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7, help="epochs each; figures are their median (default %(default)s)")
-    parser.add_argument("--fraction", type=float, default=1.0, help="of the images (default %(default)s)")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
-    parser.add_argument("--output", type=Path, help="result file; the default is kept by a run of 0.2x only")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="epochs per contestant; figures are their median (default %(default)s)"
+    )
+    parser.add_argument("--fraction", type=float, default=1.0, help="fraction of the images to use (default %(default)s)")
+    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile")
+    parser.add_argument("--output", type=Path, help="result file; by default only a run of 0.2x writes one")
     options = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
         os.environ[variable] = str(options.threads)

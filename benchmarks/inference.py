@@ -1,10 +1,10 @@
-"""Inference beside ONNX Runtime and OpenVINO: `python -m benchmarks.inference`.
+"""Inference against ONNX Runtime and OpenVINO: `python -m benchmarks.inference`.
 
-One image on one thread, as an edge script has it: the time of a call, median and 99th percentile. A batch of 128 on two threads:
-images a second. All in float32, from a normalised input that lies in memory in the contestant's own layout to its logits as an
-array; decoding and normalising an image are not in it. Each contestant lives in a process of its own, and they take turns
-(`turns.py` says why); ratios are taken round by round. Before that, everyone's logits are held against PyTorch's float64.
-Starting, with all compilation, is reported apart. Of the two peers the better one counts, for each figure.
+One image on one thread, as on an edge device: latency, median and 99th percentile. A batch of 128 on two threads: images/s. All
+in float32, from a normalised input in memory, in the contestant's own layout, to its logits as an array; decoding and
+normalising are not included. Each contestant has its own process, and they take turns (`turns.py` explains why); ratios are
+computed per round. Before that, all logits are compared with PyTorch in float64. Start-up, with all compilation, is reported
+separately. For each figure the better of the two peers counts.
 """
 
 import argparse
@@ -32,15 +32,15 @@ ROWS = (
 )
 RESULTS = Path(__file__).parent / "results" / "inference.json"
 OURS = "minisqx"
-# Logits against float64, as a vector over its length: float32 leaves some 1e-6.
+# Relative error of the vector of logits against float64: float32 rounding gives about 1e-6.
 LIMIT = 1e-5
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch", "onnxruntime", "openvino")
 UNMEASURED_CALLS = 20
-MOST_CALLS = 20_000
+MAX_CALLS = 20_000
 
 
 class Calls:
-    """A contestant: `call()` takes the input that it was built with to its logits."""
+    """A contestant: `call()` computes the logits of the input that it was built with."""
 
     def call(self) -> np.ndarray:
         """Logits (N, classes)."""
@@ -51,12 +51,12 @@ class Calls:
         return np.array(self.call())
 
     def turn(self, seconds: float) -> np.ndarray:
-        """Seconds of each call, for about so long."""
+        """Seconds of each call, in a turn of about `seconds`."""
         for _ in range(UNMEASURED_CALLS):
             self.call()
         found, clock = [], time.perf_counter
         end = clock() + seconds
-        while len(found) < MOST_CALLS:
+        while len(found) < MAX_CALLS:
             start = clock()
             self.call()
             now = clock()
@@ -104,7 +104,7 @@ class OnnxRuntime(Calls):
 
 
 class OpenVino(Calls):
-    """OpenVINO for latency, in float32 (its default may be bfloat16), with one request whose tensors are kept."""
+    """OpenVINO for latency, in float32 (its default may be bfloat16), with one request that reuses its tensors."""
 
     def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> None:
         import openvino
@@ -147,7 +147,7 @@ PEERS = {"ONNX Runtime": OnnxRuntime, "OpenVINO": OpenVino}
 
 
 def trained_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """A state with running statistics, scales and shifts that are not those of a new network."""
+    """A state with random running statistics, scales and shifts, as after training."""
     import minisqx
 
     state = minisqx.Network(spec).state_dict()
@@ -160,15 +160,15 @@ def trained_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str
 
 
 def check(logits: np.ndarray, exact: np.ndarray) -> float:
-    """Distance of the logits from the reference's. Raises ContestantError if it is too far."""
+    """The relative error of the logits. Raises ContestantError if it exceeds `LIMIT`."""
     error = float(np.linalg.norm(logits - exact) / np.linalg.norm(exact))
     if not error <= LIMIT:
-        raise ContestantError(f"wrong results, logits off by {error:.1e}")
+        raise ContestantError(f"wrong results: logits off by {error:.1e}")
     return error
 
 
 def row(spec: NetworkSpec, batch_size: int, threads: int, repeats: int, seconds: float) -> dict[str, object]:
-    """One contest, as plain JSON types."""
+    """One row of the table, as plain JSON types."""
     generator = np.random.default_rng(0)
     common = {
         "spec": spec,
@@ -214,7 +214,7 @@ def row(spec: NetworkSpec, batch_size: int, threads: int, repeats: int, seconds:
 
 
 def print_row(found: dict) -> None:
-    """One contest's table."""
+    """Prints the table of one row."""
     print(f"\n{found['network']}, batch {found['batch_size']}, {found['threads']} thread{'s' * (found['threads'] > 1)}")
     print(f"  {'':14} {'median':>11} {'99 %':>11} {'images/s':>10} {'start':>8} {'logits off by':>14}")
     for name, result in found["contestants"].items():
@@ -228,13 +228,13 @@ def print_row(found: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.inference", description="Inference of minisqx beside ONNX Runtime and OpenVINO."
+        prog="python -m benchmarks.inference", description="Inference of minisqx against ONNX Runtime and OpenVINO."
     )
     parser.add_argument("--repeats", type=int, default=9, help="rounds; figures are their median (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="result file (default %(default)s)")
     options = parser.parse_args()
-    # A plan shares its chunks among Python threads, so that no threading layer of Numba's takes part.
+    # A plan divides its chunks among Python threads, so Numba's threading layer is not used.
     facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds, "threading_layer": None}
     print(f"{facts['cpu']}, float32, median of {options.repeats} turns")
     found = []

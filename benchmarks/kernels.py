@@ -1,12 +1,12 @@
-"""Each layer beside what the machine can do: `python -m benchmarks.kernels`.
+"""Each layer against the machine's limits: `python -m benchmarks.kernels`.
 
-Training steps of batch 128 on one thread, float32; each call of the fused basic block, forward and backward, is timed in its
-place, with the caches as the layer before left them. Floating point operations are those of the matrix products alone (ELU,
-batch norm and im2col come on top, and count as nothing); bytes are those of the tensors that a pass must read and write once.
-Beside them stand the peak of the register tile on data in the first cache, and the bandwidth of a copy between large arrays, both
-measured here. The roofline (a table and a picture) is the smaller of the peak and of bandwidth times operations a byte.
+Training steps of batch 128 on one thread, float32; each call of the fused basic block, forward and backward, is timed within the
+step, with caches as the layer before left them. Only the floating-point operations of matrix products count, not ELU, batch norm
+and im2col; bytes are those of the tensors that a pass must read and write once. The limits are the peak of the register tile on
+data in the L1 cache, and the bandwidth of a copy between large arrays, both measured here. The roofline (a table and a plot) is
+the smaller of the peak and of bandwidth times operations per byte.
 
-Before anything is timed, the loss and the gradients of a step are held against PyTorch's float64, as in `benchmarks.training`.
+Before anything is timed, the loss and the gradients of a step are compared with PyTorch in float64, as in `benchmarks.training`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ UNMEASURED_STEPS = 2
 
 
 def peak_gflops(seconds: float) -> float:
-    """GFLOP/s of the product's tile where everything lies in the first cache: 48 rows, 64 deep, one tile wide."""
+    """GFLOP/s of the product's tile with all data in the L1 cache: 48 rows, depth 64, one tile wide."""
     from numba import njit
 
     from minisqx.kernels.layout import aligned_empty
@@ -65,7 +65,7 @@ def peak_gflops(seconds: float) -> float:
 
 
 def bandwidth_gbps(seconds: float) -> float:
-    """GB/s, read and written, of the fastest copy of a large array on one thread."""
+    """GB/s of the fastest copy of a large array on one thread, reads plus writes."""
     source, target = np.ones(COPIED_BYTES, np.uint8), np.zeros(COPIED_BYTES, np.uint8)
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -76,7 +76,7 @@ def bandwidth_gbps(seconds: float) -> float:
 
 
 class Clock:
-    """Stands in for a kernel: times each of its calls in a step."""
+    """Replaces a kernel and times each of its calls in a step."""
 
     def __init__(self, kernel) -> None:
         self.kernel, self.seconds = kernel, []
@@ -96,11 +96,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Group:
-    """Convolutions that run as one, and what their passes must do for one image, counted from the description.
+    """Convolutions that run as one, and the work of their passes for one image, counted from the description.
 
-    A stride of 2 reads a sum that has only the pixels which it wants. Backward, a group makes its weight's gradient, and the
-    product that gives the gradient of its own output: that with the weight of the group after it. The last of a bottleneck has
-    no such product, since the gradient of the sum is there already; nor has the head, which finds that of the average.
+    The input of a stride of 2 is a sum that holds only the pixels that are read. Backward, a group computes its weight gradient,
+    and the gradient of its own output by a product with the weight of the group after it. The last group of a bottleneck has no
+    such product, since the gradient of the sum is stored; nor has the head, which reads that of the average.
     """
 
     name: str
@@ -109,17 +109,17 @@ class Group:
     in_channels: int
     channels: int
     weights: int
-    stored: int  # values that backward reads of a gradient that is there already
-    consumer: tuple[int, int]  # weights and channels of the group whose product backward makes, or zeros
+    stored: int  # values that backward reads of a stored gradient
+    consumer: tuple[int, int]  # weights and channels of the next group, whose product backward computes; or zeros
     is_stem: bool
 
     def work(self, direction: str) -> tuple[float, float]:
-        """(floating point operations, bytes in float32) of a pass "forward" or "backward" of one image."""
+        """(floating-point operations, bytes in float32) of one image; direction: "forward" or "backward"."""
         read, output = self.in_channels * self.in_pixels, self.channels * self.pixels
         if direction == "forward":
             return 2 * self.pixels * self.weights, 4 * (read + output)
         weights, channels = self.consumer
-        # The output is read, and dz takes its place; the stem's dz is needed by nobody.
+        # The output is read and overwritten with dz, except in the stem, whose dz has no reader.
         moved = read + output * (1 if self.is_stem else 2) + channels * self.pixels + self.stored
         return 2 * self.pixels * (self.weights + weights), 4 * moved
 
@@ -128,7 +128,7 @@ def groups(spec: NetworkSpec) -> list[Group]:
     """In the order of the forward pass."""
     weights = [sum(math.prod(layer.weight_shape) for layer in group) for group in spec.groups]
     channels = [sum(layer.out_channels for layer in group) for group in spec.groups]
-    # Of a sum that the next bottleneck reads with a stride, the gradient has only the pixels which that reads.
+    # If the next bottleneck reads a sum with a stride, the sum's gradient has only the pixels that it reads.
     sums = {"head": math.prod(spec.head.output_size)}
     for block, following in zip(spec.bottlenecks, (*spec.bottlenecks[1:], None)):
         read = following.main[0] if block.sampled else block.main[-1]
@@ -156,9 +156,9 @@ def groups(spec: NetworkSpec) -> list[Group]:
 
 
 def layers(spec: NetworkSpec, repeats: int) -> tuple[list[dict[str, object]], str]:
-    """A row a pass of a layer, in the order of the network, as plain JSON types; and Numba's threading layer.
+    """One row per layer and pass, in the order of the network, as plain JSON types; and Numba's threading layer.
 
-    Layers that are alike, as those of a stage's later bottlenecks are, have one row: the first one's.
+    Identical layers, such as those of a stage's later bottlenecks, share the row of the first.
     """
     import minisqx
     from minisqx.kernels import convolution
@@ -205,7 +205,7 @@ def layers(spec: NetworkSpec, repeats: int) -> tuple[list[dict[str, object]], st
 
 
 def draw(rows: list[dict], peak: float, bandwidth: float, path: Path) -> None:
-    """The roofline: every layer as a point under the line that the machine sets."""
+    """The roofline plot: every layer as a point under the machine's limit."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5.6), layout="constrained")
@@ -218,7 +218,7 @@ def draw(rows: list[dict], peak: float, bandwidth: float, path: Path) -> None:
         for direction, marker in (("forward", "o"), ("backward", "^")):
             points = [(row["flop_per_byte"], row["gflops"]) for row in rows if (row["network"], row["pass"]) == (name, direction)]
             axes.scatter(*zip(*points), color=colour, marker=marker, alpha=0.7, label=f"{name}, {direction}")
-    axes.set(xscale="log", yscale="log", xlabel="floating point operations a byte", ylabel="GFLOP/s on one thread")
+    axes.set(xscale="log", yscale="log", xlabel="floating-point operations per byte", ylabel="GFLOP/s on one thread")
     axes.set_title("Basic blocks in training, batch 128, float32")
     axes.set_ylim(0.3, 1.6 * peak)
     axes.grid(which="both", alpha=0.25)
@@ -227,7 +227,7 @@ def draw(rows: list[dict], peak: float, bandwidth: float, path: Path) -> None:
 
 
 def print_rows(rows: list[dict], peak: float, bandwidth: float) -> None:
-    """The table; adds to each row what part of the peak and of the roofline it reaches."""
+    """Prints the table, and adds to each row its fractions of the peak and of the roofline."""
     network = None
     for row in rows:
         row["of_peak"] = round(row["gflops"] / peak, 3)
@@ -243,9 +243,7 @@ def print_rows(rows: list[dict], peak: float, bandwidth: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels", description="Each layer beside what the machine can do."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description="Each layer against the machine's limits.")
     parser.add_argument("--repeats", type=int, default=15, help="steps; figures are their median (default %(default)s)")
     parser.add_argument(
         "--output", type=Path, default=RESULTS, help="folder of kernels.json and roofline.png (default %(default)s)"
@@ -256,7 +254,7 @@ def main() -> None:
     print(f"{facts['cpu']}, one thread, float32, batch {BATCH_SIZE}, median of {options.repeats} steps")
     rows, peaks, bandwidths = [], [], []
     for width, blocks in training.ROWS:
-        # In turns with the layers, since the machine's speed drifts; the best counts.
+        # Interleaved with the layers, since the machine's speed drifts; the best counts.
         peaks.append(peak_gflops(1.0))
         bandwidths.append(bandwidth_gbps(1.0))
         found, facts["threading_layer"] = layers(SqueezeNextSpec(width, blocks), options.repeats)

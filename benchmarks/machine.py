@@ -1,4 +1,4 @@
-"""What a result file says of where and when its numbers were measured."""
+"""The facts of a result file about the machine and the date of its numbers."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def cpu_model() -> str:
-    """The CPU's name as the system gives it."""
+    """The CPU's name according to the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""A network as an ONNX graph, for runtimes that read one: written from its description and state, as an exporter would leave it.
+"""A network as an ONNX graph, built from its description and state as an exporter would.
 
-Batch norm after the ELU stays a node of its own; a runtime may fold what it can. The batch size is part of the graph, which lets
-a runtime plan its memory.
+Batch norm after the ELU stays a node of its own, which a runtime may fold. The batch size is fixed in the graph, so that a
+runtime can plan its memory.
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(self.state[name]), name))
         return name
 
-    def node(self, kind: str, inputs: list[str], name: str, **attributes) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+    def node(self, operator: str, inputs: list[str], name: str, **attributes) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
     def convolution(self, x: str, layer: ConvolutionSpec) -> str:
@@ -44,8 +44,9 @@ class _Graph:
         parts = [self.weight(f"{layer.name}.{part}") for part in ("gamma", "beta", "running_mean", "running_var")]
         return self.node("BatchNormalization", [x, *parts], f"{layer.name}.norm", epsilon=1e-5)
 
-    def activation(self, x: str, kind: str | None, name: str) -> str:
-        return x if kind is None else self.node({"elu": "Elu", "relu": "Relu"}[kind], [x], f"{name}.{kind}")
+    def activation(self, x: str, activation: str | None, name: str) -> str:
+        operators = {"elu": "Elu", "relu": "Relu"}
+        return x if activation is None else self.node(operators[activation], [x], f"{name}.{activation}")
 
     def block(self, x: str, layer: ConvolutionSpec) -> str:
         x = self.convolution(x, layer)
@@ -77,7 +78,7 @@ class _Graph:
             case AveragePoolSpec():
                 return self.node("Flatten", [self.node("GlobalAveragePool", [x], unit.name)], "features")
             case LinearSpec():
-                weights = [self.weight(f"{unit.name}.{kind}") for kind in ("weight", "bias")]
+                weights = [self.weight(f"{unit.name}.{part}") for part in ("weight", "bias")]
                 return self.node("Gemm", [x, *weights], "logits", transB=1)
 
     def network(self) -> str:

@@ -1,11 +1,11 @@
-"""How cost grows: `python -m benchmarks.scaling`.
+"""How time grows with the work: `python -m benchmarks.scaling`.
 
 A training step (as in `benchmarks.training`) and inference of a batch (as in `benchmarks.inference`), float32, on one thread and
-on two, while one thing at a time changes: the width, the batch size, the side of the image. What else there is stays at 0.2x
-[1,1,1,1], batch 128 and 32 x 32 pixels. Steps on one thread and on two take turns, each in a process of its own.
+on two. One parameter varies at a time: the width, the batch size, the side of the image; the others stay at 0.2x [1,1,1,1], batch
+128 and 32 x 32 pixels. One thread and two take turns, each in its own process.
 
-Before anything is timed, the results on one thread are held against PyTorch's float64, as in those two benchmarks, and those on
-two against them, bit by bit.
+Before anything is timed, the results on one thread are compared with PyTorch in float64, as in those two benchmarks, and those on
+two threads must have the same bits.
 """
 
 import argparse
@@ -32,10 +32,10 @@ PACKAGES = ("minisqx", "numpy", "numba", "llvmlite")
 
 
 class Work(Steps):
-    """Either a training step or inference of the same batch: `kind` is "training" or "inference"."""
+    """A training step or inference of one batch; task: "training" or "inference"."""
 
-    def __init__(self, kind: str, spec: NetworkSpec, state: dict, x: np.ndarray, labels: np.ndarray, threads: int) -> None:
-        if kind == "training":
+    def __init__(self, task: str, spec: NetworkSpec, state: dict, x: np.ndarray, labels: np.ndarray, threads: int) -> None:
+        if task == "training":
             self.work = training.Ours(spec, state, x, labels, threads)
             self.step = self.work.step
         else:
@@ -43,11 +43,11 @@ class Work(Steps):
             self.step = self.work.call
 
     def outcome(self) -> object:
-        """What the work gives, to compare."""
+        """The results, for comparison."""
         return self.work.outcome()
 
     def threading_layer(self) -> str | None:
-        """Numba's, where it takes part: not in inference."""
+        """Numba's in training; None in inference, which doesn't use it."""
         return self.work.threading_layer() if isinstance(self.work, training.Ours) else None
 
 
@@ -60,18 +60,18 @@ def same(first: object, second: object) -> bool:
 
 
 def one_vector(gradients: dict[str, np.ndarray], order: dict[str, np.ndarray]) -> np.ndarray:
-    """All gradients in a row, in the order of the names of `order`."""
+    """All gradients concatenated, in the order of the names of `order`."""
     return np.concatenate([gradients[name].ravel() for name in order])
 
 
-def check(kind: str, common: dict, outcome: object) -> None:
-    """Raises ContestantError where an outcome is not PyTorch's in float64.
+def check(task: str, common: dict, outcome: object) -> None:
+    """Raises ContestantError if an outcome differs from PyTorch's in float64.
 
-    Gradients count as one vector here. With one image nearly all are zero, since the average of a batch norm's output is its
-    shift: a tensor's distance over its own length would be rounding over nothing.
+    All gradients are compared as one vector: with one image nearly all are zero, since the average of a batch norm's output is
+    its shift, so a tensor's relative error would be rounding divided by nearly nothing.
     """
-    arguments = {name: value for name, value in common.items() if name != "kind"} | {"threads": 1}
-    if kind == "training":
+    arguments = {name: value for name, value in common.items() if name != "task"} | {"threads": 1}
+    if task == "training":
         from benchmarks.torch_peer import TorchPeer
 
         reference = Contestant("torch", TorchPeer, arguments | {"memory_format": "contiguous", "compiled": False})
@@ -84,13 +84,13 @@ def check(kind: str, common: dict, outcome: object) -> None:
     reference.close()
 
 
-def point(kind: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: float) -> dict[str, object]:
-    """One network and batch, on each number of threads."""
+def point(task: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: float) -> dict[str, object]:
+    """One network and batch size on each number of threads, as plain JSON types."""
     import minisqx
 
     generator = np.random.default_rng(0)
     common = {
-        "kind": kind,
+        "task": task,
         "spec": spec,
         "state": minisqx.Network(spec).state_dict(),
         "x": generator.normal(size=(batch_size, 3, *spec.input_size)).astype(np.float32),
@@ -103,9 +103,9 @@ def point(kind: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: 
             contestants.append(Contestant(f"{threads}", Work, common | {"threads": threads}))
             stack.callback(contestants[-1].close)
         outcomes = [contestant.call("outcome") for contestant in contestants]
-        check(kind, common, outcomes[0])
+        check(task, common, outcomes[0])
         if not all(same(outcomes[0], other) for other in outcomes[1:]):
-            raise ContestantError(f"{spec.name}, batch {batch_size}: threads change the result")
+            raise ContestantError(f"{spec.name}, batch {batch_size}: the result depends on the threads")
         measured = measure(contestants, repeats, seconds)
         layer = contestants[-1].call("threading_layer")
     one, two = (measured[f"{threads}"]["turns"] for threads in THREADS)
@@ -122,7 +122,7 @@ def point(kind: str, spec: NetworkSpec, batch_size: int, repeats: int, seconds: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description="How cost grows.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description="How time grows with the work.")
     parser.add_argument("--repeats", type=int, default=7, help="rounds; figures are their median (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn (default %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="result file (default %(default)s)")
@@ -135,16 +135,16 @@ def main() -> None:
         "side": [(SqueezeNextSpec(0.2, input_size=(side, side)), 128) for side in SIDES],
     }
     found: dict[str, list] = {}
-    for kind in ("training", "inference"):
+    for task in ("training", "inference"):
         for name, points in series.items():
-            print(f"\n{kind}, by {name}")
+            print(f"\n{task}, by {name}")
             print(
                 f"  {'network':18} {'batch':>5} {'side':>5} {'1 thread':>12} {'2 threads':>12} {'images/s':>10} {'speed-up':>9}"
             )
             for spec, batch_size in points:
                 print(f"{spec.name}, {batch_size}", file=sys.stderr, flush=True)
-                one = point(kind, spec, batch_size, options.repeats, options.seconds)
-                found.setdefault(f"{kind} by {name}", []).append(one)
+                one = point(task, spec, batch_size, options.repeats, options.seconds)
+                found.setdefault(f"{task} by {name}", []).append(one)
                 times = " ".join(f"{one['milliseconds'][str(threads)]:9.3f} ms" for threads in THREADS)
                 speed = f"{one['images_per_second']['2']:10,.0f} {one['speed_up']['median']:9.2f}"
                 print(f"  {one['network']:18} {batch_size:5} {one['side']:5} {times} {speed}", flush=True)

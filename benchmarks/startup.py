@@ -1,11 +1,11 @@
-"""How long a start takes: `python -m benchmarks.startup`.
+"""Start-up time: `python -m benchmarks.startup`.
 
-Each figure is of whole processes, from their start to their end, and of the most memory that they held: `import`; an image's
-answer on the command line, with everything compiled before; the very first one, with nothing compiled; the first training batch,
-with nothing compiled. Beside them the imports of the peers, and their answer to an image from a session that they make.
+Times and peak memory of whole processes, from start to exit: `import`; the prediction for an image on the command line, with all
+kernels compiled before and with none; the first training batch, with none compiled. For comparison: the peers' imports, and their
+prediction for an image, with a new session.
 
-What is checked: that `import minisqx` brings no Numba, that our answer is a label of the shipped model, that the first batch
-leaves finite weights, and that the two peers give the same answer. A round that is not counted comes first.
+Checks: `import minisqx` does not import Numba, our prediction is a class of the included model, the first batch leaves finite
+weights, and the two peers predict the same. The first round is not counted.
 """
 
 import argparse
@@ -40,7 +40,7 @@ assert np.isfinite(loss) and np.isfinite(net.flat_parameters).all()
 import numba
 print(numba.threading_layer())
 """
-# The peers get the same network, as an ONNX file, and an image that is decoded and made small in the same way.
+# The peers get the same network as an ONNX file, and decode and resize the image in the same way.
 ONNX_RUNTIME = """
 import sys, numpy as np, onnxruntime
 from PIL import Image
@@ -60,7 +60,7 @@ print(model(x)[0].argmax())
 """
 
 
-# What a process says at its end of the memory that it held: the system's own figure would count its parent's, too.
+# Each process writes its own peak memory at exit: resource usage of children would include the parent's.
 SITE = """
 import atexit, os
 
@@ -73,7 +73,7 @@ atexit.register(keep)
 
 
 def run(command: Sequence[str], folder: Path, cache: Path) -> tuple[float, float, str]:
-    """(seconds, MB at most, what it printed) of a process. Raises SystemExit where it fails."""
+    """(seconds, peak MB, output) of a process. Raises SystemExit if it fails."""
     (folder / "sitecustomize.py").write_text(SITE)
     memory = folder / "memory"
     own = {"MINISQX_CACHE": cache, "MINISQX_NUM_THREADS": 1, "PYTHONPATH": folder, "STARTUP_MEMORY": memory}
@@ -87,7 +87,7 @@ def run(command: Sequence[str], folder: Path, cache: Path) -> tuple[float, float
 
 
 def commands(folder: Path) -> dict[str, tuple[list[str], bool]]:
-    """Name -> (command, whether nothing is compiled yet)."""
+    """Name -> (command, whether it starts without compiled kernels)."""
     import onnx
 
     from benchmarks.onnx_graph import onnx_model
@@ -115,9 +115,13 @@ def commands(folder: Path) -> dict[str, tuple[list[str], bool]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description="How long a start takes.")
-    parser.add_argument("--repeats", type=int, default=9, help="processes each; figures are their median (default %(default)s)")
-    parser.add_argument("--compilations", type=int, default=3, help="of those with nothing compiled (default %(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description="Start-up time.")
+    parser.add_argument(
+        "--repeats", type=int, default=9, help="processes per command; figures are their median (default %(default)s)"
+    )
+    parser.add_argument(
+        "--compilations", type=int, default=3, help="processes per command with nothing compiled (default %(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="result file (default %(default)s)")
     options = parser.parse_args()
     facts = describe(PACKAGES) | {"repeats": options.repeats, "compilations": options.compilations, "threads": 1}
@@ -126,18 +130,18 @@ def main() -> None:
     answers: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="minisqx-startup-") as name:
         folder = Path(name)
-        every = commands(folder)
+        all_commands = commands(folder)
         labels = minisqx.load("shallow-06-0.2x").classes
         for number in range(options.repeats + 1):
-            for title, (command, is_first) in every.items():
+            for title, (command, is_first) in all_commands.items():
                 if is_first and number > options.compilations:
                     continue
-                # The first round is not counted: it fills the disk's cache, and the compiled kernels'.
+                # The first round is not counted: it fills the disk cache and compiles the kernels.
                 cache = folder / f"{number}-{len(title)}" if is_first else folder / "cache"
                 seconds, megabytes, printed = run(command, folder, cache)
                 answers[title] = printed.strip()
                 if title.startswith("minisqx infer") and not any(label in printed for label in labels):
-                    raise SystemExit(f"{title} gave no answer:\n{printed}")
+                    raise SystemExit(f"{title} predicted no class:\n{printed}")
                 if number > 0:
                     runs = found.setdefault(title, {"seconds": [], "megabytes": []})
                     runs["seconds"].append(round(seconds, 3))
@@ -148,7 +152,7 @@ def main() -> None:
         runs["median_seconds"] = statistics.median(runs["seconds"])
         runs["median_megabytes"] = statistics.median(runs["megabytes"])
         spread = f"{min(runs['seconds']):.2f} - {max(runs['seconds']):.2f} s"
-        print(f"  {title:44} {runs['median_seconds']:7.2f} s  ({spread:>15})  {runs['median_megabytes']:6.0f} MB at most")
+        print(f"  {title:44} {runs['median_seconds']:7.2f} s  ({spread:>15})  {runs['median_megabytes']:6.0f} MB peak")
     options.output.write_text(json.dumps(facts | {"threading_layer": answers[FIRST], "rows": found}, indent=1) + "\n")
 
 

@@ -1,6 +1,6 @@
 """PyTorch as the peer in training: the twin of the tests, eager or compiled, contiguous or channels-last.
 
-Its optimizer is the fused SGD, the quickest of its three on a CPU; gradients are dropped between steps (`set_to_none`).
+Its optimizer is the fused SGD, the fastest of its three on a CPU; gradients are set to None between steps.
 """
 
 from dataclasses import replace
@@ -19,9 +19,8 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channel
 def why_not(spec: NetworkSpec, memory_format: str) -> str | None:
     """Why PyTorch can't train a network in this memory format, or None.
 
-    oneDNN's 1x1 convolution writes past its workspace in the weight's gradient where the stride is 2, tensors are
-    channels-last and there are fewer than 16 input channels (one block of its kernel): wrong numbers, a crash or a hang.
-    uxlfoundation/oneDNN issue 6035.
+    The weight gradient of oneDNN's 1x1 convolution writes past its workspace for stride 2, channels-last tensors and fewer than
+    16 input channels (one block of its kernel): wrong numbers, a crash or a hang. uxlfoundation/oneDNN issue 6035.
     """
     strided = [layer for layer in spec.convolutions if layer.stride == (2, 2) and layer.kernel == (1, 1)]
     few = [layer.name for layer in strided if layer.in_channels < 16]
@@ -31,7 +30,7 @@ def why_not(spec: NetworkSpec, memory_format: str) -> str | None:
 
 
 class TorchPeer(Steps):
-    """The twin in training mode with one batch, x (N, 3, H, W) float32 and labels (N,), held in its memory format."""
+    """The twin in training mode with one batch, x (N, 3, H, W) float32 and labels (N,), stored in its memory format."""
 
     def __init__(
         self,

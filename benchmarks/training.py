@@ -1,12 +1,12 @@
-"""Training throughput beside PyTorch: `python -m benchmarks.training`, or one network with `--width 0.2 --blocks 1,1,1,1`.
+"""Training throughput against PyTorch: `python -m benchmarks.training`, or one network with `--width 0.2 --blocks 1,1,1,1`.
 
-A step is forward, cross-entropy, backward and SGD (momentum 0.9, nesterov, weight decay 1e-4) in float32 on one batch that
-lies in memory in the contestant's own layout, as its data loader would deliver it; dropout is drawn. Loading and augmenting
-are not in it. minisqx takes part on all threads and on one; PyTorch eager and compiled (`torch.compile`), contiguous and
-channels-last, and is represented by the best. Each is in a process of its own, and they take turns (`turns.py` says why). All are
-started three times, since a process keeps its luck: the same PyTorch step differs by a third from one process to the next, and
-by a few hundredths within one. Before that, every contestant's loss and gradients of the first step, without dropout, are held
-against PyTorch's float64. The first step, with all compilation, is reported apart.
+A step is forward, cross-entropy, backward and SGD (momentum 0.9, Nesterov, weight decay 1e-4) in float32, with dropout, on one
+batch in memory, in the layout in which the contestant's data loader delivers it. Loading and augmentation are not included.
+minisqx runs on all threads and on one; PyTorch eager and compiled (`torch.compile`), contiguous and channels-last, and its best
+counts. Each contestant has its own process, and they take turns (`turns.py` explains why). All are started three times, since the
+same PyTorch step differs by a third between processes, but only by a few percent within one. Before that, the loss and gradients
+of every contestant's first step, without dropout, are compared with PyTorch in float64. The first step, with all compilation, is
+reported separately.
 """
 
 import argparse
@@ -28,19 +28,19 @@ from minisqx.spec.squeezenext import SqueezeNextSpec
 ROWS = ((0.2, (1, 1, 1, 1)), (0.5, (1, 1, 4, 1)), (1.0, (1, 1, 1, 1)))
 RESULTS = Path(__file__).parent / "results" / "training.json"
 OURS, OURS_ALONE = "minisqx", "minisqx, one thread"
-# Every contestant against float64: the loss, and a gradient's distance as a vector over its length. float32 through 30 layers
-# leaves up to 1e-4, a wrong term 1e-2 and more.
+# Relative errors against float64, of the loss and of each gradient as a vector. Rounding of float32 through 30 layers gives up to
+# 1e-4, a wrong term 1e-2 and more.
 LOSS_LIMIT = 1e-5
 GRADIENT_LIMIT = 1e-3
-# Of the loss where PyTorch's own float32 gradients are further off than GRADIENT_LIMIT.
+# For the loss, if PyTorch's own float32 gradients exceed GRADIENT_LIMIT.
 CHAOTIC_LOSS_LIMIT = 1e-4
-# Ours in float64 against PyTorch's, relative.
+# Relative errors of ours in float64.
 EXACT_LIMIT = 1e-8
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
 
 
 class Ours(Steps):
-    """minisqx with one batch in the chunks of its loader."""
+    """minisqx with one batch in its loader's layout."""
 
     def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, labels: np.ndarray, threads: int) -> None:
         import minisqx
@@ -85,7 +85,7 @@ class Ours(Steps):
 
 
 def torch_contestants(spec: NetworkSpec, compiled: bool) -> tuple[dict[str, dict[str, object]], dict[str, str]]:
-    """PyTorch's contestants, name -> what sets them apart; and those that can't take part, name -> why."""
+    """PyTorch's contestants, name -> their own arguments; and those that can't run, name -> reason."""
     from benchmarks.torch_peer import FORMATS, why_not
 
     found, refused = {}, {}
@@ -100,9 +100,9 @@ def torch_contestants(spec: NetworkSpec, compiled: bool) -> tuple[dict[str, dict
 
 
 def errors(outcome, reference) -> tuple[float, float, str]:
-    """Distance of the loss and of the worst gradient from the reference, relative, and that gradient's name.
+    """The relative errors of the loss and of the worst gradient, and that gradient's name.
 
-    A gradient that is zero (of a bias straight before a batch norm) is measured by the largest.
+    The error of a zero gradient (of a bias directly before a batch norm) is relative to the largest gradient.
     """
     (loss, gradients), (exact_loss, exact) = outcome, reference
     norms = {name: float(np.linalg.norm(value)) for name, value in exact.items()}
@@ -116,7 +116,7 @@ def errors(outcome, reference) -> tuple[float, float, str]:
 
 
 def check(outcome, reference, loss_limit: float = LOSS_LIMIT, gradient_limit: float = GRADIENT_LIMIT) -> dict[str, float]:
-    """The two distances of `errors` by name. Raises ContestantError if one is too far."""
+    """The two errors of `errors` by name. Raises ContestantError if one exceeds its limit."""
     loss, gradient, worst = errors(outcome, reference)
     found = {"loss": loss, "gradients": gradient}
     if not (loss <= loss_limit and gradient <= gradient_limit):
@@ -125,10 +125,10 @@ def check(outcome, reference, loss_limit: float = LOSS_LIMIT, gradient_limit: fl
 
 
 def check_ours(common: dict) -> None:
-    """Raises ContestantError where our first step is not PyTorch's in float64; `common`: the arguments of `Ours`.
+    """Raises ContestantError if our first step differs from PyTorch's in float64; common: the arguments of `Ours`.
 
-    In float64 to 1e-8. In float32 as `check` does; or where PyTorch's own gradients fail that, since a deep network with ReLU is
-    chaotic, with gradients no further than twice as far as PyTorch's own, and a loss within 1e-4.
+    In float64 the limit is 1e-8. In float32 it is that of `check`; but if PyTorch's own gradients exceed it, since a deep network
+    with ReLU is chaotic, twice their error, and 1e-4 for the loss.
     """
     from benchmarks.torch_peer import TorchPeer
 
@@ -153,8 +153,8 @@ def contest(
 ) -> dict[str, dict]:
     """Starts every contestant, checks its first step and measures `repeats` rounds: `turns.measure`'s results with `error`.
 
-    `contestants`: name -> its class and what it is built with beside `common`; the first to start in PyTorch is the reference.
-    Who can't take part goes into `absent`, name -> why.
+    contestants: name -> its class and its arguments besides `common`; the first one that starts, PyTorch's, is the reference.
+    Contestants that can't run are added to `absent`, name -> reason.
     """
     started, errors_of, reference = [], {}, None
     with ExitStack() as stack:
@@ -178,7 +178,7 @@ def contest(
 def row(
     spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, starts: int, repeats: int, seconds: float
 ) -> dict[str, object]:
-    """One network's contest, as plain JSON types: all contestants started `starts` times, each time for `repeats` rounds."""
+    """One network's row, as plain JSON types: all contestants are started `starts` times, each time for `repeats` rounds."""
     import minisqx
     from benchmarks.torch_peer import TorchPeer
 
@@ -225,18 +225,18 @@ def row(
 
 
 def ratios_of(measured: dict, other: str) -> list[float]:
-    """How many times as long as ours the other's steps took, round by round."""
+    """The other's time per step over ours, per round."""
     return [theirs / ours for ours, theirs in zip(measured[OURS]["turns"], measured[other]["turns"])]
 
 
 def summary(ratios: list[float]) -> dict[str, float]:
-    """Median, smallest and largest of the rounds' ratios."""
+    """Median, minimum and maximum of the ratios."""
     figures = {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
     return {name: round(value, 3) for name, value in figures.items()}
 
 
 def print_row(found: dict) -> None:
-    """One network's table."""
+    """Prints one network's table."""
     print(f"\n{found['network']}")
     print(f"  {'':30} {'images/s':>9}  {'lowest - highest':>17}  {'first step':>10}  {'loss error':>10}  {'gradients':>9}")
     for name, result in found["contestants"].items():
@@ -254,21 +254,19 @@ def print_row(found: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training", description="Training throughput of minisqx beside PyTorch."
+        prog="python -m benchmarks.training", description="Training throughput of minisqx against PyTorch."
     )
-    parser.add_argument("--width", type=float, help="measure this width alone, not the three networks of the table")
-    parser.add_argument("--blocks", default="1,1,1,1", help="with --width: bottlenecks a stage (default %(default)s)")
+    parser.add_argument("--width", type=float, help="measure only this width, not the three networks of the table")
+    parser.add_argument("--blocks", default="1,1,1,1", help="with --width: bottlenecks per stage (default %(default)s)")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--starts", type=int, default=3, help="how often all contestants are started anew (default %(default)s)")
+    parser.add_argument("--starts", type=int, default=3, help="how many times to start all contestants (default %(default)s)")
     parser.add_argument(
-        "--repeats", type=int, default=5, help="rounds a start; figures are the median of all (default %(default)s)"
+        "--repeats", type=int, default=5, help="rounds per start; figures are the median of all (default %(default)s)"
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default %(default)s)")
-    parser.add_argument(
-        "--no-compile", action="store_true", help="leave out torch.compile, which takes a minute a network to start"
-    )
-    parser.add_argument("--output", type=Path, help="result file; the default is kept by a run of all networks only")
+    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile, which takes a minute per network to start")
+    parser.add_argument("--output", type=Path, help="result file; by default only a run of all networks writes one")
     options = parser.parse_args()
     rows = ROWS if options.width is None else ((options.width, tuple(int(count) for count in options.blocks.split(","))),)
     # The contestants' processes inherit these before they import anything.

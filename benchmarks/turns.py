@@ -1,10 +1,9 @@
-"""Contestants in turns: each lives in a process of its own and works only while it is its turn.
+"""Contestants in turns: each has its own process and works only during its turn.
 
-Why processes: a contestant that crashes or runs out of memory takes no other with it; each has its own thread pool and
-allocator. Why turns: a machine's speed drifts (other tenants, temperature), so contestants that are compared are measured
-within the same second or two, again and again, and the ratio is taken round by round. While one works, the others wait for a
-message, asleep: OpenMP's threads spin for some milliseconds after the last parallel region and then sleep, which is over long
-before another one is measured.
+Why processes: a contestant that crashes or runs out of memory doesn't affect the others; each has its own thread pool and
+allocator. Why turns: a machine's speed drifts (other tenants, temperature), so contestants are measured within the same second
+or two, again and again, and ratios are computed per round. While one works, the others sleep, waiting for a message: OpenMP's
+threads spin for some milliseconds after a parallel region and then sleep, long before the next contestant is measured.
 """
 
 import multiprocessing
@@ -13,12 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
-UNMEASURED_STEPS = 2  # at the start of each turn, since the caches hold the others' data
+UNMEASURED_STEPS = 2  # at the start of each turn, when the caches hold another contestant's data
 WARM_UP_STEPS = 3
 
 
 class ContestantError(Exception):
-    """A contestant that can't take part, and why."""
+    """A contestant can't run, or its results are wrong."""
 
 
 class Contestant:
@@ -43,11 +42,11 @@ class Contestant:
 
     def _answer(self) -> object:
         try:
-            kind, value = self._connection.recv()
+            status, value = self._connection.recv()
         except EOFError as error:
             self._process.join()
             raise ContestantError(f"{self.name}: its process died with exit code {self._process.exitcode}") from error
-        if kind == "error":
+        if status == "error":
             raise ContestantError(f"{self.name}: {value}")
         return value
 
@@ -60,7 +59,7 @@ class Contestant:
 
 
 def _serve(connection: Connection, build: Callable, arguments: Mapping[str, object]) -> None:
-    """What the process does: builds, then answers calls until the other end is closed."""
+    """The process's main function: builds, then answers calls until the connection is closed."""
     try:
         built = build(**arguments)
         answer: object = None
@@ -76,14 +75,14 @@ def _serve(connection: Connection, build: Callable, arguments: Mapping[str, obje
 
 
 class Steps:
-    """What a contestant for `measure` is: a class with a method `step()`."""
+    """The base class of contestants for `measure`."""
 
     def step(self) -> None:
         """One unit of work."""
         raise NotImplementedError
 
     def warm_up(self) -> tuple[float, float]:
-        """Seconds of the first step (compilation and all), and of a step when it is warm."""
+        """Seconds of the first step, with all compilation, and of a warm step."""
         seconds = [self.timed(1) for _ in range(1 + WARM_UP_STEPS)]
         return seconds[0], min(seconds[1:])
 
@@ -95,15 +94,15 @@ class Steps:
         return time.perf_counter() - start
 
     def turn(self, steps: int) -> float:
-        """Seconds a step in one turn."""
+        """Seconds per step in one turn."""
         self.timed(UNMEASURED_STEPS)
         return self.timed(steps) / steps
 
 
 def measure(contestants: list[Contestant], repeats: int, seconds: float) -> dict[str, dict[str, object]]:
-    """Seconds a step of each contestant by name, measured in `repeats` rounds of one turn of about `seconds` each.
+    """Seconds per step of each contestant by name, in `repeats` rounds of one turn of about `seconds` each.
 
-    The result has `first_step` and `turns` (in the order of the rounds), in seconds, and `median` of the turns.
+    A result has `first_step`, `turns` (one per round) and their `median`.
     """
     results: dict[str, dict[str, object]] = {}
     steps = {}

@@ -7,18 +7,18 @@ Public names are loaded on first use, so that importing the package costs nothin
 
 from importlib import import_module
 
-_HOMES = {
+_MODULES = {
     "Batch": "loader",
     "Dataset": "dataset",
     "Loader": "loader",
-    "open_dataset": "dataset",
+    "open_dataset": "sources",
     "split_validation": "dataset",
 }
 
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str):
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,11 @@
-"""Decoded data sets, kept in the cache folder so that a second start is quick.
+"""Decoded data sets, stored in the cache folder so that the next start is quick.
 
-A source has one cache file, named by its path: a line with a checksum of all that follows (CRC-32), a line of JSON, and the
-arrays as they are. In the JSON stands a fingerprint of the source, its files' content included: where that or the checksum
-differs, the source is decoded again. The cache is never needed: any fault of it costs one line.
+A source has one cache file, named after its path: a line with the CRC-32 of the rest, a line of JSON, and the raw arrays. The
+JSON holds a fingerprint of the source and the content of its files: if that or the checksum differs, the source is decoded
+again. The cache is optional: any failure of it costs one line.
 
-Names, sizes and times say too little: archives and container images are made with times that are always the same, and two
-folders that change places keep all of them. So each start reads all files; to decode them takes many times as long.
+Names, sizes and times are not enough: archives and container images have constant times, and two folders that swap names keep
+all three. So each start reads all files, which takes a fraction of the time to decode them.
 """
 
 import hashlib
@@ -27,44 +27,44 @@ from minisqx.errors import DataError
 from minisqx.machine.folders import cache_root, replace_file
 from minisqx.machine.threads import thread_count
 
-_FORMAT = 5  # raised whenever the same source is to be decoded in another way, or kept in another
-_CHECKSUM_BYTES = 9  # eight hexadecimal digits and the end of the line
-_MOST_JSON_BYTES = 16 << 20
-_PIECE = 1 << 20
+_FORMAT = 5  # increase it when decoding or the file format changes
+_CHECKSUM_BYTES = 9  # eight hexadecimal digits and a newline
+_MAX_JSON_BYTES = 16 << 20
+_READ_BYTES = 1 << 20
 _GROUP = 100
-_OLD = 3600  # seconds after which a file that is still not finished never will be
+_MAX_WRITE_SECONDS = 3600  # an unfinished file older than this is abandoned
 
 
-def content_digests(files: Sequence[Path], most_bytes: int | None = None) -> list[str]:
-    """SHA-256 of the content of each file, read by several threads. Of one with more than `most_bytes` only the size counts.
+def content_digests(files: Sequence[Path], max_bytes: int | None = None) -> list[str]:
+    """The SHA-256 of each file, read by several threads; for a file of more than `max_bytes` its size instead.
 
-    Raises OSError, with the file's name, for one that can't be read.
+    Raises OSError with the file's name if one can't be read.
     """
 
     def digest(file: Path) -> str:
         try:
-            # Small files are read in one piece: a buffer of hashlib's or of the file would cost more than the hash.
+            # Unbuffered: for small files a buffer would cost more than the hash.
             with open(file, "rb", buffering=0) as opened:
                 size = os.fstat(opened.fileno()).st_size
-                if most_bytes is not None and size > most_bytes:
+                if max_bytes is not None and size > max_bytes:
                     return f"{size} bytes"
                 found = hashlib.sha256()
-                while piece := opened.read(_PIECE):
+                while piece := opened.read(_READ_BYTES):
                     found.update(piece)
                 return found.hexdigest()
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(file)) from error
 
-    # Many at a time, since to hand one over takes longer than to read it.
+    # In groups, since handing a file to a thread takes longer than reading it.
     groups = [files[first : first + _GROUP] for first in range(0, len(files), _GROUP)]
     with ThreadPoolExecutor(thread_count()[0], "minisqx-digests") as pool:
         return [found for group in pool.map(lambda group: [digest(file) for file in group], groups) for found in group]
 
 
 def cached(source: Path, state: Callable[[], list], decode: Callable[[], Parts], say: Say) -> Parts:
-    """The parts that `decode` makes from `source`: from the cache while `state()` is the same, else made and kept.
+    """The parts that `decode` makes from `source`: from the cache if `state()` is unchanged, else decoded and stored.
 
-    state: makes what JSON can hold and what changes whenever the decoded parts would.
+    state: returns JSON values that change whenever the decoded parts would.
     """
 
     def fingerprint() -> str:
@@ -74,34 +74,34 @@ def cached(source: Path, state: Callable[[], list], decode: Callable[[], Parts],
     try:
         file = cache_root() / "data" / f"{hashlib.sha256(place.encode(errors='surrogateescape')).hexdigest()[:24]}.images"
     except OSError as error:
-        _not_kept(error, say)
+        _say_not_stored(error, say)
         return decode()
     before = fingerprint()
     found = _read(file, before, say)
     if found is None:
         say(f"decoding {str(source)!r}, once")
         found = decode()
-        # A file that was written meanwhile may have been decoded in either state.
+        # A file that changed meanwhile may have been decoded in either state.
         after = None
         with suppress(OSError):
             after = fingerprint()
         if after == before:
             _write(file, before, found, say)
         else:
-            say(f"{str(source)!r} has changed while it was decoded: it will be decoded again at the next start")
+            say(f"{str(source)!r} changed while it was decoded: it will be decoded again at the next start")
     return found
 
 
-def _not_kept(reason: Exception, say: Say) -> None:
+def _say_not_stored(reason: Exception, say: Say) -> None:
     line = " ".join(str(reason).split())
-    say(f"decoded data is not kept ({line}); set MINISQX_CACHE to a folder that can be written to start faster")
+    say(f"decoded data is not cached ({line}); set MINISQX_CACHE to a writable folder to start faster")
 
 
 def _read(file: Path, fingerprint: str, say: Say) -> Parts | None:
     try:
         with open(file, "rb") as opened:
             expected = int(opened.read(_CHECKSUM_BYTES), 16)
-            header = opened.readline(_MOST_JSON_BYTES)
+            header = opened.readline(_MAX_JSON_BYTES)
             entries = json.loads(header)
             if entries["fingerprint"] != fingerprint:
                 return None
@@ -121,7 +121,7 @@ def _read(file: Path, fingerprint: str, say: Say) -> Parts | None:
         return None
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
-        say(f"the cache file {str(file)!r} can't be used ({reason}): decoding again")
+        say(f"the cache file {str(file)!r} can't be used ({reason}): decoding the data again")
         return None
 
 
@@ -138,14 +138,14 @@ def _write(file: Path, fingerprint: str, found: Parts, say: Say) -> None:
     header = json.dumps(entries).encode() + b"\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(file.parent)
+        _remove_leftovers(file.parent)
         replace_file(file, b"%08x\n" % _checksum(header, arrays), header, *(memoryview(array) for array in arrays))
     except OSError as error:
-        _not_kept(error, say)
+        _say_not_stored(error, say)
 
 
 def _arrays(parts: list[Part]) -> list[np.ndarray]:
-    """All that is kept of the parts, as it lies in the file."""
+    """The arrays of the parts, in the order and format of the file."""
     return [array for part in parts for array in (np.ascontiguousarray(part.images), np.ascontiguousarray(part.labels, "<i8"))]
 
 
@@ -156,10 +156,10 @@ def _checksum(header: bytes, arrays: list[np.ndarray]) -> int:
     return checksum
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what a process left behind that was ended while it wrote here, and what earlier versions kept."""
+def _remove_leftovers(folder: Path) -> None:
+    """Removes unfinished files of killed processes, and files of earlier versions."""
     for pattern in (".minisqx-*.part", "unfinished-*.h5", "[0-9a-f]" * 24 + ".h5"):
         for file in folder.glob(pattern):
             with suppress(OSError):
-                if time.time() - file.stat().st_mtime > _OLD:
+                if time.time() - file.stat().st_mtime > _MAX_WRITE_SECONDS:
                     file.unlink()

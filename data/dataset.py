@@ -1,33 +1,26 @@
-"""A data set in memory, and `open_dataset`, which finds the reader for whatever a user names."""
+"""A data set in memory: its parts, what is checked of them, and how a validation part is drawn."""
 
-import os
-import stat
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minisqx.checks import is_name, is_whole, plain, require
-from minisqx.data.classes import composed, listed
+from minisqx.checks import is_name
+from minisqx.data.classes import composed
 from minisqx.errors import DataError, OptionError
 from minisqx.machine.limits import available, megabytes, size_text
 
-if TYPE_CHECKING:
-    from minisqx.data.parts import Parts
-
 Say = Callable[[str], None]
 
-# All images are held in memory as uint8: a source that claims more is a mistake or an attack.
-MOST_BYTES = 8 << 30
-MOST_CLASSES = 100_000
+# All images are held in memory as uint8: a source that claims to have more is a mistake or an attack.
+MAX_BYTES = 8 << 30
+MAX_CLASSES = 100_000
 
 
 def say_on_stderr(line: str) -> None:
-    """What the readers do with their one-line messages unless they are given something else."""
+    """The readers' default for their one-line messages."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -46,12 +39,12 @@ class Part:
 class Dataset:
     """Labelled images of one size, in a training and a test part, and perhaps a validation part.
 
-    name: for people ("CIFAR-10", "embedded shapes"); results are labelled with it.
+    name: the display name ("CIFAR-10", "embedded shapes"), also in results.
     classes: names of the classes; a label is an index into them.
     train_images, test_images: uint8 (N, H, W, 3). train_labels, test_labels: int64 (N,).
-    skipped: a line for each file that was left out because it is no usable image.
-    validation_images, validation_labels: as the others; None where the data has no validation part of its own.
-    Raises DataError unless all of this holds, and each part has images.
+    skipped: a line for each file that was skipped because it is not a usable image.
+    validation_images, validation_labels: as the others; None if the data has no validation part of its own.
+    Raises DataError unless all of this holds and each part has images.
     """
 
     name: str
@@ -71,7 +64,7 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Each part by its name: "train", "validation" if there is one, "test"."""
+        """The parts by name: "train", "validation" if there is one, "test"."""
         parts = {"train": Part(self.train_images, self.train_labels)}
         if self.validation_images is not None and self.validation_labels is not None:
             parts["validation"] = Part(self.validation_images, self.validation_labels)
@@ -84,27 +77,25 @@ class Dataset:
 
 
 def check_classes(name: str, classes: tuple[str, ...]) -> None:
-    """Raises DataError unless `classes` are different printable names, at least one."""
+    """Raises DataError unless `classes` are distinct printable names, at least one."""
     if not classes:
         raise DataError(f"{name}: the list of classes is empty; expected at least one class")
-    if len(classes) > MOST_CLASSES:
-        raise DataError(f"{name}: {len(classes)} classes, expected at most {MOST_CLASSES}")
+    if len(classes) > MAX_CLASSES:
+        raise DataError(f"{name}: {len(classes)} classes, expected at most {MAX_CLASSES}")
     for label in classes:
         if not is_name(label):
             raise DataError(f"{name}: {str(label)[:100]!r} can't be the name of a class; expected printable text on one line")
     if len(set(classes)) < len(classes):
         twice = Counter(classes).most_common(1)[0][0]
-        raise DataError(f"{name}: the class {twice[:100]!r} is listed twice; expected different names")
+        raise DataError(f"{name}: the class {twice[:100]!r} is listed twice; expected distinct names")
     forms = Counter(map(composed, classes))
     if len(forms) < len(classes):
         twice = forms.most_common(1)[0][0]
-        raise DataError(
-            f"{name}: the class {twice[:100]!r} is there twice, in two forms of Unicode; expected one: rename or merge"
-        )
+        raise DataError(f"{name}: the class {twice[:100]!r} is listed twice, in two Unicode forms; expected one: rename or merge")
 
 
 def check_parts(name: str, classes: tuple[str, ...], parts: dict[str, Part]) -> None:
-    """Raises DataError unless the parts have images of one size, with labels of `classes`."""
+    """Raises DataError unless the parts have images of one size and labels of `classes`."""
     check_classes(name, classes)
     for part, content in parts.items():
         check_part(f"{name} ({part})", content.images, content.labels, len(classes))
@@ -121,7 +112,7 @@ def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) 
     if min(images.shape) < 1:
         raise DataError(f"{name}: there is no image (shape {images.shape}); expected at least one")
     if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
-        raise DataError(f"{name}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},), one an image")
+        raise DataError(f"{name}: labels are {labels.dtype} {labels.shape}, expected int64 ({len(images)},), one per image")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         first = wrong[0]
@@ -129,18 +120,18 @@ def check_part(name: str, images: np.ndarray, labels: np.ndarray, classes: int) 
 
 
 def check_bytes(name: str, images: int, size: tuple[int, int]) -> None:
-    """Raises DataError if `images` of (height, width) `size` would take more memory than a data set may."""
+    """Raises DataError if `images` of (height, width) `size` would exceed a data set's memory limit."""
     needed = images * size[0] * size[1] * 3
-    if needed > MOST_BYTES:
+    if needed > MAX_BYTES:
         raise DataError(
             f"{name}: {images} images of {size_text(*size)} take {megabytes(needed, up=True)} of memory, at most"
-            f" {megabytes(MOST_BYTES)} are allowed: use a smaller image size (--image-size) or fewer images"
+            f" {megabytes(MAX_BYTES)} are allowed: use a smaller image size (--image-size) or fewer images"
         )
     check_memory(name, needed)
 
 
 def check_memory(name: str, image_bytes: int) -> None:
-    """Raises DataError if there is no room for images of so many bytes and, once more, for the parts that they become."""
+    """Raises DataError if memory can't hold images of `image_bytes` twice: as read, and as divided into parts."""
     found = available()
     if found is not None and 2 * image_bytes > found[0]:
         raise DataError(
@@ -149,149 +140,30 @@ def check_memory(name: str, image_bytes: int) -> None:
         )
 
 
-def open_dataset(
-    path: str | Path | None = None,
-    *,
-    image_size: tuple[int, int] | None = None,
-    skip_bad_images: bool = False,
-    say: Say = say_on_stderr,
-) -> Dataset:
-    """The data set at `path`, or the default one.
-
-    path: an official CIFAR-10 archive (binary or python version) or its unpacked folder, an image folder, or an HDF5 file.
-        "cifar10": the official archive from the cache folder, else downloaded. "shapes": the embedded data set.
-        None: like "cifar10", and where there is no network the embedded data set.
-    image_size: (height, width) to which the images of an image folder are brought; other sources must have it already.
-    skip_bad_images: leave out files of an image folder that are no usable images, with a line for each, instead of refusing it.
-    say: takes one line about what is read, cached, divided or downloaded.
-    Raises DataError where there is no such data, or where it is damaged or of another kind.
-    """
-    dataset = open_parts(path, image_size=image_size, skip_bad_images=skip_bad_images, say=say).dataset(say)
-    *counts, last = (f"{len(part)} {'training' if name == 'train' else name}" for name, part in dataset.parts.items())
-    size = size_text(*dataset.image_size)
-    say(f"data: {dataset.name}: {', '.join(counts)} and {last} images of {size}, {len(dataset.classes)} classes")
-    return dataset
-
-
-def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> "Parts":
-    """As `open_dataset`, in the parts that the source itself has."""
-    image_size, skip_bad_images = plain((image_size, skip_bad_images))
-    if image_size is not None:
-        pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(is_whole(s, 1, 4096) for s in image_size)
-        require(pair, "image_size", image_size, "(height, width) in pixels, each from 1 to 4096")
-        image_size = (image_size[0], image_size[1])
-    if path is not None and not isinstance(path, (str, os.PathLike)):
-        raise DataError(f"data {path!r}: expected a path or the name of a data set")
-    if path is None:
-        found = _default(say)
-    elif str(path) in _NAMED and not Path(path).exists():
-        found = _NAMED[str(path)](say)
-    else:
-        found = _read(Path(path), image_size, skip_bad_images, say)
-    if image_size is not None and tuple(image_size) != found.image_size:
-        raise DataError(
-            f"{found.name}: images are {size_text(*found.image_size)}, not {size_text(*image_size)};"
-            " only an image folder can be brought to another size"
-        )
-    return found
-
-
-def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> "Parts":
-    from minisqx.data import cifar10, hdf5
-    from minisqx.data.parts import Parts
-
-    try:
-        if path.is_dir():
-            unpacked = cifar10.unpacked_folder(path)
-            if unpacked is not None:
-                folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-                if others := [folder.name for folder in folders if folder != unpacked]:
-                    say(f"{str(path)!r} is read as CIFAR-10, from {unpacked.name!r}; not read: {listed(others)}")
-                return Parts.of(cifar10.read_folder(unpacked))
-            from minisqx.data.image_folder import open_image_folder
-
-            return open_image_folder(path, image_size, skip_bad_images, say)
-        # Opening a pipe would wait for its other end, so this is asked first.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{str(path)!r} is neither a file nor a folder; {_EXPECTED}")
-        with open(path, "rb") as file:
-            start = file.read(8)
-        if not start:
-            raise DataError(f"{str(path)!r} is an empty file; {_EXPECTED}")
-        if start.startswith(b"\x1f\x8b"):
-            return cifar10.open_archive(path, say)
-        if start == hdf5.SIGNATURE:
-            return hdf5.read_hdf5(path, say)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file or folder {str(error.filename or path)!r}; {_EXPECTED}") from error
-    except OSError as error:
-        raise DataError(
-            f"{str(error.filename or path)!r} can't be read ({error.strerror or error}); check the path and its permissions"
-        ) from error
-    except DataError:
-        raise
-    except ValueError as error:  # a NUL in the path
-        raise DataError(f"{str(path)!r} can't be read ({error}); {_EXPECTED}") from error
-    raise DataError(f"{str(path)!r} is neither a CIFAR-10 archive nor an HDF5 file; {_EXPECTED}")
-
-
-_EXPECTED = "expected a CIFAR-10 archive or folder, an image folder (train/<class>/*, test/<class>/*) or an HDF5 file"
-
-
-def _cifar10(say: Say) -> "Parts":
-    from minisqx.data.cifar10 import open_archive
-    from minisqx.data.download import official_archive
-
-    return open_archive(official_archive(say), say)
-
-
-def _shapes(say: Say) -> "Parts":
-    from minisqx.data.parts import Parts
-    from minisqx.data.shapes import draw_shapes
-
-    return Parts.of(draw_shapes())
-
-
-def _default(say: Say) -> "Parts":
-    from minisqx.data.download import Unreachable
-
-    try:
-        return _cifar10(say)
-    except Unreachable as reason:
-        say(
-            f"CIFAR-10 IS NOT HERE ({reason}): USING THE EMBEDDED SHAPES INSTEAD."
-            " If you have CIFAR-10, name its archive or folder with --data."
-        )
-        return _shapes(say)
-
-
-_NAMED = {"cifar10": _cifar10, "shapes": _shapes}
-
-
 def split_validation(labels: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sets `validation` of the images aside: the same share of every class, drawn from `seed` alone.
+    """Sets `validation` images aside, the same share of every class, drawn with `seed`.
 
-    labels: int64 (N,). Returns the indices that stay and those set aside, int64, each in rising order.
+    labels: int64 (N,). Returns the indices of the remaining images and of those set aside, int64, each in ascending order.
     Raises OptionError unless 0 <= validation < N.
     """
     if not 0 <= validation < len(labels):
         raise OptionError(
             f"a validation split of {validation} images: expected {f'0 to {len(labels) - 1}' if len(labels) > 1 else 0} of"
-            f" {len(labels)} training image{'s' * (len(labels) > 1)}, so that one is left to train on"
+            f" {len(labels)} training image{'s' * (len(labels) > 1)}, so that at least one is left for training"
         )
     return set_aside(labels, shares_of_classes(np.bincount(labels), validation), seed)
 
 
 def shares_of_classes(counts: np.ndarray, total: int) -> np.ndarray:
-    """How many images each class gives, int64 (classes,), `total` together. counts: the images that each class has."""
+    """How many of `total` images each class gives, int64 (classes,), in proportion to its `counts`."""
     shares, rests = np.divmod(total * counts, counts.sum())
-    # What rounding down left over goes to the largest remainders, at a tie to the first class.
+    # The rest after rounding down goes to the largest remainders; in a tie, to the first class.
     shares[np.argsort(-rests, kind="stable")[: total - shares.sum()]] += 1
     return shares
 
 
 def set_aside(labels: np.ndarray, shares: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws `shares` of the images of each class, by `seed` alone. Returns what stays and what is set aside, as indices."""
+    """Sets `shares[c]` random images of each class c aside. Returns the indices of the remaining ones and of those set aside."""
     from minisqx.kernels.counters import VALIDATION, permutation, stream
 
     order = permutation(stream(seed, VALIDATION), len(labels))

@@ -1,8 +1,8 @@
-"""Data sets in HDF5: `images` uint8 (N, H, W, 3) and `labels` (N,), if wanted `classes`, and the same with `val_` and `test_`.
+"""Data sets in HDF5: `images` uint8 (N, H, W, 3), `labels` (N,), optionally `classes`; and the same with `val_` and `test_`.
 
-A file is data from a stranger. So only plain arrays that lie in the file itself are read: no links, no external
-or virtual storage, no objects, no filter but HDF5's own, nothing that is declared and not there, and no more bytes than a data
-set may have. What stands around the arrays is parsed by HDF5's own library, whose checks are not ours: see docs/reliability.md.
+A file is untrusted input. So only plain arrays in the file itself are read: no links, no external or virtual storage, no objects,
+no filters but HDF5's own, nothing that is declared but not stored, and no more bytes than a data set may have. The structures
+around the arrays are parsed by HDF5's library, whose checks are not ours: see docs/reliability.md.
 """
 
 import math
@@ -19,27 +19,27 @@ from h5py._objects import phil
 
 from minisqx.checkpoint.container import SIGNATURE
 from minisqx.data.classes import listed
-from minisqx.data.dataset import MOST_BYTES, MOST_CLASSES, Part, Say, check_memory
+from minisqx.data.dataset import MAX_BYTES, MAX_CLASSES, Part, Say, check_memory
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError
 
 __all__ = ["SIGNATURE", "read_hdf5"]
 
-# Other filters are plug-ins, that is, code from elsewhere; and the library's own fletcher32 crashes on a chunk of too few bytes.
+# Other filters are plug-ins, that is, foreign code; and the library's own fletcher32 crashes on a chunk that is too short.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
-_MOST_NAME_BYTES = 1024
-_MOST_OBJECTS = 2 * MOST_CLASSES  # in heaps of names
-_MOST_PACKED = 1032  # deflate makes no byte of more
+_MAX_NAME_BYTES = 1024
+_MAX_OBJECTS = 2 * MAX_CLASSES  # in heaps of names
+_MAX_COMPRESSION = 1032  # deflate's largest ratio
 _SMALL_CHUNK_BYTES = 16 << 20
-_MOST_UNREAD = 100  # names of what is not read
-# What stands before the names `images` and `labels` of each part.
+_MAX_UNREAD = 100  # names of objects that are not read
+# Prefixes of the names `images` and `labels` -> part.
 _PREFIXES = {"": "train", "val_": "validation", "valid_": "validation", "validation_": "validation", "test_": "test"}
 
 
 def read_hdf5(path: Path, say: Say) -> Parts:
-    """The parts of the data set in the file `path`. What else is in it is named in a line.
+    """The parts of the data set in the file `path`. A message lists other objects in the file.
 
-    Raises DataError where the file is damaged, or holds something else than what is described above.
+    Raises DataError if the file is damaged or is not as described above.
     """
     shown = str(path)
     try:
@@ -49,24 +49,24 @@ def read_hdf5(path: Path, say: Say) -> Parts:
             labelled = [parts["train"]] if "train" in parts else parts.values()
             classes = _classes(file, path, np.concatenate([part.labels for part in labelled]))
             known = {"classes", *(prefix + name for prefix in prefixes for name in ("images", "labels"))}
-            unread = [str(name) for name in islice(file, _MOST_UNREAD) if name not in known]
+            unread = [str(name) for name in islice(file, _MAX_UNREAD) if name not in known]
             if unread:
                 say(f"{shown!r}: not read: {listed(unread)}; expected images, labels, val_images and so on, and classes")
             return Parts(f"HDF5 file {path.name!r}", classes, parts)
     except DataError:
         raise
     except Exception as error:
-        # h5py answers damage with OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError and more.
+        # For damaged files h5py raises OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError and more.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DataError(f"{shown!r} is damaged or cut off ({reason}): make or get the file again") from error
+        raise DataError(f"{shown!r} is damaged or cut off ({reason}): create or get the file again") from error
 
 
 @contextmanager
 def _without_plugins() -> Iterator[None]:
-    """Meanwhile HDF5's library has no folder to look in for code that a file's filters ask for: it would before we are asked."""
-    # By h5py's own lock, no other thread of the program reads a file in the meantime.
+    """Empties the plug-in search path of HDF5's library, which would load code for a file's filters before we can check them."""
+    # h5py's own lock keeps other threads from opening files in the meantime.
     with phil:
         folders = [h5py.h5pl.get(number) for number in range(h5py.h5pl.size())]
         for _ in folders:
@@ -79,134 +79,132 @@ def _without_plugins() -> Iterator[None]:
 
 
 def _prefixes(file: h5py.File, shown: str) -> dict[str, str]:
-    """Prefix -> part, for each part of which the file has images or labels; the training part's, if no other."""
+    """Prefix -> part, for each part with images or labels in the file; if there are none, the training part's prefix."""
     found = {prefix: part for prefix, part in _PREFIXES.items() if f"{prefix}images" in file or f"{prefix}labels" in file}
     validation = [f"{prefix}images" for prefix, part in found.items() if part == "validation"]
     if len(validation) > 1:
         raise DataError(
-            f"{shown!r}: {listed(validation)} are all validation images; expected one of them: remove or rename the rest"
+            f"{shown!r}: {listed(validation)} are all validation images; expected one of them: remove or rename the others"
         )
     return found or {"": "train"}
 
 
 def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
-    """The data set `name`, once it is sure that its bytes lie in this file and that reading it runs no plug-in."""
+    """The data set `name`, after checking that its bytes are in this file and that reading it runs no plug-in."""
     if name not in file:
         raise DataError(f"{shown!r} has no data set {name!r}; expected 'images' (uint8, N x H x W x 3) and 'labels' (N)")
     if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise DataError(f"{shown!r}: {name!r} is a link or a group; expected a data set in the file itself")
     data = file[name]
     if data.external or data.is_virtual:
-        raise DataError(f"{shown!r}: {name!r} lies in another file; expected it in the file itself")
+        raise DataError(f"{shown!r}: {name!r} is stored in another file; expected it in the file itself")
     plan = data.id.get_create_plist()
     filters = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())}
     if filters - _FILTERS:
-        raise DataError(
-            f"{shown!r}: {name!r} is packed with the filters {sorted(filters)}; expected gzip with shuffle or without, or none"
-        )
+        raise DataError(f"{shown!r}: {name!r} has the filters {sorted(filters)}; expected gzip with or without shuffle, or none")
     return data
 
 
 def _part(file: h5py.File, prefix: str, shown: str) -> Part:
-    """The images and the labels of one part, once it is sure that they fit each other and that their bytes are there."""
+    """The images and labels of one part, after checking that they match and that their bytes are in the file."""
     images = _array(file, f"{prefix}images", shown, "u", 4, "uint8 (N, height, width, 3)")
     labels = _array(file, f"{prefix}labels", shown, "iu", 1, "integers (N,)")
     if images.dtype != np.uint8:
         raise DataError(f"{shown!r}: {images.name!r} is {images.dtype}; expected uint8 (N, height, width, 3)")
     if len(labels) != len(images):
-        raise DataError(f"{shown!r}: {len(labels)} labels for {len(images)} images; expected one an image")
-    if images.size + 16 * labels.size > MOST_BYTES:
-        raise DataError(f"{shown!r}: {images.name!r} has {images.size} elements; at most {MOST_BYTES >> 30} GiB are read")
+        raise DataError(f"{shown!r}: {len(labels)} labels for {len(images)} images; expected one per image")
+    if images.size + 16 * labels.size > MAX_BYTES:
+        raise DataError(f"{shown!r}: {images.name!r} has {images.size} elements; expected at most {MAX_BYTES >> 30} GiB")
     check_memory(shown, images.size)
     return Part(images[...], labels[...].astype(np.int64))
 
 
-def _array(file: h5py.File, name: str, shown: str, kinds: str, dimensions: int, expected: str) -> h5py.Dataset:
-    """A numeric array, still unread."""
+def _array(file: h5py.File, name: str, shown: str, dtype_kinds: str, dimensions: int, expected: str) -> h5py.Dataset:
+    """A numeric array, checked but not read. dtype_kinds: the allowed values of NumPy's `dtype.kind`."""
     data = _plain(file, name, shown)
-    if data.dtype.kind not in kinds or data.shape is None or len(data.shape) != dimensions:
+    if data.dtype.kind not in dtype_kinds or data.shape is None or len(data.shape) != dimensions:
         raise DataError(f"{shown!r}: {name!r} is {data.dtype} {data.shape}; expected {expected}")
     stored = data.id.get_storage_size()
     needed = data.size * data.dtype.itemsize
     if data.chunks is None:
         complete = stored == needed
     else:
-        # Chunks that were never written would be made up, and one chunk alone may claim gigabytes.
+        # HDF5 would fill in chunks that were never written, and a single chunk may claim gigabytes.
         chunks = math.prod(-(-side // step) for side, step in zip(data.shape, data.chunks))
         chunk_bytes = math.prod(data.chunks) * data.dtype.itemsize
         complete = data.id.get_num_chunks() == chunks and chunk_bytes <= max(needed, _SMALL_CHUNK_BYTES)
-    if not complete or needed > stored * _MOST_PACKED:
+    if not complete or needed > stored * _MAX_COMPRESSION:
         raise DataError(
-            f"{shown!r}: {name!r} is to have {needed} bytes, but {stored} are in the file: make or get the file again"
+            f"{shown!r}: {name!r} should have {needed} bytes, but {stored} are in the file: create or get the file again"
         )
     return data
 
 
 def _classes(file: h5py.File, path: Path, labels: np.ndarray) -> tuple[str, ...]:
-    """The names of the classes; where the file has none, the labels' numbers."""
+    """The names of the classes; without names in the file, their numbers."""
     shown = str(path)
     if "classes" not in file:
-        most = max(labels.max(initial=0), 0)
-        if most >= MOST_CLASSES:
-            raise DataError(f"{shown!r}: the label {most} is too large; expected at most {MOST_CLASSES} classes")
-        return tuple(str(number) for number in range(most + 1))
+        largest = max(labels.max(initial=0), 0)
+        if largest >= MAX_CLASSES:
+            raise DataError(f"{shown!r}: the label {largest} is too large; expected at most {MAX_CLASSES} classes")
+        return tuple(str(number) for number in range(largest + 1))
     data = _plain(file, "classes", shown)
     text = h5py.check_string_dtype(data.dtype)
     if (
         text is None
         or data.shape is None
         or len(data.shape) != 1
-        or data.size > MOST_CLASSES
-        or (text.length or 0) > _MOST_NAME_BYTES
+        or data.size > MAX_CLASSES
+        or (text.length or 0) > _MAX_NAME_BYTES
     ):
         raise DataError(f"{shown!r}: 'classes' is {data.dtype} {data.shape}; expected a list of names")
     if text.length is not None:
         return tuple(data.asstr("utf-8")[...])
-    return _names_of_any_length(path, data)
+    return _variable_length_names(path, data)
 
 
-def _names_of_any_length(path: Path, data: h5py.Dataset) -> tuple[str, ...]:
-    """The names of a list of strings of any length, read without HDF5's library, which never returns from some damaged heaps.
+def _variable_length_names(path: Path, data: h5py.Dataset) -> tuple[str, ...]:
+    """A list of variable-length strings, read without HDF5's library, which never returns from some damaged heaps.
 
-    In the data set stands for every name its length, and the address of a heap and a number in it where the name is.
+    For each name the data set holds its length, the address of a heap, and the name's number in that heap.
     """
     offset, count, shown = data.id.get_offset(), data.size, str(path)
     if offset is None or data.id.get_storage_size() != 16 * count:
-        raise DataError(f"{shown!r}: 'classes' is stored in pieces; expected one contiguous list of names")
+        raise DataError(f"{shown!r}: 'classes' is not stored contiguously; expected one contiguous list of names")
     heaps: dict[int, dict[int, tuple[int, int]]] = {}
     names = []
     with open(path, "rb") as file:
         file.seek(offset)
         for length, address, number in struct.iter_unpack("<IQI", file.read(16 * count)):
             if address not in heaps:
-                heaps[address] = _heap(file, address, _MOST_OBJECTS - sum(map(len, heaps.values())))
+                heaps[address] = _heap(file, address, _MAX_OBJECTS - sum(map(len, heaps.values())))
             at, size = heaps[address].get(number, (0, 0))
-            if length > _MOST_NAME_BYTES:
-                raise DataError(f"{shown!r}: a class name has {length} letters; expected at most {_MOST_NAME_BYTES}")
+            if length > _MAX_NAME_BYTES:
+                raise DataError(f"{shown!r}: a class name has {length} bytes; expected at most {_MAX_NAME_BYTES}")
             if length > size:
-                raise ValueError("the name of a class is not where it should be")
+                raise ValueError("a class name is not in its heap")
             file.seek(at)
             names.append(file.read(length).decode())
     if len(names) < count:
-        raise ValueError("the names of the classes are cut off")
+        raise ValueError("the class names are cut off")
     return tuple(names)
 
 
-def _heap(file: BinaryIO, address: int, most: int) -> dict[int, tuple[int, int]]:
-    """Where each object of a "global heap collection" lies: number -> (offset, bytes). Raises ValueError for a damaged one."""
+def _heap(file: BinaryIO, address: int, max_objects: int) -> dict[int, tuple[int, int]]:
+    """The objects of a "global heap collection": number -> (offset, bytes). Raises ValueError for a damaged one."""
     file.seek(address if address < 2**63 else 0)
     signature, size = struct.unpack("<8sQ", file.read(16).ljust(16, b"\0"))
     if signature != b"GCOL\1\0\0\0":
-        raise ValueError("the names of the classes are not where they should be")
+        raise ValueError("there is no heap at the address of the class names")
     found: dict[int, tuple[int, int]] = {}
     at, end = address + 16, address + size
     while at + 16 <= end:
         file.seek(at)
         number, length = struct.unpack("<H6xQ", file.read(16).ljust(16, b"\0"))
         if number == 0:
-            break  # from here on the heap is free
-        if at + 16 + length > end or len(found) >= most:
-            raise ValueError("the heap with the names of the classes is damaged")
+            break  # the rest of the heap is free
+        if at + 16 + length > end or len(found) >= max_objects:
+            raise ValueError("the heap of the class names is damaged")
         found[number] = (at + 16, length)
         at += 16 + -(-length // 8) * 8
     return found

@@ -1,7 +1,7 @@
-"""A folder of image files: `train/<class>/*`, if wanted `val/<class>/*` and `test/<class>/*`; or `<class>/*` alone.
+"""A folder of image files: `train/<class>/*`, optionally `val/<class>/*` and `test/<class>/*`; or only `<class>/*`.
 
-Classes are the training part's folders in the order of their names. Names that start with a dot are passed over. Anything
-else that is not read is named, or refused.
+Classes are the folders of the training part, sorted by name. Names that start with a dot are ignored. Anything else that is not
+read is reported or refused.
 """
 
 import errno
@@ -25,35 +25,34 @@ from minisqx.machine.limits import megabytes, size_text
 from minisqx.machine.threads import thread_count
 
 DEFAULT_SIZE = (32, 32)
-LARGE_PIXELS = 128 * 128  # of an image; from here on a line says what the size costs
-OF_THE_MACHINE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
-# Folders that are parts of a data set, in any case of letters.
+LARGE_PIXELS = 128 * 128  # above this size of an image, a message says how much memory the images take
+MACHINE_ERRORS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+# Folder name, in lower or upper case -> part of the data set.
 PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-# Files of such names are meant as images, also where they are damaged or of a kind that isn't read.
-SUFFIXES = tuple(
-    f".{ending}"
-    for kind in ("png apng jpg jpeg jpe jfif", "bmp webp gif ppm pgm pbm pnm", "tif tiff avif heic heif jp2 jxl")
-    for ending in kind.split()
+# Files with these suffixes are taken for images, even if they are damaged or in a format that isn't read.
+SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl"),
 )
 
 Listing = list[tuple[str, list[Path]]]
 
 
 def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Parts:
-    """The images of the folder `path`, decoded once and then kept in the cache folder.
+    """The images of the folder `path`, decoded once and then cached.
 
-    image_size: (height, width) to which every image is brought, its shorter side resized and the centre cut out. None: the
-    size that all images have, or 32 x 32 if they differ.
-    skip_bad_images: leave out files that are no usable images, with a line for each.
-    Raises DataError for a file that is no image (unless it is to be left out), an empty class, a class that the training part
-    doesn't have or of which nothing is left, and for a folder that can be understood in two ways.
+    image_size: (height, width) of every image after resizing its shorter side and cropping the centre. None: the size of all
+    images, or 32 x 32 if they differ.
+    skip_bad_images: skip files that are not usable images, with a line for each.
+    Raises DataError for a file that is not an image (unless skipped), a class that is empty, has no usable image or is not in
+    the training part, and for an ambiguous folder.
     """
     parts = list_images(path, say)
     names = [(part, label, file.name) for part, listing in parts.items() for label, images in listing for file in images]
     files = [file for listing in parts.values() for _, images in listing for file in images]
 
     def state() -> list:
-        # Another version of Pillow may decode to other pixels.
+        # Versions of Pillow may decode to different pixels.
         return [image_size, skip_bad_images, PIL.__version__, names, content_digests(files, MOST_BYTES)]
 
     found = cached(path, state, lambda: read_image_folder(path, parts, image_size, skip_bad_images, say), say)
@@ -62,15 +61,15 @@ def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_i
     height, width = found.image_size
     if image_size is None and height * width > LARGE_PIXELS:
         say(
-            f"{found.name}: all images have {size_text(*found.image_size)} and keep them: they take"
+            f"{found.name}: all images have {size_text(*found.image_size)} and are not resized: they take"
             f" {megabytes(sum(part.images.nbytes for part in found.parts.values()))} of memory, and training takes much more;"
-            " --image-size 64, say, makes them smaller"
+            " resize them with --image-size 64, say"
         )
     return found
 
 
 def list_images(path: Path, say: Say) -> dict[str, Listing]:
-    """The files of each part, its classes as [(class, files), ...]: {"train": ...} alone if the folder is not in parts."""
+    """The files of each part as [(class, files), ...]; only {"train": ...} if the folder is not divided into parts."""
     folders = [entry for entry in _entries(path) if entry.is_dir()]
     named = {entry.name: PARTS[entry.name.casefold()] for entry in folders if entry.name.casefold() in PARTS}
     if not named:
@@ -83,7 +82,7 @@ def list_images(path: Path, say: Say) -> dict[str, Listing]:
                 f"{str(path)!r} has the folders {places[part].name!r} and {name!r}, both the {part} part; expected one of them"
             )
         places[part] = path / name
-    _check_beside(path, places, say)
+    _check_other_entries(path, places, say)
     parts = {part: _list_classes(place) for part, place in places.items()}
     if "train" in parts:
         known = [label for label, _ in parts["train"]]
@@ -92,7 +91,7 @@ def list_images(path: Path, say: Say) -> dict[str, Listing]:
 
 
 def _check_are_parts(path: Path, named: Sequence[str]) -> None:
-    """Raises DataError where all the folders that have a part's name can be classes as well: they hold files alone."""
+    """Raises DataError if every folder with a part's name may as well be a class, because it holds only files."""
     flat = [name for name in named if _is_class(path / name)]
     if len(flat) == len(named):
         may = "may be parts or classes: if parts" if len(flat) > 1 else "may be a part or a class: if a part"
@@ -104,30 +103,30 @@ def _check_are_parts(path: Path, named: Sequence[str]) -> None:
 
 
 def _is_class(folder: Path) -> bool:
-    """Whether it holds files and no folders."""
+    """Whether the folder holds files and no folders."""
     entries = _entries(folder)
     return bool(entries) and not any(entry.is_dir() for entry in entries)
 
 
-def _check_beside(path: Path, places: dict[str, Path], say: Say) -> None:
-    """Names what lies beside the parts; raises DataError for folders of images, which may be classes that would be missing."""
-    beside = [entry for entry in _entries(path) if path / entry.name not in places.values()]
-    images = [entry.name for entry in beside if entry.is_dir() and _has_images(Path(entry.path), set())]
+def _check_other_entries(path: Path, places: dict[str, Path], say: Say) -> None:
+    """Reports other entries beside the parts; raises DataError if they have images, which may be classes in the wrong place."""
+    others = [entry for entry in _entries(path) if path / entry.name not in places.values()]
+    images = [entry.name for entry in others if entry.is_dir() and _has_images(Path(entry.path), set())]
     place = next(iter(places.values())).name
     if images:
         raise DataError(
-            f"{str(path)!r}: images lie in {listed(images)}, beside {listed([other.name for other in places.values()])}: if"
-            f" these are classes, move them into {place!r}; if a part, call it train, val or test; if they are no part of the"
+            f"{str(path)!r}: there are images in {listed(images)}, beside {listed([part.name for part in places.values()])}: if"
+            f" these are classes, move them into {place!r}; if a part, call it train, val or test; if they do not belong to the"
             " data, move them elsewhere"
         )
-    if beside:
-        say(f"{str(path)!r}: not read: {listed([entry.name for entry in beside])}; expected train, val and test and nothing else")
+    if others:
+        say(f"{str(path)!r}: not read: {listed([entry.name for entry in others])}; expected only train, val and test")
 
 
 def _has_images(folder: Path, seen: set[str]) -> bool:
-    """Whether an image lies in it or in a folder of it; False for what this process may not read.
+    """Whether the folder or a folder below it holds an image; False for folders that this process may not read.
 
-    seen: folders that were looked into, as a link may lead back to one.
+    seen: the folders visited so far, since a link may lead back to one.
     """
     with suppress(OSError):
         real = os.path.realpath(folder)
@@ -138,14 +137,14 @@ def _has_images(folder: Path, seen: set[str]) -> bool:
         files = [entry for entry in entries if entry.is_file()]
         return (
             any(file.name.casefold().endswith(SUFFIXES) for file in files)
-            or any(_begins_an_image(Path(file.path)) for file in files)
+            or any(_is_image(Path(file.path)) for file in files)
             or any(_has_images(Path(entry.path), seen) for entry in entries if entry.is_dir())
         )
     return False
 
 
-def _begins_an_image(path: Path) -> bool:
-    """Whether its content is an image's, whatever it is called."""
+def _is_image(path: Path) -> bool:
+    """Whether the file's content, not its name, is an image's."""
     with suppress(OSError, ImageError), open(path, "rb") as file:
         opened(file, os.fstat(file.fileno()).st_size, path.name)
         return True
@@ -153,7 +152,7 @@ def _begins_an_image(path: Path) -> bool:
 
 
 def _known_classes(listing: Listing, known: Sequence[str], places: dict[str, Path], part: str, say: Say) -> Listing:
-    """The listing with the class names of the training part. Raises DataError for a class that it doesn't have."""
+    """The listing with the class names of the training part. Raises DataError for a class that is not in it."""
     matched = match_classes([label for label, _ in listing], known)
     for label, _ in listing:
         if label not in matched:
@@ -176,11 +175,11 @@ def _list_classes(path: Path) -> Listing:
     listing = []
     for entry in _entries(path):
         if not entry.is_dir():
-            raise DataError(f"{entry.path!r} lies in no class folder; expected {str(path / '<class>' / '<image>')!r}")
+            raise DataError(f"{entry.path!r} is not in a class folder; expected {str(path / '<class>' / '<image>')!r}")
         files = []
         for image in _entries(Path(entry.path)):
             if not image.is_file():
-                raise DataError(f"{image.path!r} is not a file; expected the images of the class {entry.name!r} and nothing else")
+                raise DataError(f"{image.path!r} is not a file; expected only images of the class {entry.name!r}")
             files.append(Path(image.path))
         if not files:
             raise DataError(f"{entry.path!r} is an empty class folder: put images there or remove it")
@@ -193,27 +192,27 @@ def _list_classes(path: Path) -> Listing:
 def read_image_folder(
     path: Path, listings: dict[str, Listing], image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say
 ) -> Parts:
-    """Decodes what `list_images` found."""
+    """Decodes the files that `list_images` found."""
     name = f"image folder {path.resolve().name!r}"
     trained = [listings["train"]] if "train" in listings else listings.values()
     classes = tuple(sorted({label for listing in trained for label, _ in listing}))
     check_classes(name, classes)
     numbers = {label: number for number, label in enumerate(classes)}
-    everything = [file for listing in listings.values() for _, files in listing for file in files]
+    files = [file for listing in listings.values() for _, files in listing for file in files]
     try:
-        images, bad = decode_images(name, everything, image_size, skip_bad_images)
+        images, bad = decode_images(name, files, image_size, skip_bad_images)
     except _SizesDiffer:
-        say(f"{name}: images differ in size; each is brought to {size_text(*DEFAULT_SIZE)}")
-        images, bad = decode_images(name, everything, DEFAULT_SIZE, skip_bad_images)
-    good = np.array([index not in bad for index in range(len(everything))])
+        say(f"{name}: images differ in size; all are resized to {size_text(*DEFAULT_SIZE)}")
+        images, bad = decode_images(name, files, DEFAULT_SIZE, skip_bad_images)
+    good = np.array([index not in bad for index in range(len(files))])
     _check_classes_left(listings, good)
     parts, at = {}, 0
     for part, listing in listings.items():
-        labels = np.array([numbers[label] for label, files in listing for _ in files], np.int64)
-        here = slice(at, at + len(labels))
+        labels = np.array([numbers[label] for label, members in listing for _ in members], np.int64)
+        own = slice(at, at + len(labels))
         at += len(labels)
-        # Without bad images a part is a view, and nothing is copied.
-        parts[part] = Part(images[here][good[here]], labels[good[here]]) if bad else Part(images[here], labels)
+        # Without bad images a part is a view, not a copy.
+        parts[part] = Part(images[own][good[own]], labels[good[own]]) if bad else Part(images[own], labels)
     return Parts(name, classes, parts, skipped=tuple(f"skipped: {bad[index]}" for index in sorted(bad)))
 
 
@@ -222,23 +221,21 @@ def _check_classes_left(parts: dict[str, Listing], good: np.ndarray) -> None:
     for listing in parts.values():
         for _, files in listing:
             if not good[at : at + len(files)].any():
-                raise DataError(
-                    f"{str(files[0].parent)!r} has no usable image, so that nothing of its class is left: put one there"
-                )
+                raise DataError(f"{str(files[0].parent)!r} has no usable image, so its class would be empty: put one there")
             at += len(files)
 
 
 class _SizesDiffer(Exception):
-    """Images of no common size, where none was asked for."""
+    """The images differ in size, and no size was given."""
 
 
 def decode_images(
     name: str, files: list[Path], image_size: tuple[int, int] | None, skip_bad_images: bool
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """All `files` as uint8 (N, H, W, 3), decoded by several threads, and of those that are no usable images, index -> why.
+    """All `files` as uint8 (N, H, W, 3), decoded by several threads, and for unusable ones {index: reason}.
 
-    image_size: (height, width), or None for the first usable image's size: then another size raises _SizesDiffer.
-    Raises DataError for an unusable image unless skip_bad_images; then its pixels are 0. `name` is for messages.
+    image_size: (height, width), or None for the size of the first usable image; then _SizesDiffer is raised for any other.
+    Raises DataError for an unusable image, or with skip_bad_images leaves its pixels 0. name: for messages.
     """
     bad: dict[int, str] = {}
 
@@ -246,9 +243,9 @@ def decode_images(
         try:
             return load_image(files[index], image_size)
         except ImageError as error:
-            # The reader's own line names the file.
+            # The error's own message names the file.
             if not skip_bad_images or not _is_content(error):
-                raise DataError(f"the data set has a file that is no usable image: {error}") from error
+                raise DataError(f"the data set has a file that is not a usable image: {error}") from error
             bad[index] = str(error)
             return None
 
@@ -271,5 +268,5 @@ def decode_images(
 
 
 def _is_content(error: ImageError) -> bool:
-    """Whether the file is at fault, and not the machine that reads it: that would make another data set each time."""
-    return not isinstance(error.__context__, MemoryError) and getattr(error.__context__, "errno", None) not in OF_THE_MACHINE
+    """Whether the file causes the error, not the machine, whose errors would give a different data set each time."""
+    return not isinstance(error.__context__, MemoryError) and getattr(error.__context__, "errno", None) not in MACHINE_ERRORS

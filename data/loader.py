@@ -1,7 +1,7 @@
-"""Batches for training and for measuring: shuffled, augmented, normalised, in the memory layout of the kernels.
+"""Batches for training and evaluation: shuffled, augmented, normalised, in the memory layout of the kernels.
 
-The order of an epoch is a function of (seed, epoch), crop and flip of a sample of (seed, epoch, its index). So an epoch can be
-asked for at any time, or from its middle on, and is always the same.
+The order of an epoch is a function of (seed, epoch), the crop and flip of a sample of (seed, epoch, index). So any epoch, or any
+part of one, can be generated again.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from minisqx.machine.limits import size_text
 class Batch:
     """One batch: `data` (chunks, 3, stride) in `layout`, `labels` int64 (n,), and the samples' `indices` int64 (n,).
 
-    The memory of `data` is used again: it holds this batch only until the next one is asked for. A copy keeps it.
+    The memory of `data` is reused: copy the batch to keep it beyond the next one.
     """
 
     data: np.ndarray
@@ -32,7 +32,7 @@ class Batch:
     indices: np.ndarray
 
     def __setstate__(self, state: dict) -> None:
-        # A copied array has not the bytes behind its end that kernels may read; see `aligned_empty`.
+        # A plain copy lacks the padding behind the array that kernels may read; see `aligned_empty`.
         data = aligned_empty(state["data"].shape, state["data"].dtype)
         data[...] = state["data"]
         vars(self).update(state, data=data)
@@ -44,12 +44,12 @@ class Batch:
 class Loader:
     """Makes batches of `images` uint8 (N, H, W, 3) with `labels` int64 (N,).
 
-    mean, std: of the three colours, for pixels from 0 to 1: a value is (pixel / 255 - mean) / std.
-    augment: whether each sample is cropped (after padding it with 4 black pixels on each side) and, every other time, flipped.
-    shuffle: whether each epoch has an order of its own; otherwise it is that of `images`.
-    larger_chunks: of the network that gets the batches, as in `NetworkSpec`; it decides how they lie in memory.
-    The last batch has what is left, and counts in `len(loader)`.
-    Raises OptionError for impossible options, DataError for arrays of another kind.
+    mean, std: per colour channel, for pixels from 0 to 1: a value is (pixel / 255 - mean) / std.
+    augment: whether to crop each sample at random, after padding it with 4 black pixels on each side, and flip half of them.
+    shuffle: whether each epoch has its own order; otherwise it is that of `images`.
+    larger_chunks: as in the `NetworkSpec` of the network that gets the batches; it determines their memory layout.
+    The last batch may be smaller, and counts in `len(loader)`.
+    Raises OptionError for invalid options, DataError for arrays of another shape or dtype.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Loader:
         check_part("the loader", images, labels, int(labels.max(initial=0)) + 1)
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         if mean.shape != (3,) or std.shape != (3,) or not np.isfinite([mean, std]).all() or not (std > 0).all():
-            raise OptionError(f"mean is {mean} and std {std}; expected three numbers each, of red, green and blue, std above 0")
+            raise OptionError(f"mean is {mean} and std {std}; expected three numbers each, for red, green and blue, std above 0")
         self.images = np.ascontiguousarray(images)
         self.labels = labels
         self.batch_size, self.augment, self.seed, self.shuffle = batch_size, augment, seed, shuffle
@@ -89,11 +89,11 @@ class Loader:
         return f"Loader({images} images of {size_text(height, width)}, {options})"
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """The number of batches per epoch."""
         return -(-len(self.images) // self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The samples' indices in the order in which epoch number `epoch` has them, int64 (N,)."""
+        """The samples' indices in the order of epoch number `epoch`, int64 (N,)."""
         epoch = _checked_number("epoch", epoch)
         if not self.shuffle:
             return np.arange(len(self.images))
@@ -102,7 +102,7 @@ class Loader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch number `epoch`, from batch number `start` on.
 
-        The next batch is made by a thread while the caller works with this one; the thread ends with the iterator.
+        A thread prepares the next batch while the caller works with this one; it ends with the iterator.
         Raises OptionError unless both are whole numbers from 0.
         """
         return self._batches(_checked_number("epoch", epoch), _checked_number("start", start))
@@ -125,17 +125,17 @@ class Loader:
             fill_batch(self.images, indices, self._table, self.augment, key, layout.images_per_chunk, data)
             return Batch(data, layout, self.labels[indices], indices)
 
-        with ThreadPoolExecutor(1, "minisqx-loader") as maker:
-            coming = maker.submit(make, start)
+        with ThreadPoolExecutor(1, "minisqx-loader") as worker:
+            pending = worker.submit(make, start)
             for following in range(start + 1, len(self)):
-                batch = coming.result()
-                coming = maker.submit(make, following)
+                batch = pending.result()
+                pending = worker.submit(make, following)
                 yield batch
-            yield coming.result()
+            yield pending.result()
 
 
-def _checked_number(what: str, value: int) -> int:
-    """`value` as Python's own; raises OptionError unless it can be the number of an epoch or a batch."""
+def _checked_number(name: str, value: int) -> int:
+    """`value` as a Python int; raises OptionError unless it can be the number of an epoch or a batch."""
     value = plain(value)
-    require(is_whole(value, 0, 2**63 - 1), what, value, "a whole number from 0")
+    require(is_whole(value, 0, 2**63 - 1), name, value, "a whole number from 0")
     return value

@@ -1,4 +1,4 @@
-"""What a reader found: the parts of a data set, before one is divided or chosen."""
+"""The parts of a data set as its source has them, before a test part is set aside."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ TEST_SHARE = 6  # a sixth
 class Parts:
     """Labelled images of one size, in one to three parts.
 
-    parts: "train", "validation", "test", or some of them. Data without "train" can be measured on, not trained on.
-    name, classes, skipped: as in `Dataset`. Raises DataError unless names, images and labels fit each other.
+    parts: some or all of "train", "validation" and "test". Data without "train" can only be evaluated on.
+    name, classes, skipped: as in `Dataset`. Raises DataError unless names, images and labels are consistent.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Parts:
         return next(iter(self.parts.values())).images.shape[1:3]
 
     def dataset(self, say: Say) -> Dataset:
-        """The same with a training and a test part. Raises DataError where there is nothing to train on."""
+        """A `Dataset` with a training and a test part. Raises DataError if there are no training images."""
         if "train" not in self.parts:
             part = next(iter(self.parts))
             raise DataError(
-                f"{self.name} has a {part} part and no training images; expected them, too: train/<class>/* in a folder, 'images'"
-                " and 'labels' in an HDF5 file"
+                f"{self.name} has a {part} part but no training images; expected train/<class>/* in a folder, or 'images' and"
+                " 'labels' in an HDF5 file"
             )
         train, test = self._train_and_test(say)
         validation = self.parts.get("validation")
@@ -53,9 +53,9 @@ class Parts:
         )  # fmt: skip
 
     def measured(self, everything: bool, say: Say) -> Part:
-        """The images to measure a model on: those of the test part, or all of them.
+        """The images to evaluate a model on: the test part, or all images.
 
-        Raises DataError where there is no test part, nor a training part of which one could be set aside.
+        Raises DataError if there is neither a test part nor a training part from which to set one aside.
         """
         if everything:
             images, labels = zip(*((part.images, part.labels) for part in self.parts.values()))
@@ -63,16 +63,14 @@ class Parts:
         if "test" in self.parts:
             return self.parts["test"]
         if "train" not in self.parts:
-            raise DataError(
-                f"{self.name} has validation images alone; expected test images, or --all to measure on what there is"
-            )
+            raise DataError(f"{self.name} has only validation images; expected test images, or --all to evaluate on all images")
         _, test = self._train_and_test(say)
-        # Which they are depends on names and their order, so this is all that can be said of a training.
-        say("measured on those alone, which a training on the same names and files leaves out; --all measures on every image")
+        # The choice depends on names and order, so only a training on the same files is known to leave them out.
+        say("evaluating on these only, which training on the same names and files leaves out; --all evaluates on every image")
         return test
 
     def _train_and_test(self, say: Say) -> tuple[Part, Part]:
-        """Without a test part, a sixth of each class becomes one, at least one image of it, and always the same ones."""
+        """Without a test part, sets a sixth of each class aside as one: at least one image, and always the same ones."""
         train = self.parts["train"]
         if "test" in self.parts:
             return train, self.parts["test"]
@@ -85,7 +83,7 @@ class Parts:
         shares = shares_of_classes(counts, max(1, total // TEST_SHARE))
         kept, aside = set_aside(train.labels, np.clip(shares, counts >= 2, np.maximum(counts - 1, 0)), seed=0)
         line = f"{self.name} has no test part: {len(aside)} of its {total} images are set aside for testing"
-        alone = [self.classes[label] for label in np.flatnonzero(counts == 1)]
-        but = f", but for {listed(alone)}: their only image trains" if alone else ""
-        say(f"{line}, a sixth of each class and at least one image{but}")
+        single = [self.classes[label] for label in np.flatnonzero(counts == 1)]
+        exception = f", except for {listed(single)}, whose only image is for training" if single else ""
+        say(f"{line}, a sixth of each class and at least one image{exception}")
         return Part(train.images[kept], train.labels[kept]), Part(train.images[aside], train.labels[aside])

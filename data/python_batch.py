@@ -1,11 +1,11 @@
 """Reads the pickled files of CIFAR-10's python version without unpickling them.
 
-A pickle is a program, and `pickle.load` runs whatever it says. Here the standard library only cuts the file into
-instructions (`pickletools.genops` runs nothing), and the few that these files consist of are carried out on plain values:
-dicts, lists, strings, integers. The names of functions in a file are compared with a short list and never looked up; those
-that build an array stand for a description of it, which is checked and read as bytes. Anything else is refused.
+A pickle is a program, and `pickle.load` runs it. Here the standard library only splits the file into instructions
+(`pickletools.genops` runs nothing), and the few that these files need are interpreted on plain values: dicts, lists, strings
+and integers. Names of functions in a file are compared with a short list and never imported; those that build an array are
+replaced by a description of it, which is checked before its bytes are read. Anything else is refused.
 
-The official files are pickles of Python 2, protocol 2; files that Python 3 wrote with protocols 2 to 4 are read too.
+The official files are pickles of Python 2, protocol 2; files of Python 3 with protocols 2 to 4 are read, too.
 """
 
 import math
@@ -17,14 +17,14 @@ import numpy as np
 
 from minisqx.errors import DataError
 
-# Of one file: official batches have 31 MB in 60,000 instructions; written again by Python 3, up to 46 MB.
-MOST_PICKLE_BYTES = 48 << 20
-_MOST_INSTRUCTIONS = 1_000_000
+# Limits per file: official batches have 31 MB in 60,000 instructions; repickled by Python 3, up to 46 MB.
+MAX_PICKLE_BYTES = 48 << 20
+_MAX_INSTRUCTIONS = 1_000_000
 
 
 @dataclass(frozen=True)
 class _Name:
-    """The name of a function or class that a file mentions: inert, it calls nothing."""
+    """A placeholder for a function or class that a file names."""
 
     name: str
 
@@ -37,7 +37,7 @@ _VALUES = {
 }
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-# What a file may name: module and name as written, and what we call it.
+# The (module, name) pairs that a file may use -> our placeholder.
 _NAMES = {
     ("numpy.core.multiarray", "_reconstruct"): "array of",
     ("numpy._core.multiarray", "_reconstruct"): "array of",
@@ -48,23 +48,23 @@ _NAMES = {
 
 
 class _Array:
-    """Stands where a file builds an array; `value` is filled from the state that the file gives, once."""
+    """A placeholder for an array; `value` is set once, from the state in the file."""
 
     value: np.ndarray | None = None
 
 
 class _Uint8:
-    """Stands where a file builds the dtype uint8, the only one these files have."""
+    """A placeholder for the dtype uint8, the only one in these files."""
 
 
 def read_pickle(data: bytes, name: str) -> dict:
-    """The dictionary that one official file holds: text keys; text, integers, lists and uint8 arrays as values.
+    """The dictionary in an official file: text keys; text, integers, lists and uint8 arrays as values.
 
-    Byte strings come back as text (latin-1). Raises DataError, naming the file as `name`, for anything that these files
-    don't need, and for damage.
+    Byte strings are returned as text (latin-1). Raises DataError, which calls the file `name`, for damage and for anything
+    that the official files don't need.
     """
-    if len(data) > MOST_PICKLE_BYTES:
-        raise DataError(f"{name} has {len(data)} bytes, a batch of CIFAR-10 at most {MOST_PICKLE_BYTES}: get the official file")
+    if len(data) > MAX_PICKLE_BYTES:
+        raise DataError(f"{name} has {len(data)} bytes; expected at most {MAX_PICKLE_BYTES}: get the official file")
     try:
         result = _run(data)
     except _Refused as reason:
@@ -78,13 +78,13 @@ def read_pickle(data: bytes, name: str) -> dict:
 
 
 class _Refused(Exception):
-    """An instruction that the official files don't have."""
+    """The file has something that the official files don't have."""
 
 
 def _run(data: bytes):
     stack: list = []
     memo: dict = {}
-    argument: Any  # what it is depends on the instruction; genops has checked it
+    argument: Any  # its type depends on the instruction; genops has checked it
 
     def from_mark() -> list:
         at = len(stack) - 1
@@ -96,8 +96,8 @@ def _run(data: bytes):
 
     for number, (instruction, argument, _) in enumerate(pickletools.genops(data)):
         code = instruction.name
-        if number > _MOST_INSTRUCTIONS:
-            raise _Refused(f"has more than {_MOST_INSTRUCTIONS} instructions")
+        if number > _MAX_INSTRUCTIONS:
+            raise _Refused(f"has more than {_MAX_INSTRUCTIONS} instructions")
         if code in ("PROTO", "FRAME"):
             continue
         if code in _VALUES:
@@ -148,35 +148,35 @@ def _run(data: bytes):
             raise _Refused(f"has the pickle instruction {code}")
 
 
-def _check(value, kind: type):
-    if type(value) is not kind:
-        raise _Refused(f"puts a {type(value).__name__} where a {kind.__name__} belongs")
+def _check(value, expected: type):
+    if type(value) is not expected:
+        raise _Refused(f"has a {type(value).__name__} where a {expected.__name__} belongs")
     return value
 
 
 def _named(module, name) -> _Name:
     if (_check(module, str), _check(name, str)) not in _NAMES:
-        raise _Refused(f"asks for {f'{module}.{name}'[:60]!r}")
+        raise _Refused(f"uses {f'{module}.{name}'[:60]!r}")
     return _Name(_NAMES[module, name])
 
 
 def _call(function, arguments: tuple):
-    """What an official file calls: an empty array, to be filled by its state; the dtype; and Python 3's spelling of bytes."""
+    """The calls in official files: an empty array, filled later from its state; its dtype; and bytes as Python 3 writes them."""
     if function == _Name("array of") and arguments[0] == _Name("array"):
         return _Array()
     if function == _Name("dtype") and arguments[0] in ("u1", "uint8"):
         return _Uint8()
     if function == _Name("encode") and arguments[1:] == ("latin1",):
         return _check(arguments[0], str)
-    # What was given is not shown: nested values may be short in the file and endless in print.
-    raise _Refused("calls something else than an official file does")
+    # The arguments are not shown: nested values may be short in the file and endless in print.
+    raise _Refused("makes a call that is not in the official files")
 
 
 def _build(item, state: tuple) -> None:
     if isinstance(item, _Uint8):
-        return  # byte order and alignment: nothing that matters for single bytes
+        return  # byte order and alignment, which don't matter for single bytes
     if not isinstance(item, _Array) or item.value is not None:
-        raise _Refused("sets the state of something that is not a new array")
+        raise _Refused("sets the state of an object that is not a new array")
     _, shape, dtype, column_order, raw = state
     if not isinstance(dtype, _Uint8):
         raise _Refused("holds an array that is not uint8")

@@ -12,7 +12,7 @@ HEIGHT = 44
 
 
 class Picture:
-    """Boxes on one canvas; a box is given by its left edge and its middle, and returns its right edge."""
+    """Boxes on a canvas. A box takes its left edge and its vertical middle, and returns its right edge."""
 
     def __init__(self, title: str):
         self.title, self.content = title, Element("g")
@@ -59,7 +59,7 @@ class Picture:
 
 
 def deferred_batch_norm() -> str:
-    """Forward: between two convolutions."""
+    """Forward, from one convolution to the next."""
     p = Picture("Forward: batch norm becomes a scale s and a shift t that the next layer applies")
     y = 130
     p.heading(78, "As in the textbook", "e is read twice more, and y is written and read")
@@ -99,7 +99,7 @@ def deferred_batch_norm() -> str:
 
 
 def deferred_gradient() -> str:
-    """Backward: from the next block's dz to this block's."""
+    """Backward, from the next block's dz to this block's."""
     p = Picture("Backward: from the next block's dz' to this block's dz")
     y = 130
     p.heading(78, "As in the textbook", "g and de are written and read, and the sums need a pass of their own")

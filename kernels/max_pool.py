@@ -13,35 +13,36 @@ from numba import prange, types
 
 from minisqx.kernels.blocks import clear_tail, matrix_of, pixels_of, whole_vectors
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.structures import Rows
+from minisqx.kernels.structures import Matrix, Rows
 from minisqx.kernels.tiles.plain import intrinsic_of
-from minisqx.kernels.tiles.simd import Loop, Vectors, data_pointer
+from minisqx.kernels.tiles.simd import INDEX, Loop, Vectors, moved, unpacked
 
 
 def _largest(with_place: bool):
-    """The loop over a row's outputs, with or without remembering which pixel was the largest."""
+    """The loop over the outputs of row m, with or without remembering which pixel was the largest."""
 
-    def meaning(out, out_at, place, place_at, x, x_at, index, table_stride, taps, columns):
-        row, table = x[x_at:], index[:taps, :columns]
+    def meaning(out, place, x, m, index, table_stride, taps, columns):
+        row, table = x.data[x.at + m * x.stride :], index[:taps, :columns]
         largest, largest_at = row[table[0]], table[0]
         for at in table:
             value = row[at]
             larger = ((value > largest) | np.isnan(value)) & (at >= 0)
             largest, largest_at = np.where(larger, value, largest), np.where(larger, at, largest_at)
-        out[out_at : out_at + columns] = largest
+        out.data[out.at + m * out.stride :][:columns] = largest
         if with_place:
-            place[place_at : place_at + columns] = largest_at
+            place.data[place.at + m * place.stride :][:columns] = largest_at
 
     @intrinsic_of(meaning)
-    def largest(typing_context, out, out_at, place, place_at, x, x_at, index, table_stride, taps, columns):
+    def largest(typing_context, out, place, x, m, index, table_stride, taps, columns):
         number = types.int64
-        signature = types.void(out, number, place, number, x, number, index, number, number, number)
+        signature = types.void(out, place, x, number, index, number, number, number)
 
         def generate(context, builder, signature, arguments):
-            v = Vectors(builder, signature.args[0].dtype)
-            out, x, index = (data_pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 4, 6))
-            _, out_at, _, place_at, _, x_at, _, table_stride, taps, columns = arguments
-            row = builder.gep(x, [x_at])
+            v = Vectors(builder, signature.args[0].types[0].dtype)
+            *matrices, m, index, table_stride, taps, columns = (
+                unpacked(context, builder, *each) for each in zip(signature.args, arguments)
+            )
+            out, place, row = (moved(builder, matrix, m, INDEX(0)).data for matrix in matrices)
             outer = Loop(builder, "outputs", [])
             value, _ = v.gather(row, index, outer.index)
             at = v.load_indices(index, outer.index)
@@ -54,10 +55,9 @@ def _largest(with_place: bool):
             largest = builder.select(larger, value, largest)
             largest_at = builder.select(larger, v.load_indices(index, offset), largest_at)
             inner.close([largest, largest_at], 1, taps)
-            v.store(largest, out, builder.add(out_at, outer.index))
+            v.store(largest, out, outer.index)
             if with_place:
-                place = data_pointer(context, builder, signature.args[2], arguments[2])
-                v.store_indices(largest_at, place, builder.add(place_at, outer.index))
+                v.store_indices(largest_at, place, outer.index)
             outer.close([], v.lanes, columns)
             return context.get_dummy_value()
 
@@ -78,11 +78,10 @@ def pool_chunk(out, x, rows, taps, pixels, place):
     columns = whole_vectors(pixels, out.data.itemsize)
     count, table_stride = taps.index.shape
     for m in range(rows):
-        to, at = out.at + m * out.stride, x.at + m * x.stride
         if place is None:
-            _largest_alone(out.data, to, out.data, 0, x.data, at, taps.index, table_stride, count, columns)
+            _largest_alone(out, out, x, m, taps.index, table_stride, count, columns)
         else:
-            _largest_and_place(out.data, to, place, m * out.stride, x.data, at, taps.index, table_stride, count, columns)
+            _largest_and_place(out, Matrix(place, 0, out.stride), x, m, taps.index, table_stride, count, columns)
     clear_tail(out, rows, pixels, columns)
 
 

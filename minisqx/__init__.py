@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from minisqx.spec.squeezenet import SqueezeNetSpec as SqueezeNetSpec
     from minisqx.spec.squeezenext import SqueezeNextSpec as SqueezeNextSpec
     from minisqx.training.optim import SGD as SGD
-    from minisqx.training.optim import StepSchedule as StepSchedule
     from minisqx.training.optim import cross_entropy as cross_entropy
+    from minisqx.training.schedule import StepSchedule as StepSchedule
 
-_HOMES = {
+_MODULES = {
     "Model": "inference.model",
     "Network": "network",
     "NetworkSpec": "spec",
@@ -38,21 +38,21 @@ _HOMES = {
     "ShallowSqueezeNext": "network",
     "SqueezeNetSpec": "spec.squeezenet",
     "SqueezeNextSpec": "spec.squeezenext",
-    "StepSchedule": "training.optim",
+    "StepSchedule": "training.schedule",
     "cross_entropy": "training.optim",
     "infer": "inference.model",
     "load": "inference.model",
 }
 
-__all__ = ["__version__", "errors", *_HOMES]
+__all__ = ["__version__", "errors", *_MODULES]
 
 
 def __getattr__(name: str):
     value: object
     if name == "errors":
         value = import_module("minisqx.errors")
-    elif name in _HOMES:
-        value = getattr(import_module(f"minisqx.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = getattr(import_module(f"minisqx.{_MODULES[name]}"), name)
     else:
         raise AttributeError(f"module 'minisqx' has no attribute {name!r}")
     globals()[name] = value
@@ -63,8 +63,8 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-class _Beside:
-    """Finds the two packages that are installed inside this one, and lie beside it in the repository."""
+class _CloneFinder:
+    """Finds `minisqx.kernels` and `minisqx.data` in a clone, where they are beside this package and not inside it."""
 
     here = os.path.dirname(os.path.abspath(__file__))
     top = os.path.dirname(here)
@@ -81,10 +81,10 @@ class _Beside:
         return None
 
 
-# Python that is started in a clone finds this folder first, whatever is installed: it gets the kernels of the same clone.
-if _Beside.is_needed():
-    sys.meta_path.insert(0, _Beside)
+# Python started in a clone imports the clone's minisqx, even if another is installed: kernels and data must be the clone's, too.
+if _CloneFinder.is_needed():
+    sys.meta_path.insert(0, _CloneFinder)
     if find_spec("numba") is None:
-        _line = "minisqx: this is the repository and its needs are not installed: run `pip install -e .` here, or start elsewhere"
-        # `python -m minisqx` is a command: it ends with the line alone.
+        _line = "minisqx: this is a clone without its dependencies: run `pip install -e .` in it, or start Python elsewhere"
+        # `python -m minisqx` is a command: it prints the line without a traceback.
         raise SystemExit(_line) if sys.argv[:1] == ["-m"] else ImportError(_line)

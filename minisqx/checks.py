@@ -1,7 +1,7 @@
-"""Options and arguments as a user gives them: NumPy's numbers become Python's, and what is impossible is refused in one line.
+"""Validation of options and arguments.
 
-Numbers that NumPy made are taken wherever Python's are, and kept as Python's own: so they can be written as JSON, and no kernel
-is compiled once more for their type. NumPy itself isn't needed here.
+NumPy scalars are accepted wherever Python numbers are, and converted to them, so that they can be written as JSON and no kernel
+is compiled again for their type. This module does not import NumPy.
 """
 
 import numbers
@@ -11,41 +11,41 @@ from minisqx.errors import OptionError
 
 
 def plain(value):
-    """`value` with Python's own numbers, truth values and text in place of NumPy's; an array becomes a list."""
+    """`value` with NumPy scalars converted to Python's int, float, bool and str, also in tuples and lists; an array as a list."""
     if isinstance(value, (tuple, list)):
         return (tuple if isinstance(value, tuple) else list)(map(plain, value))
     if hasattr(value, "tolist"):
         made = value.tolist()
         if isinstance(made, list):
             return plain(made)
-        # Of a long double it is a long double.
+        # `tolist` of a long double returns a long double.
         return float(made) if isinstance(made, numbers.Real) and hasattr(made, "tolist") else made
     return value
 
 
-def settle(options) -> None:
-    """Makes every field of a frozen dataclass plain."""
+def make_fields_plain(options) -> None:
+    """Applies `plain` to every field of a frozen dataclass."""
     for name in options.__dataclass_fields__:
         object.__setattr__(options, name, plain(getattr(options, name)))
 
 
 def require(ok: bool, what: str, given: object, expected: str) -> None:
-    """Raises OptionError unless `ok`."""
+    """Raises OptionError("{what} {given}: expected {expected}") unless `ok`."""
     if not ok:
         raise OptionError(f"{what} {given!r}: expected {expected}")
 
 
-def is_whole(value: object, least: int, most: int) -> bool:
-    """Whether a plain value is a whole number from `least` to `most`."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def is_whole(value: object, low: int, high: int) -> bool:
+    """Whether a plain value is an integer, low <= value <= high."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def is_name(value: object) -> bool:
-    """Whether it is printable text on one line. The two joiners are part of words in Persian and Indic scripts and of emoji."""
+    """Whether `value` is printable text on one line. Zero-width joiners are allowed: Persian, Indic scripts, emoji."""
     return isinstance(value, str) and (text := value.translate({0x200C: None, 0x200D: None})) != "" and text.isprintable()
 
 
 def is_number(value: object) -> bool:
-    """Whether a plain value is a finite number."""
-    # A whole number may be beyond every float.
+    """Whether a plain value is a finite number in the range of a float."""
+    # An int may be too large for a float.
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

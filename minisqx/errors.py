@@ -1,53 +1,53 @@
-"""The exceptions a user can meet. Each is one line: what was given, what was expected, what to do.
+"""The exceptions that minisqx raises. Each message is one line: what was given, what was expected, what to do.
 
-The command line prints that line without a traceback and ends with the exception's `exit_code`. All codes are listed in
-docs/reliability.md. 1 is none of them: with it Python ends after a traceback, which is a fault of minisqx itself.
+The command line prints the message without a traceback and exits with the exception's `exit_code`; docs/reliability.md lists all
+codes. No exception has code 1: Python exits with it after a traceback, which means a bug in minisqx.
 """
 
 
 class MinisqxError(Exception):
-    """The family's root: anything that `minisqx` refuses. What is raised is always one of the classes below."""
+    """The base class of all errors below; never raised itself."""
 
     exit_code = 9
 
 
 class OptionError(MinisqxError, ValueError):
-    """An impossible option or argument: width 0, blocks of the wrong length, batch 0."""
+    """An invalid option or argument: width 0, blocks of the wrong length, batch size 0."""
 
     exit_code = 2
 
 
 class DataError(MinisqxError, ValueError):
-    """A data set that is missing, damaged or not what it should be."""
+    """A data set that is missing, damaged or of the wrong format."""
 
     exit_code = 3
 
 
 class ImageError(MinisqxError, ValueError):
-    """An image that can't be read, or that is empty or far too large."""
+    """An image that can't be read, is empty or is too large."""
 
     exit_code = 4
 
 
 class CheckpointError(MinisqxError, ValueError):
-    """A weights file that is missing, damaged, or made for another network."""
+    """A checkpoint that is missing, damaged or for another network."""
 
     exit_code = 5
 
 
 class TrainingError(MinisqxError, RuntimeError):
-    """A training run that can't go on: the loss is not finite, or the run folder can't be used."""
+    """A training run that can't continue: the loss is not finite, or the run folder is unusable."""
 
     exit_code = 6
 
 
 class MissingExtraError(MinisqxError, ImportError):
-    """Something that needs an optional package which is not installed."""
+    """An optional package that is needed but not installed."""
 
     exit_code = 7
 
 
 class ReproducibilityError(MinisqxError, RuntimeError):
-    """Trainings that should have the same bits differ: `minisqx train --check-reproducible` found it."""
+    """`minisqx train --check-reproducible` found that repeated training runs differ."""
 
     exit_code = 10

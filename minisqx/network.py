@@ -1,4 +1,4 @@
-"""A network: its layers in order, and one flat buffer each for parameters, gradients and running statistics."""
+"""`Network`: its layers in order, and one flat buffer each for parameters, gradients and running statistics."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,13 @@ from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
 from minisqx.layers import (
-    AveragePool,
+    PARAMETER_FREE,
     BasicBlock,
     Bottleneck,
     Concatenation,
-    Dropout,
     Fire,
     Layer,
     Linear,
-    MaxPool,
     Workspace,
     materialise,
 )
@@ -28,14 +26,12 @@ from minisqx.layers.part import Layers
 from minisqx.machine.limits import size_text
 from minisqx.plan import Plan
 from minisqx.spec import (
-    AveragePoolSpec,
     BottleneckSpec,
     ConvolutionSpec,
-    DropoutSpec,
     FireSpec,
     LinearSpec,
-    MaxPoolSpec,
     NetworkSpec,
+    ParameterFreeSpec,
     Size,
     Unit,
 )
@@ -43,25 +39,26 @@ from minisqx.spec.squeezenext import SqueezeNextSpec
 
 DTYPES = ("float32", "float64")
 BUFFERS = ("flat_parameters", "flat_gradients", "flat_buffers")
-# Put in place of these, another object would be passed over: by the layers, which hold views, or by inference, which follows the
-# description.
+# Attributes that can't be replaced: the layers hold views of the buffers, and inference follows the spec.
 FIXED = ("spec", "dtype", "seed", "layers", *BUFFERS)
-# What follows from them and is made anew in a copy.
+# Attributes that a copy builds again.
 _DERIVED = (
-    "layers", "_row", "_stem", "_workspace", "_layout", "_idle",
+    "layers", "_sequence", "_stem", "_workspace", "_layout", "_not_ready",
     "_parameters", "_gradients", "_buffers", "_parameter_sections", "_gradient_sections", "_buffer_sections",
 )  # fmt: skip
 
 
 class Network:
-    """A network of any family, with `forward` and `backward` and no autograd.
+    """A network of any family, with hand-written `forward` and `backward`.
 
-    spec: what it is. seed: of the initial weights and of dropout's masks. dtype: "float32", or "float64" for checking gradients.
-    classes, mean, std: what `save` writes with it, as in `Checkpoint`; None until you set them, or from the model that it is of.
+    spec: its description. seed: for the initial weights and dropout's masks, 0 to 2^63 - 1. dtype: "float32", or "float64" for
+    gradient checks. Raises OptionError for an invalid seed or dtype.
 
-    Weights start Xavier uniform with gain sqrt(2), biases at 0, as in the authors' code.
+    classes, mean, std: written by `save`, as in `Checkpoint`; None until set, or those of the `Model` that the network is from.
 
-    A copy (`copy.copy`, `copy.deepcopy`, pickle) has buffers of its own, and layers that work on those.
+    Weights are initialised Xavier uniform with gain sqrt(2), biases with 0, as in the authors' code.
+
+    A copy (`copy.copy`, `copy.deepcopy`, pickle) has its own buffers and layers.
     """
 
     classes: Sequence[str] | None
@@ -75,95 +72,93 @@ class Network:
         require(is_whole(self.seed, 0, 2**63 - 1), "seed", self.seed, "a whole number from 0 to 9223372036854775807")
         self.dropout_step = 0
         self.classes = self.mean = self.std = None
-        self._make("before any forward pass")
+        self._build("before any forward pass")
         self._initialise()
 
-    def _make(self, idle: str) -> None:
-        """Allocates the buffers and makes the layers. idle: why there is nothing for `backward`, in words."""
-        self._workspace = Workspace(self.dtype)
+    def _build(self, not_ready: str) -> None:
+        """Allocates the buffers and builds the layers. not_ready: why `backward` can't run yet, for its error message."""
+        self._workspace = Workspace(self.dtype, self.seed)
         self._allocate()
-        self._row: tuple[Layer, ...] = tuple(self._layer(unit) for unit in self.spec.units)
-        first = self._row[0]
+        self._sequence: tuple[Layer, ...] = tuple(self._layer(unit) for unit in self.spec.units)
+        first = self._sequence[0]
         if not isinstance(first, BasicBlock):
             raise OptionError(f"{self.spec.units[0]!r}: expected a convolution as a network's first unit")
-        self._stem = first  # its backward alone may throw away the gradient of its input
-        self.layers = Layers(dict(zip((unit.name for unit in self.spec.units), self._row)))
-        self._idle = idle
+        self._stem = first  # the only layer whose backward may skip the gradient of its input
+        self.layers = Layers(dict(zip((unit.name for unit in self.spec.units), self._sequence)))
+        self._not_ready = not_ready
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in vars(self).items() if name not in _DERIVED}
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update((name, value) for name, value in state.items() if name not in BUFFERS)
-        self._make("of a copy, which has no forward pass of its own")
+        self._build("of a copy, which has no forward pass of its own")
         for name in BUFFERS:
             getattr(self, name)[:] = state[name]
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in FIXED and value is not vars(self).get(name, value):
-            todo = f"write into it, as in net.{name}[:] = values" if name in BUFFERS else "make a new network"
-            raise OptionError(f"{name} of a network can't be replaced, since its layers are made for the one it has: {todo}")
+            remedy = f"write into it, as in net.{name}[:] = values" if name in BUFFERS else "make a new network"
+            raise OptionError(f"{name} of a network can't be replaced, since its layers are built for the current one: {remedy}")
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         spec, (height, width) = self.spec, self.spec.input_size
-        what = f"{size_text(height, width)}, {spec.num_classes} classes, {spec.parameters} parameters"
-        return f"{type(self).__name__}({spec.name}: {what}, {self.dtype})"
+        size = f"{size_text(height, width)}, {spec.num_classes} classes, {spec.parameters} parameters"
+        return f"{type(self).__name__}({spec.name}: {size}, {self.dtype})"
 
     def _allocate(self) -> None:
-        """Cuts the flat buffers into tensors. Convolutions of one group lie next to each other, so that their weights
-        are one matrix, too.
+        """Allocates the flat buffers and their views.
+
+        In each buffer, the tensors of one name of a group of convolutions are adjacent, so that their weights form one matrix.
         """
         sections = []
         groups: list[tuple[ConvolutionSpec | LinearSpec, ...]] = [*self.spec.groups]
         groups += [(layer,) for layer in self.spec.layers if isinstance(layer, LinearSpec)]
         for group in groups:
             sections += [
-                [(f"{layer.name}.{kind}", layer.parameter_shapes[kind]) for layer in group] for kind in group[0].parameter_shapes
+                [(f"{layer.name}.{key}", layer.parameter_shapes[key]) for layer in group] for key in group[0].parameter_shapes
             ]
         statistics = [
-            [(f"{layer.name}.{kind}", layer.buffer_shapes[kind]) for layer in group]
+            [(f"{layer.name}.{key}", layer.buffer_shapes[key]) for layer in group]
             for group in self.spec.groups
-            for kind in group[0].buffer_shapes
+            for key in group[0].buffer_shapes
         ]
-        self.flat_parameters, self._parameters, self._parameter_sections = _cut(sections, self.dtype)
-        self.flat_gradients, self._gradients, self._gradient_sections = _cut(sections, self.dtype)
-        self.flat_buffers, self._buffers, self._buffer_sections = _cut(statistics, self.dtype)
+        self.flat_parameters, self._parameters, self._parameter_sections = _flat_buffer(sections, self.dtype)
+        self.flat_gradients, self._gradients, self._gradient_sections = _flat_buffer(sections, self.dtype)
+        self.flat_buffers, self._buffers, self._buffer_sections = _flat_buffer(statistics, self.dtype)
 
     def _layer(self, unit: Unit) -> Layer:
-        """The layer that computes one unit of the description."""
+        """The layer for one unit of the spec."""
         match unit:
             case ConvolutionSpec():
                 return self._basic_block((unit,))
             case BottleneckSpec():
-                # The sum before it gives only the pixels that a stride would read: what is left is a stride of 1.
+                # A sum that is read with stride 2 is stored as its samples alone, so its readers have stride 1.
                 groups = (tuple(replace(s, stride=(1, 1), input_size=s.output_size) for s in group) for group in unit.groups)
                 return Bottleneck(unit, [self._basic_block(group) for group in groups], self._workspace)
             case FireSpec():
-                side_by_side = Concatenation(unit.output_shape[0], self._workspace)
-                squeeze, expand1 = self._basic_block((unit.squeeze,)), self._basic_block((unit.expand1,), side_by_side)
-                expand3 = self._basic_block((unit.expand3,), side_by_side, row=unit.expand1.out_channels)
+                joint = Concatenation(unit.output_shape[0], self._workspace)
+                squeeze, expand1 = self._basic_block((unit.squeeze,)), self._basic_block((unit.expand1,), joint)
+                expand3 = self._basic_block((unit.expand3,), joint, row=unit.expand1.out_channels)
                 return Fire(unit, [squeeze, expand1, expand3], self._workspace)
-            case MaxPoolSpec():
-                return MaxPool(unit, self._workspace)
-            case DropoutSpec():
-                return Dropout(unit, self.seed, self._workspace)
-            case AveragePoolSpec():
-                return AveragePool(unit, self._workspace)
+            case ParameterFreeSpec() if type(unit) in PARAMETER_FREE:
+                return PARAMETER_FREE[type(unit)](unit, self._workspace)
             case LinearSpec():
-                named = (self._parameters, self._gradients)
-                return Linear(unit.name, *(tensors[f"{unit.name}.{kind}"] for tensors in named for kind in ("weight", "bias")))
+                views = (self._parameters, self._gradients)
+                return Linear(unit.name, *(tensors[f"{unit.name}.{key}"] for tensors in views for key in ("weight", "bias")))
             case _:
-                raise OptionError(f"{unit!r}: there is no such layer; expected a unit of minisqx.spec")
+                raise OptionError(f"{unit!r}: no layer computes it; expected a unit of minisqx.spec")
 
     def _basic_block(self, group: tuple[ConvolutionSpec, ...], concatenation: Concatenation | None = None, row: int = 0):
+        """One layer for a group of convolutions; see `BasicBlock`."""
         first, empty = group[0], np.empty(0, self.dtype)
 
         def parameters(sections) -> Parameters:
-            weight, *others = (sections.get(f"{first.name}.{kind}", empty) for kind in ("weight", "bias", "gamma", "beta"))
+            weight, *others = (sections.get(f"{first.name}.{key}", empty) for key in ("weight", "bias", "gamma", "beta"))
             return Parameters(weight.reshape(-1, math.prod(first.weight_shape[1:])), *others)
 
-        mean, variance = (self._buffer_sections.get(f"{first.name}.{kind}", empty) for kind in ("running_mean", "running_var"))
+        mean, variance = (self._buffer_sections.get(f"{first.name}.{key}", empty) for key in ("running_mean", "running_var"))
         both = parameters(self._parameter_sections), parameters(self._gradient_sections)
         return BasicBlock(group, *both, mean, variance, self._workspace, concatenation, row)
 
@@ -181,39 +176,39 @@ class Network:
                 parameter[:] = 1 if name.endswith("gamma") else 0
 
     def forward(self, x, training: bool = False) -> np.ndarray:
-        """Logits (N, num_classes) of x: an array (N, 3, H, W), normalised, or a loader's batch.
+        """Returns the logits (N, num_classes), of the network's dtype.
 
-        H and W are whatever the strides allow.
-
-        With training=True, batch norm uses and updates the batch's statistics, dropout is drawn, and what `backward`
-        needs is kept.
+        x: normalised pixels (N, 3, H, W), or a `Loader`'s batch; H and W may differ from the spec's if the strides allow them.
+        training: batch norm uses the batch's statistics and updates the running ones, dropout is applied, and what `backward`
+        needs is stored. Raises OptionError for an x of another shape or dtype.
         """
         data, layout = self._packed(x)
         if not training:
             return self.plan().run(data, layout)
         self.dropout_step += 1
-        self._idle = "after a forward pass that failed"
+        self._not_ready = "after a forward pass that failed"
         self._layout = layout
-        y: Any = self._workspace.plain(data, layout)  # an Activation, and after the last layer the logits
+        y: Any = self._workspace.plain(data, layout)  # an Activation; after the last layer, the logits
         self._workspace.dropout_step = self.dropout_step
-        for layer in self._row:
+        for layer in self._sequence:
             y = layer.forward(y)
-        self._idle = ""
+        self._not_ready = ""
         return y
 
     def backward(self, dlogits: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
-        """Fills `gradients()` from dlogits (N, num_classes); returns dx (N, 3, H, W) if `input_gradient`.
+        """Writes `gradients()` from dlogits (N, num_classes). Returns dx (N, 3, H, W) if input_gradient, else None.
 
-        It uses up what the last training forward pass kept, so each forward pass has one backward pass.
+        It overwrites what the training forward pass stored, so each forward pass allows one backward pass. Raises OptionError
+        for a second one, and for dlogits of another shape.
         """
         self._require_forward("backward")
         dlogits = np.asarray(dlogits)
         expected = (self._layout.images, self.spec.num_classes)
         if dlogits.shape != expected or dlogits.dtype.kind != "f":
             raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
-        self._idle = "after backward, which has used up the forward pass"
+        self._not_ready = "after backward, which overwrites what forward stored"
         gradient: Any = np.ascontiguousarray(dlogits, self.dtype)
-        for layer in reversed(self._row[1:]):
+        for layer in reversed(self._sequence[1:]):
             gradient = layer.backward(gradient)
         gradient = self._stem.backward(gradient, keep_dz=input_gradient)
         if not input_gradient:
@@ -221,73 +216,76 @@ class Network:
         layout = self._layout
         return layout.unpack(materialise(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
 
-    def _require_forward(self, what: str) -> None:
-        if self._idle:
+    def _require_forward(self, method: str) -> None:
+        if self._not_ready:
             raise OptionError(
-                f"{what} {self._idle}: call it after forward(x, training=True); each forward pass has one backward, at its end"
+                f"{method} {self._not_ready}: call it after forward(x, training=True); each forward pass allows one backward"
             )
 
     def plan(self) -> Plan:
-        """The network as it is now, ready to run: batch norm constant, nothing kept for backward."""
+        """The network frozen for inference, with its current parameters and running statistics."""
         return Plan(self.spec, self.state_dict())
 
     def _packed(self, x) -> tuple[np.ndarray, Layout]:
+        """x as data (chunks, 3, stride) and its layout."""
         if hasattr(x, "layout"):
             data, layout = x.data, x.layout
             if data.dtype != self.dtype or data.shape != (layout.chunks, 3, layout.stride):
                 raise OptionError(
-                    f"a batch of {data.dtype}, packed as {data.shape}: expected {self.dtype}, from a loader of that dtype"
+                    f"a batch of {data.dtype}, packed as {data.shape}: expected {self.dtype}, from a loader with this dtype"
                 )
             self._check_size((layout.height, layout.width))
             return data, layout
         x = np.asarray(x)
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] < 1 or x.dtype.kind not in "fiu":
-            raise OptionError(f"input of shape {x.shape} and dtype {x.dtype}: expected (N, 3, H, W) of numbers, N at least 1")
+            raise OptionError(
+                f"input of shape {x.shape} and dtype {x.dtype}: expected numbers of shape (N, 3, H, W), N at least 1"
+            )
         self._check_size((x.shape[2], x.shape[3]))
         layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
         return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
 
     def _check_size(self, size: Size) -> None:
         if size != self.spec.input_size:
-            replace(self.spec, input_size=size)  # refuses what is too small for the strides
+            replace(self.spec, input_size=size)  # raises OptionError if it is too small for the strides
 
     def activations(self) -> dict[str, np.ndarray]:
-        """By name what every layer of the last training forward pass returned, (N, C, H, W) or (N, C)."""
+        """Name -> output of every layer in the last training forward pass, (N, C, H, W) or (N, C)."""
         self._require_forward("activations")
         found: dict[str, np.ndarray] = {}
-        for layer in self._row:
+        for layer in self._sequence:
             found |= layer.values()
         return found
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Views by name, in the order of the forward pass, a block's main path before its shortcut."""
+        """Name -> view of each parameter, in the order of the forward pass, a bottleneck's main path before its shortcut."""
         return {name: self._parameters[name] for name in self.spec.parameter_shapes}
 
     def gradients(self) -> dict[str, np.ndarray]:
-        """Views of what the last `backward` wrote, named and ordered as `parameters()`."""
+        """Name -> view of each gradient, as the last `backward` wrote it; names and order as in `parameters()`."""
         return {name: self._gradients[name] for name in self.spec.parameter_shapes}
 
     def buffers(self) -> dict[str, np.ndarray]:
-        """Views of the running means and (unbiased) variances of the batch norms."""
+        """Name -> view of each batch norm's running mean and (unbiased) variance."""
         return {name: self._buffers[name] for name in self.spec.buffer_shapes}
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers by name."""
+        """Name -> copy of each parameter and buffer."""
         return {name: view.copy() for name, view in (self.parameters() | self.buffers()).items()}
 
     def load_state_dict(self, mapping: Mapping[str, np.ndarray]) -> None:
-        """Takes over a `state_dict`; names and shapes must be exactly this network's. Nothing changes if one is wrong."""
+        """Copies a `state_dict` into the network. Raises CheckpointError and changes nothing unless names and shapes match."""
         views = self.parameters() | self.buffers()
         if set(mapping) != set(views):
-            odd = sorted(set(mapping) ^ set(views))
+            different = sorted(set(mapping) ^ set(views))
             raise CheckpointError(
-                f"state has {len(mapping)} tensors, {self.spec.name} needs {len(views)}; {odd[0]} is the first that differs"
+                f"state has {len(mapping)} tensors, {self.spec.name} needs {len(views)}; {different[0]} is the first that differs"
             )
         arrays = {name: np.asarray(mapping[name]) for name in views}
         for name, view in views.items():
             if arrays[name].shape != view.shape or arrays[name].dtype.kind != "f":
                 given = f"{arrays[name].dtype} of shape {arrays[name].shape}"
-                raise CheckpointError(f"{name} is {given}: {self.spec.name} needs floating point numbers of shape {view.shape}")
+                raise CheckpointError(f"{name} is {given}: {self.spec.name} needs floats of shape {view.shape}")
         for name, view in views.items():
             view[...] = arrays[name]
 
@@ -298,19 +296,20 @@ class Network:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        """Writes the network's description and state to a checkpoint; see `minisqx.checkpoint`.
+        """Writes spec and state to a checkpoint; see `minisqx.checkpoint`.
 
-        classes, mean, std: as in `Checkpoint`; None: the network's own, and without those the file says that it has none.
+        classes, mean, std: as in `Checkpoint`; None: those of the network, if it has any. Raises CheckpointError if they don't
+        fit the network or the state is not finite.
         """
         from minisqx.checkpoint import Checkpoint, save_checkpoint
 
         given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std}
-        described = {name: getattr(self, name) if value is None else value for name, value in given.items()}
-        save_checkpoint(path, Checkpoint(self.spec, self.state_dict(), **described))
+        chosen = {name: getattr(self, name) if value is None else value for name, value in given.items()}
+        save_checkpoint(path, Checkpoint(self.spec, self.state_dict(), **chosen))
 
 
 class ShallowSqueezeNext(Network):
-    """The network of Duggal and El-Sharkawy, by its options: those of `SqueezeNextSpec`, and `seed` and `dtype` of `Network`."""
+    """A `Network` of Duggal and El-Sharkawy's family, from the options of `SqueezeNextSpec`."""
 
     def __init__(
         self,
@@ -333,16 +332,17 @@ def _checked_dtype(dtype) -> np.dtype:
     return np.dtype(name)
 
 
-def _cut(sections: list[list[tuple[str, tuple[int, ...]]]], dtype) -> tuple[np.ndarray, dict, dict]:
-    """One flat buffer of zeros for all tensors, the tensors' views by name, and each section's whole view by the name
-    of its first tensor.
+def _flat_buffer(sections: list[list[tuple[str, tuple[int, ...]]]], dtype) -> tuple[np.ndarray, dict, dict]:
+    """A flat buffer of zeros, name -> view of each tensor, and name of a section's first tensor -> view of the section.
+
+    sections: lists of adjacent tensors, each as (name, shape).
     """
     flat = np.zeros(sum(math.prod(shape) for section in sections for _, shape in section), dtype)
-    views, wholes, at = {}, {}, 0
+    views, whole_sections, at = {}, {}, 0
     for section in sections:
         start = at
         for name, shape in section:
             views[name] = flat[at : at + math.prod(shape)].reshape(shape)
             at += math.prod(shape)
-        wholes[section[0][0]] = flat[start:at]
-    return flat, views, wholes
+        whole_sections[section[0][0]] = flat[start:at]
+    return flat, views, whole_sections

@@ -26,6 +26,7 @@ from minisqx.spec import (
     LinearSpec,
     MaxPoolSpec,
     NetworkSpec,
+    ParameterFreeSpec,
     Size,
 )
 
@@ -141,6 +142,7 @@ class _Program:
         self._tables: dict[Geometry, int] = {}
         self._memory = _Memory()
         self._steps: list[np.ndarray] = []
+        self.names: list[str] = []  # of the steps
         self._longest, self._deepest = self.layout.stride, 1
         x, size, after_sampled = self._memory.take(3 * self.layout.stride), spec.input_size, False
         for unit in spec.units:
@@ -153,7 +155,7 @@ class _Program:
                 case FireSpec():
                     x = self._fire(unit, x, size)
                 case MaxPoolSpec():
-                    x, size = self._max_pool(unit, x, size)
+                    x, size = self._pool(inference.MAX_POOL, unit, x, size, (unit.kernel, unit.stride))
                 case AveragePoolSpec():
                     self._features = unit.channels
                 case DropoutSpec() | LinearSpec():
@@ -196,10 +198,11 @@ class _Program:
         self._longest = max(self._longest, stride)
         return stride
 
-    def _step(self, kind: int, out: int, size, rows: int, in_at: int, in_size, in_rows: int) -> np.ndarray:
+    def _step(self, name: str, kind: int, out: int, size, rows: int, in_at: int, in_size, in_rows: int) -> np.ndarray:
         step = np.zeros(inference.COLUMNS, np.int64)
         step[: inference.IN_ROWS + 1] = kind, out, self._stride(size), rows, in_at, self._stride(in_size), in_rows
         self._steps.append(step)
+        self.names.append(name)
         return step
 
     def _bottleneck(self, unit: BottleneckSpec, after_sampled: bool, x: int, x_size: Size) -> tuple[int, Size]:
@@ -212,7 +215,7 @@ class _Program:
             other, other_size = entry + group[0].out_channels * self._stride(size), size
         for convolution in rest:
             main, size = self._convolve((convolution,), main, size, release=main != entry)
-        y = self._add(main, size, other, other_size, rest[-1].out_channels, number_of(unit.activation))
+        y = self._add(f"{unit.name}.sum", main, size, other, other_size, rest[-1].out_channels, number_of(unit.activation))
         for place in (x, entry, main, other):
             self._memory.release(place)
         return y, size
@@ -225,13 +228,18 @@ class _Program:
         self._convolve((unit.expand3,), squeezed, size, release=True, out=y + unit.expand1.out_channels * stride)
         return y
 
-    def _max_pool(self, unit: MaxPoolSpec, x: int, in_size: Size) -> tuple[int, Size]:
-        size = replace(unit, input_size=in_size).output_size
+    def _pool(
+        self, kind: int, unit: ParameterFreeSpec, x: int, in_size: Size, window: tuple[int, int] | None = None
+    ) -> tuple[int, Size]:
+        """Adds a step that reads x alone and has no weights. window: (kernel, stride), if it reads `Taps`."""
+        size = unit.size_after(in_size)
         out = self._memory.take(unit.channels * self._stride(size))
-        step = self._step(inference.MAX_POOL, out, size, unit.channels, x, in_size, unit.channels)
-        geometry = Geometry.of((unit.kernel, unit.kernel), (unit.stride, unit.stride), (0, 0), in_size, size)
+        step = self._step(unit.name, kind, out, size, unit.channels, x, in_size, unit.channels)
+        kernel, stride = window or (1, 1)
+        geometry = Geometry.of((kernel, kernel), (stride, stride), (0, 0), in_size, size)
         step[inference.GEOMETRY :] = geometry
-        step[inference.TABLE_AT] = self._table(geometry, size)
+        if window:
+            step[inference.TABLE_AT] = self._table(geometry, size)
         self._memory.release(x)
         return out, size
 
@@ -241,7 +249,8 @@ class _Program:
         size, rows = spec.size_after(in_size), sum(s.out_channels for s in group)
         if out is None:
             out = self._memory.take(rows * self._stride(size))
-        step = self._step(inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
+        name = spec.name if len(group) == 1 else f"{spec.name}, shortcut"
+        step = self._step(name, inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
         step[inference.ACTIVATION] = number_of(spec.activation)
         step[inference.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
         step[inference.WEIGHT_AT] = self._places[spec.name]
@@ -260,10 +269,10 @@ class _Program:
             self._taps.append(geometry.taps(self.layout.resized(*size), self._dtype))
         return self._tables[geometry]
 
-    def _add(self, main: int, size: Size, other: int, other_size: Size, rows: int, activation: int) -> int:
+    def _add(self, name: str, main: int, size: Size, other: int, other_size: Size, rows: int, activation: int) -> int:
         """The sum of two tensors; of the other only the samples count if its map is larger."""
         out = self._memory.take(rows * self._stride(size))
-        step = self._step(inference.SUM, out, size, rows, main, size, rows)
+        step = self._step(name, inference.SUM, out, size, rows, main, size, rows)
         step[inference.ACTIVATION] = activation
         step[inference.OTHER_AT], step[inference.OTHER_STRIDE] = other, self._stride(other_size)
         step[inference.OTHER_SAMPLED] = other_size != size

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from unicodedata import category, east_asian_width
 
-WIDTH = 100  # columns of a page
+WIDTH = 100  # columns
 
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
-    """The lines of a table: the first `left` columns stand to the left, the others, numbers, to the right."""
+    """The lines of a table: its first `left` columns are left-aligned, the others, numbers, right-aligned."""
     widths = [max(map(columns, column)) for column in zip(*rows)]
     for row in rows:
         cells = []
@@ -18,7 +18,7 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: a class may have a name in Chinese letters, which take two each."""
+    """The terminal columns that a text takes: a Chinese character in a class name takes two, a combining accent none."""
     if text.isascii():
         return len(text)
     return sum(0 if category(letter) in ("Mn", "Me", "Cf") else 1 + (east_asian_width(letter) in "WF") for letter in text)

@@ -1,8 +1,8 @@
-"""The dependency audit: `python -m tests.check_dependencies [requirements.txt]`, by default of all that is installed here.
+"""The dependency audit: `python -m tests.check_dependencies [requirements.txt]`, by default of all installed packages.
 
-First whether what is installed fits together (`pip check`), then whether a vulnerability is known of it (pip-audit). That asks a
-service: where it doesn't answer within two minutes, or doesn't know the packages, one line says that the question was skipped.
-pip-audit alone would say of packages that it couldn't ask about that it has found nothing.
+Checks for conflicts between the installed packages (`pip check`), then for known vulnerabilities (pip-audit), with a web service:
+if it doesn't answer within two minutes, or doesn't know a package, a line says that the check was skipped. pip-audit itself would
+report no vulnerabilities for packages that it couldn't check.
 """
 
 import json
@@ -15,7 +15,7 @@ SECONDS = 120
 
 
 def verdict(report: dict) -> tuple[bool, list[str]]:
-    """Whether nothing is known against what pip-audit was asked about, and the lines that say so."""
+    """Whether pip-audit found no vulnerability, and lines with the details."""
     packages = report["dependencies"]
     found = [
         f"{package['name']} {package['version']}: {fault['id']}, fixed in {', '.join(fault['fix_versions']) or 'no version yet'}"
@@ -30,7 +30,7 @@ def verdict(report: dict) -> tuple[bool, list[str]]:
 
 
 def audit(requirements: Path) -> tuple[bool, list[str]]:
-    """`verdict` of what pip-audit says of a file of pinned requirements; a fault of pip-audit itself is a skipped question."""
+    """The `verdict` on a file of pinned requirements; if pip-audit itself fails, the check counts as skipped."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "audit.json"
         command = [
@@ -52,7 +52,7 @@ def audit(requirements: Path) -> tuple[bool, list[str]]:
             return True, [f"skipped: no answer from the service of known vulnerabilities within {SECONDS} s"]
         except FileNotFoundError:
             why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            return True, [f"skipped: the service of known vulnerabilities can't be asked ({why})"]
+            return True, [f"skipped: the service of known vulnerabilities can't be used ({why})"]
 
 
 def main(arguments: list[str]) -> int:

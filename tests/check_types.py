@@ -1,6 +1,6 @@
-"""The type checker over the public package: `python -m tests.check_types`; what it is told is in pyproject.toml.
+"""Checks the types of the public package: `python -m tests.check_types`; the settings are in pyproject.toml.
 
-mypy looks for a package's parts in its folder, and `kernels/` and `data/` lie beside it: it is shown a folder with all of them.
+mypy looks for subpackages in the package's folder, but `kernels/` and `data/` are beside it: it gets a folder of links to all.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ def main() -> int:
         package = Path(folder) / "minisqx"
         package.mkdir()
         for source in (*(ROOT / "minisqx").iterdir(), ROOT / "kernels", ROOT / "data"):
-            if source.name != "pyinstaller":  # it imports PyInstaller, which alone calls it
+            if source.name != "pyinstaller":  # imports PyInstaller, which is not a dependency
                 (package / source.name).symlink_to(source)
         command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
         return subprocess.run(command, cwd=folder).returncode

@@ -1,4 +1,4 @@
-"""Small CIFAR-10 archives in the official layout, byte for byte, and the pickles that Python 2 wrote into them."""
+"""Writes small CIFAR-10 archives in the official layout, byte for byte, with the pickles of Python 2."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ def random_batches(records: int = 4, seed: int = 0) -> list[tuple[np.ndarray, np
 
 
 def expected_images(pixels: np.ndarray) -> np.ndarray:
-    """Records to images one element at a time: the layout as the official page words it."""
+    """Records to images, element by element, as the official page describes the layout."""
     images = np.empty((len(pixels), 32, 32, 3), np.uint8)
     for channel in range(3):
         for y in range(32):
@@ -51,7 +51,7 @@ def python_files(batches, pickle=None) -> dict[str, bytes]:
 
 
 def write_archive(path: Path, folder: str, files: dict[str, bytes]) -> Path:
-    """A .tar.gz with the folder itself and its files, as the official ones."""
+    """Writes a .tar.gz with the folder and its files, like the official ones."""
     with tarfile.open(path, "w:gz") as archive:
         entry = tarfile.TarInfo(folder)
         entry.type = tarfile.DIRTYPE
@@ -72,7 +72,7 @@ def python_archive(folder: Path, batches, pickle=None) -> Path:
 
 
 def python2_pickle(value) -> bytes:
-    """What Python 2's cPickle writes with protocol 2 for dicts, lists, strings, integers and uint8 arrays."""
+    """The output of Python 2's cPickle, protocol 2, for dicts, lists, strings, integers and uint8 arrays."""
     out, memo = [b"\x80\x02"], [0]
 
     def remember() -> None:

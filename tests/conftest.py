@@ -1,11 +1,11 @@
-"""Names the groups of tests that can be left out, and those that run without the JIT."""
+"""Defines markers for groups of tests, and selects those that run without the JIT."""
 
 from collections import Counter
 
 import numba
 
-# What `NUMBA_DISABLE_JIT=1 python -m pytest` runs: of each of these files every n-th test, as chosen by measured time, since
-# kernels are a thousand times slower as plain Python. n is prime, so that it meets all values of all parameters.
+# `NUMBA_DISABLE_JIT=1 python -m pytest` runs every n-th test of these files, with n chosen by measured time, since kernels are a
+# thousand times slower in plain Python. n is prime, so that it reaches all values of all parameters.
 WITHOUT_JIT = {
     "test_plain.py": 1,
     "test_data_loader.py": 1,
@@ -28,7 +28,7 @@ WITHOUT_JIT = {
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "other_cpu: compiles kernels for another CPU, ten seconds each the first time")
-    config.addinivalue_line("markers", "compiled: holds for compiled kernels alone, or takes minutes without the JIT")
+    config.addinivalue_line("markers", "compiled: only for compiled kernels, or takes minutes without the JIT")
 
 
 def pytest_ignore_collect(collection_path):

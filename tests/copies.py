@@ -1,4 +1,4 @@
-"""Objects that a user may copy, and what each then does, in numbers: so that a copy can be held against its original."""
+"""Objects that a user may copy, and what each computes, so that tests can compare a copy with its original."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from minisqx.network import Network
 from minisqx.spec.squeezenet import SqueezeNetSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from minisqx.training.evaluation import Evaluation
-from minisqx.training.optim import SGD, StepSchedule, cross_entropy
+from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
-from minisqx.training.schedule import OneCycleSchedule
+from minisqx.training.schedule import OneCycleSchedule, StepSchedule
 
 SMALL = SqueezeNextSpec(width=0.125, num_classes=3, input_size=(12, 12))
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 12, 12, 3), np.uint8)
@@ -27,14 +27,14 @@ X = np.random.default_rng(1).normal(size=(9, 3, 12, 12))
 
 
 class Case(NamedTuple):
-    """make: a new object. do: uses it; equal objects in equal states give equal answers."""
+    """make: returns a new object. do: uses it; equal objects in equal states give equal results."""
 
     make: Callable[[], object]
     do: Callable[..., object]
 
 
 def learn(network, optimizer=None) -> tuple:
-    """A step: the loss, and every bit of what it leaves."""
+    """One training step: its loss, and all bits of the resulting state."""
     optimizer = optimizer or SGD(network, lr=0.1)
     loss, dlogits = cross_entropy(network.forward(X, training=True), LABELS)
     network.backward(dlogits)
@@ -55,7 +55,7 @@ def model() -> minisqx.Model:
 
 
 def model_whose_network_has_changed() -> minisqx.Model:
-    """After its first answer, which stays as it is: the network does not."""
+    """Its network is changed after the first prediction, which must not change its predictions."""
     made = model()
     made.infer(IMAGES[0])
     made.network.flat_parameters[:] *= 0.5
@@ -121,21 +121,21 @@ CASES = {
     ),
     "options": Case(lambda: TrainingOptions(blocks=[1, 1, 2, 1], data="a"), lambda options: (options, options.command())),
     "errors": Case(
-        lambda: [kind("what was given") for kind in MinisqxError.__subclasses__()],
+        lambda: [error("what was given") for error in MinisqxError.__subclasses__()],
         lambda errors: [(type(error), str(error), error.args, error.exit_code) for error in errors],
     ),
 }
 
 
 def prepared() -> dict[str, object]:
-    """Of every case a new object, and one that has done once what it does."""
-    new, used = ({f"{kind} {name}": case.make() for name, case in CASES.items()} for kind in ("new", "used"))
+    """For every case a new object, and one that has been used once."""
+    new, used = ({f"{state} {name}": case.make() for name, case in CASES.items()} for state in ("new", "used"))
     outcomes(used)
     return new | used
 
 
 def outcomes(objects: dict[str, object]) -> dict[str, object]:
-    """What each of them does: also called in other processes."""
+    """The result of each; also called in other processes."""
     return {name: CASES[name.split(maxsplit=1)[1]].do(made) for name, made in objects.items()}
 
 
@@ -144,7 +144,7 @@ def different(found: dict[str, object], expected: dict[str, object]) -> list[str
 
 
 if __name__ == "__main__":
-    # A process of its own for forks: of Numba's threading layers not all can train in a fork of a process that has trained.
+    # Forks need a separate process: not all of Numba's threading layers can train in a fork of a process that has trained.
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 

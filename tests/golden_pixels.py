@@ -1,4 +1,4 @@
-"""One pixel for every kind of image: how it is stored, and what it is read as. docs/reliability.md has the same table.
+"""One pixel of every image format: how it is stored, and as which colour it is read. docs/reliability.md has the same table.
 
 `python -m tests.golden_pixels` prints it.
 """
@@ -15,7 +15,7 @@ SIDE = 16
 
 
 class Golden(NamedTuple):
-    """source: a file, a PIL image or an array, all of whose pixels are `stored`. tolerance: where the file itself rounds."""
+    """source: a file, a PIL image or an array whose pixels are all `stored`. tolerance: for formats that round."""
 
     kind: str
     stored: str
@@ -24,16 +24,16 @@ class Golden(NamedTuple):
     tolerance: int = 0
 
 
-def _png(depth, colour, pixel: bytes, before=b"", pixels_a_byte=1):
-    return png(SIDE, SIDE, depth, colour, (b"\0" + pixel * (SIDE // pixels_a_byte)) * SIDE, before=before)
+def _png(depth, colour, pixel: bytes, before=b"", pixels_per_byte=1):
+    return png(SIDE, SIDE, depth, colour, (b"\0" + pixel * (SIDE // pixels_per_byte)) * SIDE, before=before)
 
 
-def _tiff(photometric, bits, pixel: bytes, order="<", pixels_a_byte=1, **more):
-    return tiff_image(SIDE, SIDE, photometric, bits, pixel * (SIDE * SIDE // pixels_a_byte), order, **more)
+def _tiff(photometric, bits, pixel: bytes, order="<", pixels_per_byte=1, **more):
+    return tiff_image(SIDE, SIDE, photometric, bits, pixel * (SIDE * SIDE // pixels_per_byte), order, **more)
 
 
-def _bmp(bits, pixel: bytes, pixels_a_byte=1, **more):
-    return bmp(SIDE, SIDE, bits, pixel * (SIDE * SIDE // pixels_a_byte), **more)
+def _bmp(bits, pixel: bytes, pixels_per_byte=1, **more):
+    return bmp(SIDE, SIDE, bits, pixel * (SIDE * SIDE // pixels_per_byte), **more)
 
 
 def _ppm(head: str, pixel: bytes, count=SIDE * SIDE):
@@ -68,7 +68,7 @@ def _cmyk_jpeg(adobe: bool, transform: int = 0) -> bytes:
     """Cyan 200, magenta 100, no yellow, black 50; Pillow writes them inverted, as Adobe does. transform 2: YCCK."""
     inks = (200, 100, 0, 50)
     if transform == 2:
-        # The inks as if they were red, green and blue; black stays what it is.
+        # Converts the inks as if they were red, green and blue; black is unchanged.
         luma = Image.new("RGB", (1, 1), inks[:3]).convert("YCbCr").getpixel((0, 0))
         inks = (*(255 - value for value in luma), 50)
     segments, rest = jpeg_segments(encoded(_picture("CMYK", inks), "JPEG", quality=100, subsampling=0))
@@ -90,9 +90,9 @@ def golden() -> list[Golden]:
     mask_565, mask_argb = (0xF800, 0x7E0, 0x1F), (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     lossless = {"lossless": True}
     return [
-        Golden("PNG, grey 1 bit", "1", _png(1, 0, b"\xff", pixels_a_byte=8), (255, 255, 255)),
-        Golden("PNG, grey 2 bits", "2 of 3", _png(2, 0, b"\xaa", pixels_a_byte=4), (170, 170, 170)),
-        Golden("PNG, grey 4 bits", "10 of 15", _png(4, 0, b"\xaa", pixels_a_byte=2), (170, 170, 170)),
+        Golden("PNG, grey 1 bit", "1", _png(1, 0, b"\xff", pixels_per_byte=8), (255, 255, 255)),
+        Golden("PNG, grey 2 bits", "2 of 3", _png(2, 0, b"\xaa", pixels_per_byte=4), (170, 170, 170)),
+        Golden("PNG, grey 4 bits", "10 of 15", _png(4, 0, b"\xaa", pixels_per_byte=2), (170, 170, 170)),
         Golden("PNG, grey", "100", _png(8, 0, b"d"), (100, 100, 100)),
         Golden("PNG, grey 16 bits", "32768", _png(16, 0, b"\x80\0"), (128, 128, 128)),
         Golden("PNG, grey 16 bits, transparent 25700", "25700", _png(16, 0, b"dd", png_chunk(b"tRNS", b"dd")), (255, 255, 255)),
@@ -179,12 +179,12 @@ def golden() -> list[Golden]:
         Golden("PPM, 4 bits", "10, 5, 0 of 15", _ppm("P6 SIZE 15\n", b"\x0a\5\0"), (170, 85, 0)),
         Golden("PPM, 16 bits", "51400, 25700, 255", _ppm("P6 SIZE 65535\n", b"\xc8\xc8dd\0\xff"), (200, 100, 1)),
         Golden("PFM, fractions", "0.5", _ppm("Pf SIZE -1.0\n", struct.pack("<f", 0.5)), (128, 128, 128)),
-        Golden("TIFF, grey 1 bit", "1", _tiff(1, (1,), b"\xff", pixels_a_byte=8), (255, 255, 255)),
-        Golden("TIFF, grey 1 bit, 0 is white", "1", _tiff(0, (1,), b"\xff", pixels_a_byte=8), (0, 0, 0)),
-        Golden("TIFF, grey 4 bits", "10 of 15", _tiff(1, (4,), b"\xaa", pixels_a_byte=2), (170, 170, 170)),
+        Golden("TIFF, grey 1 bit", "1", _tiff(1, (1,), b"\xff", pixels_per_byte=8), (255, 255, 255)),
+        Golden("TIFF, grey 1 bit, 0 is white", "1", _tiff(0, (1,), b"\xff", pixels_per_byte=8), (0, 0, 0)),
+        Golden("TIFF, grey 4 bits", "10 of 15", _tiff(1, (4,), b"\xaa", pixels_per_byte=2), (170, 170, 170)),
         Golden("TIFF, grey", "100", _tiff(1, (8,), b"d"), (100, 100, 100)),
         Golden("TIFF, grey, 0 is white", "100", _tiff(0, (8,), b"d"), (155, 155, 155)),
-        Golden("TIFF, grey 12 bits", "2056 of 4095", _tiff(1, (12,), b"\x80\x88\x08", pixels_a_byte=2), (128, 128, 128)),
+        Golden("TIFF, grey 12 bits", "2056 of 4095", _tiff(1, (12,), b"\x80\x88\x08", pixels_per_byte=2), (128, 128, 128)),
         Golden("TIFF, grey 16 bits", "32768", _tiff(1, (16,), b"\0\x80"), (128, 128, 128)),
         Golden("TIFF, grey 16 bits, big-endian", "32768", _tiff(1, (16,), b"\x80\0", ">"), (128, 128, 128)),
         Golden("TIFF, grey 16 bits, 0 is white", "25700", _tiff(0, (16,), b"dd"), (155, 155, 155)),

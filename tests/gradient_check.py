@@ -1,6 +1,6 @@
-"""The complex step: the derivative of a naive function, exact to rounding and without a line of backprop.
+"""The complex step: the derivative of a naive function, exact up to rounding, without backpropagation.
 
-Differences, which work for the product, too, are in `minisqx/gradcheck.py`.
+Finite differences, which also work for minisqx itself, are in `minisqx/gradcheck.py`.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ COMPLEX_STEP = 1e-30
 
 
 def complex_step(function: Callable[[np.ndarray], complex], array: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Derivative of `function(array)` by the elements `indices` of the flattened array: Im f(p + ih) / h.
+    """The derivatives of `function(array)` with respect to the elements `indices` of the flattened array: Im f(p + ih) / h.
 
-    For an analytic f that is f'(p) up to terms of h squared, and since nothing is subtracted, h can be so small that they vanish.
-    The function must be analytic piece by piece, and be made of operations that take complex numbers, as those of `naive.py` are.
+    For an analytic f that is f'(p) up to terms of order h^2, and without a subtraction h can be so small that they vanish.
+    The function must be piecewise analytic, and consist of operations on complex numbers, like those of `naive.py`.
     """
     derivatives = np.empty(len(indices))
     for position, index in enumerate(indices):

@@ -1,6 +1,6 @@
-"""Weights files, data sets and archives made to do harm, each with what must become of it.
+"""Malicious weights files, data sets and archives, each with its expected outcome.
 
-`test_hostile_files.py` goes through all of them. `python -m tests.hostile_files FOLDER` writes them there.
+`test_hostile_files.py` tests all of them. `python -m tests.hostile_files FOLDER` writes them to a folder.
 """
 
 import functools
@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, container, save_checkpoint
-from minisqx.checkpoint.container import Part, pack, unpack
+from minisqx.checkpoint.container import Span, pack, unpack
 from minisqx.spec import NetworkSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests.cifar10_files import binary_files, python_files, random_batches
@@ -33,7 +33,7 @@ IMAGES, LABELS = np.full((6, 8, 8, 3), 7, np.uint8), np.arange(6) % 2
 
 
 class Hostile(NamedTuple):
-    """build: given a path, makes the file there. expected: words of the line that refuses it; None if it is read."""
+    """build: writes the file to a path. expected: a pattern of the error; None if it must be read."""
 
     kind: str  # "weights" or "data"
     name: str
@@ -52,7 +52,7 @@ def _checkpoint(path: Path, spec: NetworkSpec = SPEC, **more) -> None:
 
 @functools.cache
 def _right() -> tuple[bytes, bytes]:
-    """The payload and the index of a right file."""
+    """The payload and the index of a valid file."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def _right() -> tuple[bytes, bytes]:
 
 
 def _by_h5py(change: Callable[[h5py.File, bytes, bytes], object], **options) -> Callable[[Path], object]:
-    """What `change` makes of a right file, through h5py, so that all of HDF5's checksums are right."""
+    """A valid file after `change`, written by h5py, so that all of HDF5's checksums are right."""
 
     def build(path: Path) -> None:
         image, (payload, index) = io.BytesIO(), _right()
@@ -80,7 +80,7 @@ def _by_h5py(change: Callable[[h5py.File, bytes, bytes], object], **options) -> 
 
 
 def _other(name: str, make: Callable[[h5py.File, bytes], object]) -> Callable[[Path], object]:
-    """A file whose `name` is what `make` puts there."""
+    """A file whose object `name` is replaced by `make`."""
 
     def change(file: h5py.File, payload: bytes, index: bytes) -> None:
         del file[name]
@@ -122,7 +122,7 @@ def _attribute(value: object, **options) -> Callable[[Path], object]:
 
 
 def _index(old: bytes, new: bytes) -> Callable[[Path], object]:
-    """Another index, whose checksum is right."""
+    """Another index, with a right checksum."""
 
     def build(path: Path) -> None:
         payload, index = _right()
@@ -141,7 +141,7 @@ def _entries(**entries) -> Callable[[Path], object]:
 
 
 def _network(**options) -> Callable[[Path], object]:
-    """A right description of a network whose tensors are not there."""
+    """A valid description of a network without its tensors."""
 
     def build(path: Path) -> None:
         spec = SqueezeNextSpec(**options)
@@ -152,8 +152,8 @@ def _network(**options) -> Callable[[Path], object]:
     return build
 
 
-def _structure(of_payload: Callable[[Part, Part], Part], root: Callable[[bytes], bytes] = lambda header: header):
-    """The payload lies where `of_payload` says, given where it and the index lie; the root's header is changed by `root`."""
+def _structure(of_payload: Callable[[Span, Span], Span], root: Callable[[bytes], bytes] = lambda header: header):
+    """A file with the payload's place from `of_payload`, given those of payload and index, and the root's header from `root`."""
 
     def build(path: Path) -> None:
         payload, index = _right()
@@ -171,7 +171,7 @@ def _structure(of_payload: Callable[[Part, Part], Part], root: Callable[[bytes],
 
 
 def _endless(header: bytes) -> bytes:
-    """A header that goes on at its own beginning."""
+    """A header that continues at its own beginning."""
     link = struct.pack("<BHB2Q", container._CONTINUATION, 16, 0, 48, len(header))
     body = header[8:-4]
     return container._summed(header[:8] + link + body[len(link) :])
@@ -220,10 +220,10 @@ WEIGHTS = [
         ("payload behind a soft link", _linked("payload", h5py.SoftLink("/index")), "nothing else"),
         ("payload is the index", _other("payload", lambda f, _: f.__setitem__("payload", f["index"])), "type, shape or storage"),
         ("payload is the root", _other("payload", lambda f, _: f.__setitem__("payload", f["/"])), "nothing else"),
-        ("payload is a group", _other("payload", lambda f, _: f.create_group("payload")), "not stored as it is"),
+        ("payload is a group", _other("payload", lambda f, _: f.create_group("payload")), "not stored contiguously"),
         ("payload in another file", _payload(shape=(9000,), dtype="u1", external=[(SECRET, 0, 9000)]), "type, shape or storage"),
         ("payload put together from another file", _other("payload", _virtual), "damaged"),
-        ("payload packed with gzip", _payload(compression="gzip"), "not stored as it is|damaged"),
+        ("payload packed with gzip", _payload(compression="gzip"), "not stored contiguously|damaged"),
         ("payload with a plug-in's filter", _payload(compression="lzf"), "damaged"),
         ("payload in chunks", _payload(chunks=(1000,)), "damaged"),
         ("payload inside its header", _other("payload", _compact), "damaged"),
@@ -248,17 +248,17 @@ WEIGHTS = [
         ("one attribute more", _by_h5py(lambda f, *_: f.attrs.__setitem__("more", 1)), "nothing else"),
         ("one data set more", _by_h5py(lambda f, *_: f.__setitem__("more", 1)), "nothing else"),
         ("ten thousand attributes", _by_h5py(lambda f, *_: [f.attrs.__setitem__(str(n), n) for n in range(1000)]), "damaged"),
-        ("HDF5 of the oldest kind", _by_h5py(lambda *_: None, libver="earliest"), "another kind|cut off|checksum"),
+        ("HDF5 of the oldest kind", _by_h5py(lambda *_: None, libver="earliest"), "another version|cut off|checksum"),
         ("HDF5 behind a block of the user", _by_h5py(lambda *_: None, userblock_size=512), "not an HDF5 file"),
-        ("something behind the end", _ended(b"PK\x03\x04 more"), "bytes and says that"),
-        ("an archive behind the end", _ended(_zip()), "bytes and says that"),
-        ("cut in the middle", lambda path: path.write_bytes(pack(*_right())[:4000]), "bytes and says that"),
+        ("something behind the end", _ended(b"PK\x03\x04 more"), "bytes instead of"),
+        ("an archive behind the end", _ended(_zip()), "bytes instead of"),
+        ("cut in the middle", lambda path: path.write_bytes(pack(*_right())[:4000]), "bytes instead of"),
         ("nothing but a signature, and a terabyte", _sparse(container.SIGNATURE, 1 << 40), "checksum"),
-        ("payload over the index", _structure(lambda payload, index: Part(index.offset, payload.size)), "overlap"),
-        ("payload over the headers", _structure(lambda payload, index: Part(0, payload.size)), "overlap"),
-        ("payload beyond the end", _structure(lambda payload, index: Part(1 << 50, payload.size)), "overlap"),
-        ("payload at the last address", _structure(lambda payload, index: Part((1 << 64) - 1, payload.size)), "overlap"),
-        ("payload larger than the file", _structure(lambda payload, index: Part(payload.offset, 1 << 40)), "overlap"),
+        ("payload over the index", _structure(lambda payload, index: Span(index.offset, payload.size)), "overlap"),
+        ("payload over the headers", _structure(lambda payload, index: Span(0, payload.size)), "overlap"),
+        ("payload beyond the end", _structure(lambda payload, index: Span(1 << 50, payload.size)), "overlap"),
+        ("payload at the last address", _structure(lambda payload, index: Span((1 << 64) - 1, payload.size)), "overlap"),
+        ("payload larger than the file", _structure(lambda payload, index: Span(payload.offset, 1 << 40)), "overlap"),
         ("header without an end", _structure(lambda payload, index: payload, _endless), "damaged"),
         ("index with NaN", _index(b'"training":null', b'"training":{"loss":NaN}'), "finite"),
         ("index with a number beyond all", _index(b'"provenance":{}', b'"provenance":{"a":1e999}'), "finite"),
@@ -300,7 +300,7 @@ def _all_nan() -> bytes:
 
 
 def _hdf5(**content) -> Callable[[Path], object]:
-    """A data set of which `content` takes the place of some parts: arrays, links, or functions of (file, name)."""
+    """A data set with some objects replaced by `content`: arrays, links, or functions of (file, name)."""
 
     def build(path: Path) -> None:
         with h5py.File(path, "w") as file:
@@ -351,8 +351,8 @@ HDF5 = [
         ("labels below zero", _hdf5(labels=LABELS - 1), "label -1"),
         ("a label of 2 ** 64 - 1", _hdf5(labels=np.array([0, 1, 0, 1, 0, 2**64 - 1], "u8")), "label -1"),
         ("a label of 10 ** 9", _hdf5(labels=LABELS * 10**9), "too large"),
-        ("more labels than images", _hdf5(labels=np.zeros(10**6, "u1")), "one an image"),
-        ("a class name without an end", _hdf5(classes=["a", "b" * 10**7]), "letters"),
+        ("more labels than images", _hdf5(labels=np.zeros(10**6, "u1")), "one per image"),
+        ("a class name without an end", _hdf5(classes=["a", "b" * 10**7]), "bytes; expected at most"),
         ("class names of a gigabyte", _hdf5(classes=_made((2,), "S1073741823")), "list of names"),
         ("a million class names", _hdf5(classes=_made((10**6,), "S1")), "list of names"),
         ("class names that are nowhere", _hdf5(classes=_made((2,), "S1000")), "can't be the name"),
@@ -377,7 +377,7 @@ def _files() -> dict[str, bytes]:
 
 
 def _entry(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **more) -> bytes:
-    """A member of a tar archive, as it stands there."""
+    """The bytes of a member of a tar archive."""
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, more.pop("size", len(content))
     for key, value in more.items():
@@ -386,7 +386,7 @@ def _entry(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **mor
 
 
 def _archive(*first: bytes, without: str = "", after: bytes = bytes(1024)) -> Callable[[Path], object]:
-    """A right archive with other members before the right ones."""
+    """A valid archive with other members before its own."""
 
     def build(path: Path) -> None:
         members = b"".join(_entry(name, content) for name, content in _files().items() if name != without)
@@ -396,7 +396,7 @@ def _archive(*first: bytes, without: str = "", after: bytes = bytes(1024)) -> Ca
 
 
 def _with_number(field: bytes, at: int = 124) -> bytes:
-    """A header whose size (or what lies at `at`) is this, with the right checksum."""
+    """A header with this size field (or field at `at`), with a right checksum."""
     header = bytearray(_entry(_META))
     header[at : at + len(field)] = field
     header[148:156] = b" " * 8
@@ -412,7 +412,7 @@ def _pax(size: int) -> bytes:
     return _entry("pax", b"%d path=" % size + b"a" * (size - 20), tarfile.XHDTYPE)
 
 
-_ONE_PLAIN = "not one plain file"
+_ONE_PLAIN = "not a regular file"
 _NOT_PART = "not part of CIFAR-10"
 ARCHIVES = [
     Hostile("data", name, build, expected)
@@ -451,7 +451,7 @@ ARCHIVES = [
         ("a size beyond the end", _archive(after=_entry(f"{_FOLDER}/readme.html", size=10**8)), "cut off"),
         ("a header changed afterwards", _archive(_entry(f"{_FOLDER}/readme.html").replace(b"readme", b"README")), "checksum"),
         ("no end", _archive(after=b""), "cut off"),
-        ("something behind the end", _archive(after=bytes(1024) + b"more"), "behind the end"),
+        ("something behind the end", _archive(after=bytes(1024) + b"more"), "after the end"),
         ("a gigabyte of zeros", _bomb, "unpacks to more"),
         ("gzip in gzip", _content(lambda: gzip.compress(gzip.compress(b"x" * 10_000))), "damaged"),
         ("gzip without content", _content(lambda: gzip.compress(b"")), "cut off"),

@@ -1,6 +1,6 @@
-"""Image files made to do harm, each with what must become of it. `test_hostile_images.py` goes through all of them.
+"""Malicious image files, each with its expected outcome. `test_hostile_images.py` tests all of them.
 
-`python -m tests.hostile_images FOLDER` writes them there.
+`python -m tests.hostile_images FOLDER` writes them to a folder.
 """
 
 import struct
@@ -19,7 +19,7 @@ RED = (255, 0, 0)
 
 
 class Hostile(NamedTuple):
-    """expected: words of the line that refuses it, or the first pixel that it is read as."""
+    """expected: a pattern of the error, or the first pixel of the image if it must be read."""
 
     name: str
     build: Callable[[], bytes]
@@ -47,7 +47,7 @@ def _photo(**options) -> bytes:
 
 
 def _jpeg(change: Callable[[int, bytes], bytes | None], **options) -> bytes:
-    """A red JPEG with the data of every segment (marker, data) changed, or left out for None."""
+    """A red JPEG with the data of every segment (marker, data) changed, or removed for None."""
     segments, rest = jpeg_segments(_red("JPEG", quality=100, subsampling=0, **options))
     changed = [(marker, change(marker, data)) for marker, data in segments]
     return jpeg([(marker, data) for marker, data in changed if data is not None], rest)
@@ -68,7 +68,7 @@ def _exif(content: bytes) -> bytes:
 
 
 def _gif(width=8, height=8, frame=(0, 0, 8, 8), code_size=2, between=b"") -> bytes:
-    """64 red pixels. Each code is of three bits: to clear the table (4) before every pixel (0) keeps them short; 5 is the end."""
+    """64 red pixels in codes of 3 bits: a clear code (4) before every pixel (0) keeps them at that width; 5 is the end code."""
     bits = sum(code << 3 * place for place, code in enumerate([4, 0] * 64 + [5]))
     data = bytes([49]) + bits.to_bytes(49, "little") + b"\0"
     screen = struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(RED) + b"\xff" * 3
@@ -76,7 +76,7 @@ def _gif(width=8, height=8, frame=(0, 0, 8, 8), code_size=2, between=b"") -> byt
 
 
 def _tiff(**tags) -> bytes:
-    """A red TIFF with tags by their number (`_257=...`): a (type, values), or None to leave it out."""
+    """A red TIFF with tags by number (`_257=...`): (type, values), or None to remove it."""
     found = {
         256: ("I", [8]),
         257: ("I", [8]),
@@ -93,7 +93,7 @@ def _tiff(**tags) -> bytes:
 
 
 def _wide_tiles() -> bytes:
-    """2000 tiles of half a million pixels, of which 8 each are in the picture."""
+    """2000 tiles of half a million pixels, with only 8 pixels each inside the picture."""
     return _tiff(_257=("I", [2000]), _322=("I", [500_000]), _323=("I", [1]))
 
 
@@ -103,13 +103,13 @@ def _tiff_loop() -> bytes:
 
 
 def _tiff_many_tags() -> bytes:
-    """5000 private tags, each with all of the file's megabyte."""
+    """5000 private tags that all refer to the same megabyte."""
     entries = b"".join(struct.pack("<HHII", 32768 + number, 7, 1_000_000, 8) for number in range(5000))
     return b"II*\0" + struct.pack("<IH", 8, 5000) + entries + bytes(1_000_000)
 
 
 def _jpeg_many_tags() -> bytes:
-    """The same as EXIF data, in as many segments as it takes, without the density that would be found first."""
+    """The same as EXIF data, split into segments, without the JFIF density, which would be read first."""
     notes = _tiff_many_tags()
     parts = [(0xE1, b"Exif\0\0" + notes[at : at + 65_000]) for at in range(0, len(notes), 65_000)]
     segments, rest = jpeg_segments(_red("JPEG", quality=100, subsampling=0))
@@ -136,14 +136,14 @@ def _blank(kind: str, width: int, height: int) -> bytes:
 
 
 def _avif_size(width: int, height: int) -> bytes:
-    """Two million pixels, whose box says another size."""
+    """Two million pixels, with another size in their box."""
     content = _blank("AVIF", 2000, 1000)
     at = content.index(b"ispe") + 8
     return content[:at] + struct.pack(">II", width, height) + content[at + 8 :]
 
 
 def _avif_frames(count: int) -> bytes:
-    """A part whose header of a frame is repeated."""
+    """A part with repeated frame headers."""
     content = _red("AVIF")
     place = content.index(b"iloc") + 4
     head, (offset, size) = content[: place + 14 + 4], struct.unpack_from(">II", content, place + 14)
@@ -152,7 +152,7 @@ def _avif_frames(count: int) -> bytes:
 
 
 def _avif_parts(count: int) -> bytes:
-    """That many places of parts, in a box that has them."""
+    """A box with `count` locations of parts."""
     content = _red("AVIF")
     at = content.index(b"iloc") - 4
     return content[: at + 14] + struct.pack(">H", count) + content[at + 16 :]
@@ -237,7 +237,7 @@ HOSTILE = [
     Hostile("TIFF, fax, 42 million pixels in 2 kB", lambda: _blank("TIFF", 6000, 7000), "claims 6000 x 7000 pixels"),
     Hostile("WebP of 2^24 x 2^24", lambda: _webp_size(2**24, 2**24), "at most 70000000 pixels"),
     Hostile("WebP of 4000 x 4000 in 100 bytes", lambda: _webp_size(4000, 4000), "claims 4000 x 4000 pixels"),
-    # What grows when it is unpacked, and what takes time.
+    # Files that grow when unpacked, or take long to decode.
     Hostile("PNG with 2 MB of text in 2 kB", lambda: _red_png(_text(2_000_000)), RED),
     Hostile("PNG with 1 MB of text 100 times", lambda: _red_png(_text(1_000_000) * 100), RED),
     Hostile("PNG with a colour profile of 5 MB in 5 kB", lambda: _red_png(_profile(5_000_000)), RED),
@@ -252,7 +252,7 @@ HOSTILE = [
     Hostile("PNG with the same as EXIF data", lambda: _red_png(png_chunk(b"eXIf", _tiff_many_tags())), RED),
     Hostile("TIFF with 2^32 - 1 samples a pixel", lambda: _tiff(_277=("I", [2**32 - 1])), DAMAGED),
     Hostile("BMP with 2^32 - 1 colours", lambda: _bmp_colours(2**32 - 1), DAMAGED),
-    # Loops, and places outside the file.
+    # Loops, and offsets outside the file.
     Hostile("TIFF whose directory is its own next", lambda: _tiff_loop(), RED),
     Hostile("TIFF whose directory lies outside", lambda: b"II*\0\xff\xff\xff\x7f" + bytes(64), DAMAGED),
     Hostile("TIFF whose pixels lie outside", lambda: _tiff(_273=("I", [2**31])), DAMAGED),
@@ -265,7 +265,7 @@ HOSTILE = [
     Hostile("WebP that claims to go on for 4 GB", lambda: _red("WEBP")[:4] + b"\xff" * 4 + _red("WEBP")[8:], DAMAGED + "|" + NOT),
     Hostile("BMP whose pixels lie outside", lambda: _bmp_place(2**31 - 1), DAMAGED),
     Hostile("BMP whose header is of 4 GB", lambda: bmp(8, 8, 24, b"")[:14] + b"\xff" * 4 + bytes(240), DAMAGED),
-    # What should be there and is not, or is wrong.
+    # Missing or wrong parts.
     Hostile("PNG without pixels", lambda: _red_png()[:33] + png_chunk(b"IEND", b""), DAMAGED),
     Hostile("PNG with a palette that is missing", lambda: png(8, 8, 8, 3, (b"\0" + bytes(8)) * 8), DAMAGED),
     Hostile("PNG with a colour beyond its palette", lambda: _beyond_palette(), (0, 0, 0)),
@@ -288,7 +288,7 @@ HOSTILE = [
     Hostile("PFM of infinity", lambda: _pfm(float("inf")), "not finite numbers"),
     Hostile("PFM with a scale of NaN", lambda: _pfm(0.5, "nan"), DAMAGED),
     Hostile("TIFF of NaN", lambda: tiff_image(8, 8, 1, (32,), b"\0\0\xc0\x7f" * 64, sample_format=[3]), "not finite numbers"),
-    # Two files in one, and files of other kinds under an image's name.
+    # Two files in one, and other file formats under an image's name.
     Hostile("PNG that is a ZIP archive, too", lambda: _red_png(after=b"PK\3\4" + bytes(30) + b"PK\5\6" + bytes(18)), RED),
     Hostile("GIF that is a script, too", lambda: _gif() + b"<script>alert(1)</script>", RED),
     Hostile("JPEG of two pictures", lambda: _mpo(), (254, 0, 0)),

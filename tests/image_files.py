@@ -1,4 +1,4 @@
-"""Image files byte by byte: what no library would write, and what it might not write the same way twice."""
+"""Writes image files byte by byte: files that no library writes, or not in the same way in each version."""
 
 import io
 import struct
@@ -7,19 +7,19 @@ import zlib
 from PIL import Image
 
 
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    """The image as Pillow writes it."""
+def encoded(image: Image.Image, file_format: str, **options) -> bytes:
+    """The image's file as Pillow writes it."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png_chunk(chunk_type: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", zlib.crc32(chunk_type + data))
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *, before: bytes = b"", interlace: int = 0) -> bytes:
-    """rows: each with its filter byte in front. before: chunks that go before the pixels."""
+    """rows: each starts with its filter byte. before: chunks before the pixels."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     pixels = png_chunk(b"IDAT", zlib.compress(rows, 9))
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + before + pixels + png_chunk(b"IEND", b"")

@@ -1,4 +1,4 @@
-"""Folders of PNG files, each picture of which is known by its seed."""
+"""Folders of PNG files, each with a random picture of known seed."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 
 def make_folder(root: Path, classes=("cat", "dog"), train=3, test=2, size=(8, 8)) -> Path:
-    """PNG files, every one another picture: its seed is part, class and number."""
+    """Writes PNG files, all different: the seed of a picture is its part, class and number."""
     for part, count in (("train", train), ("test", test)):
         for label, name in enumerate(classes):
             for number in range(count):

@@ -1,6 +1,6 @@
-"""Single kernels as tests call them: arrays of any stride in and out, and memory that is poisoned first.
+"""Calls of single kernels for the tests, with arrays of any stride and poisoned memory.
 
-The tiles are intrinsics: only compiled code can call them, so each has a wrapper here. Poison is NaN: whatever a kernel
+The tiles are intrinsics, which only compiled code can call, so each has a wrapper here. Poison is NaN: an element that a kernel
 forgets to write, or reads without need, shows up in the result.
 """
 
@@ -32,7 +32,7 @@ def poisoned(shape, dtype) -> np.ndarray:
 
 
 def packed(x: np.ndarray, dtype, images_per_chunk: int | None = None) -> tuple[np.ndarray, Layout]:
-    """x (N, C, H, W) in the memory layout, cut as in training or into chunks of `images_per_chunk`.
+    """x (N, C, H, W) in the memory layout, divided as in training or into chunks of `images_per_chunk`.
 
     Columns that no kernel may read, beyond the padding, are poison.
     """
@@ -94,9 +94,9 @@ def product(weight, x, bias, scale, shift, activation: bool, columns: int, more:
 
 
 def product_with_moments(weight, x, bias, activation: bool, columns: int, moments: np.ndarray, before: int) -> np.ndarray:
-    """out (M, columns) of weight (K, M) and x (K, columns or more); moments (M, 3, lanes) are brought up to date.
+    """out (M, columns) of weight (K, M) and x (K, columns or more); updates moments (M, 3, lanes).
 
-    before: how many vectors of the same rows came earlier.
+    before: the number of vectors of the same rows that were counted before.
     """
     product_kernels.prepare(x.dtype)
     out, first = poisoned((weight.shape[1], columns), x.dtype), before * lanes_of(x.dtype.name)
@@ -127,7 +127,7 @@ def weight_gradient(dweight, dz, x, depth: int, columns: int) -> None:
 def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_chunk: int, block: int) -> np.ndarray:
     """x (N, C, H, W) -> (N, C * taps, H' * W'), gathered `block` columns at a time.
 
-    Fails where a column beyond the pixels is not zero, or where the gather writes outside its block.
+    Fails if a column beyond the pixels is not zero, or if the gather writes outside its block.
     """
     im2col_kernel.prepare(np.dtype(dtype))
     data, layout = packed(x, dtype, images_per_chunk)

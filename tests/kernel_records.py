@@ -1,8 +1,8 @@
-"""Calls of kernels in training and inference, recorded, and run again with their arrays elsewhere in memory.
+"""Records calls of kernels in training and inference, and runs them again with their arrays at other places in memory.
 
     NUMBA_DISABLE_JIT=1 python -m tests.kernel_records FILE
 
-writes the calls of every kernel: without the JIT, calls between kernels are seen, too. `Record.run` is for compiled kernels.
+records the calls of every kernel: without the JIT, also those between kernels. `Record.run` runs compiled kernels.
 """
 
 import importlib
@@ -20,14 +20,14 @@ import numpy as np
 from minisqx.machine.threads import threads
 from minisqx.spec import squeezenet
 
-CALLS_A_KERNEL = 3  # for one dtype, each with other shapes
-# Bytes between two arrays: some below the 256 by which LLVM's vector loops want them apart, some that share a cache set.
+CALLS_PER_KERNEL = 3  # for one dtype, each with other shapes
+# Bytes between two arrays: some below the 256 that LLVM's vector loops require between them, some in the same cache set.
 GAPS = (0, 8, 16, 24, 40, 64, 128, 136, 256, 4032, 4096, 4104)
 
 
 @dataclass
 class Block:
-    """Memory in which an array lies, or several views of it. align: of their elements, in bytes; first: where one begins."""
+    """The memory of an array, or of several views. align: the elements' alignment in bytes; first: the offset of an element."""
 
     data: np.ndarray
     align: int
@@ -47,7 +47,7 @@ class View:
 
 @dataclass
 class Record:
-    """One call of a kernel: its arguments, with a `View` in the place of each array, and the memory behind them."""
+    """One call of a kernel: its arguments, with a `View` instead of each array, and the memory of the views."""
 
     module: str
     name: str
@@ -55,7 +55,7 @@ class Record:
     blocks: list[Block]
 
     def run(self, generator: np.random.Generator) -> bytes:
-        """The bits of all that the compiled kernel returns and leaves in its arrays, which lie anywhere, in any order."""
+        """The bits of the compiled kernel's result and arrays, which are placed anywhere in memory, in any order."""
         kernel = getattr(importlib.import_module(self.module), self.name)
         order = generator.permutation(len(self.blocks))
         memory = np.empty(sum(block.data.size for block in self.blocks) + 8192 * (len(order) + 1), np.uint8)
@@ -79,7 +79,7 @@ class Record:
 
 
 class Recorder:
-    """Keeps the first calls of each kernel in `records`."""
+    """Collects the first calls of each kernel in `records`."""
 
     def __init__(self):
         self.records: list[Record] = []
@@ -87,13 +87,13 @@ class Recorder:
         self._known: set = set()
 
     def watched(self, function: Callable, run: Callable) -> Callable:
-        """`run`, which is the kernel `function`, with its calls recorded."""
+        """`run`, the callable of the kernel `function`, with its calls recorded."""
 
         def call(*arguments):
             arrays = _arrays(arguments)
             kernel = function.__module__, function.__name__, any(array.dtype == np.float32 for array in arrays)
             shapes = tuple(array.shape for array in arrays)
-            if (kernel, shapes) not in self._known and self._counts[kernel] < CALLS_A_KERNEL:
+            if (kernel, shapes) not in self._known and self._counts[kernel] < CALLS_PER_KERNEL:
                 self._known.add((kernel, shapes))
                 self._counts[kernel] += 1
                 self.records.append(_record(function, arguments))
@@ -109,7 +109,7 @@ def _bits(value) -> bytes:
 
 
 def _rebuilt(value, change: Callable):
-    """A tuple, named or not, of changed members; anything else as it is."""
+    """A tuple, named or not, with its members changed; anything else unchanged."""
     if not isinstance(value, tuple):
         return value
     members = [change(member) for member in value]
@@ -147,7 +147,7 @@ def _record(function: Callable, arguments: tuple) -> Record:
 
 @contextmanager
 def small_squeezenet() -> Iterator[None]:
-    """Gives SqueezeNet 1.1 few channels and layers: without the JIT they take their time."""
+    """Gives SqueezeNet 1.1 few channels and layers, since it is slow without the JIT."""
     before = squeezenet.VERSIONS["1.1"]
     squeezenet.VERSIONS["1.1"] = ((4, 3), (None, (2, 3), None, (2, 3)))
     try:
@@ -201,7 +201,7 @@ def record_every_kernel() -> list[Record]:
 
 
 def every_kernel(path) -> list[Record]:
-    """The same from a process without the JIT, through a file. Its scratches are for as many threads as there are here."""
+    """The records of a process without the JIT, through a file, with scratch memory for this process's number of threads."""
     command = [sys.executable, "-m", "tests.kernel_records", str(path)]
     variables = {"NUMBA_DISABLE_JIT": "1", "MINISQX_NUM_THREADS": str(threads())}
     subprocess.run(command, env=os.environ | variables, check=True)
@@ -210,7 +210,7 @@ def every_kernel(path) -> list[Record]:
 
 
 if __name__ == "__main__":
-    # By the module's own name, which pickle notes down.
+    # Imported by the module's own name, since pickle stores it.
     from tests import kernel_records
 
     with open(sys.argv[1], "wb") as file:

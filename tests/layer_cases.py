@@ -1,4 +1,4 @@
-"""A basic block on its own: random parameters, poisoned memory, an input with something deferred; and its naive twin."""
+"""A single basic block with random parameters, poisoned memory and a deferred input; and its naive twin."""
 
 from dataclasses import replace
 
@@ -32,9 +32,9 @@ def integers(generator, *shape):
     return generator.integers(-4, 5, shape).astype(np.float64)
 
 
-def poison_through_activation(through_activation) -> None:
+def poison_activation_backward(activation_backward) -> None:
     """What the backward pass through an ELU writes."""
-    for buffer in (through_activation.ds, through_activation.chunk_sums):
+    for buffer in (activation_backward.ds, activation_backward.chunk_sums):
         buffer[...] = np.nan
 
 
@@ -170,16 +170,16 @@ class BlockCase:
     def poison(self, keep: tuple[str, ...]) -> None:
         """Everything that the block writes, but for the attributes `keep`."""
         block = self.block
-        constant = () if block.normalised else ("scale", "shift")
+        constant = () if block.has_norm else ("scale", "shift")
         for owner, names in ((block, ("folded_weight", "folded_bias", "flipped_weight")), (block.norm, _STATISTICS)):
             for name in names:
                 if name not in (*keep, *constant):
                     getattr(owner, name)[...] = np.nan
-        buffers = block.kept(self.input.layout)
+        buffers = block.buffers_for(self.input.layout)
         for name in ("e", "moments", "gradients"):
             if name not in keep:
                 getattr(buffers, name)[...] = np.nan
-        poison_through_activation(buffers.through_activation)
+        poison_activation_backward(buffers.activation_backward)
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
         self.input.sums[...] = np.nan
         for name in ("weight", "bias", "gamma", "beta"):
@@ -216,7 +216,7 @@ class BlockCase:
         """
         data, _ = packed(dout, self.dtype, self.input.layout.images_per_chunk)
         self.poison(keep=("e", "scale", "shift", "mean", "variance"))
-        if not self.block.norm_first and self.block.normalised:
+        if not self.block.norm_first and self.block.has_norm:
             # Written by the backward of the layer that reads the output: sum g, sum g e.
             e = self.out_layout.unpack(self.stored)
             self.block.norm.sums[:] = np.stack([dout.sum(axis=(0, 2, 3)), (dout * e).sum(axis=(0, 2, 3))], axis=1)

@@ -1,4 +1,4 @@
-"""The layer shapes that networks really have: one table for every test that goes through them."""
+"""The layer shapes of real networks: one table for all tests that iterate over them."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ WIDTHS = (0.125, 0.2, 1.0)
 
 
 class Shape(NamedTuple):
-    """What a basic block's work depends on; `outputs` has two numbers where a shortcut rides along. Sizes are (height, width)."""
+    """The shape of a basic block; `outputs` has two numbers if it includes a shortcut. Sizes are (height, width)."""
 
     inputs: int
     outputs: tuple[int, ...]
@@ -47,7 +47,7 @@ def _shapes_of(spec: NetworkSpec) -> list[Shape]:
 
 # Every shape once, in the order of the forward pass, of 32 x 32 images.
 SHAPES = tuple(dict.fromkeys(s for width in WIDTHS for s in _shapes_of(SqueezeNextSpec(width=width, blocks=(1, 2, 2, 1)))))
-# Shapes that no network here has: any channel count from 1 up, any height and width.
+# Shapes that no network has: any number of channels from 1, any height and width.
 ODD_SHAPES = (
     Shape(1, (1,), (1, 1), 1, (0, 0), (1, 1)),
     Shape(3, (5,), (1, 1), 2, (0, 0), (1, 1)),

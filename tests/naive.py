@@ -1,11 +1,11 @@
 """Every operation of a network and its gradient, in plain NumPy: slow, short and obviously right.
 
-A text to learn from, beside docs/backprop.md, which derives the gradients; and the twins to which the tests hold the kernels.
-`naive_network.py` puts the operations together.
+Read it with docs/backprop.md, which derives the gradients; the tests compare the kernels with these functions. `naive_network.py`
+combines them into a network.
 
 Arrays are (N, C, H, W). Gradients have a `d` in front: `dout` is the gradient of an operation's output, `dx` that of its input.
-The functions keep the type they are given, so they serve three uses: float64 as the reference, integers where the answer must be
-exact, and complex numbers for the complex step (so nothing here takes an absolute value or compares a complex number).
+The functions keep the dtype of their arguments, for three uses: float64 as the reference, integers where the result must be
+exact, and complex numbers for the complex step (so no function takes an absolute value or compares a complex number).
 """
 
 import numpy as np

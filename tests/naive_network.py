@@ -1,15 +1,15 @@
 """A whole network in plain NumPy, forward and backward: the first text to read about backpropagation here, and the tests' oracle.
 
-It computes what minisqx computes, as a textbook would: an operation at a time, every tensor written out as (N, C, H, W), nothing
+It computes the same as minisqx in the way of a textbook: one operation at a time, every tensor stored as (N, C, H, W), nothing
 fused and nothing deferred. The operations are in `naive.py`; docs/backprop.md derives their gradients, and shows how the kernels
 compute the same in another order. docs/reading.md says what to read next.
 
-Each unit has two methods, one above the other. The forward method saves what its backward will need; the backward method takes
+Each unit has two methods, one above the other. The forward method saves what its backward needs; the backward method takes
 dL/d(output), writes the gradients of the unit's parameters, and returns dL/d(input). `NaiveNetwork.backward` calls them from the
-last unit to the first, and that is all of backpropagation.
+last unit to the first: that is backpropagation.
 
-As an oracle it has been proven twice: its activations and gradients are those of PyTorch (`tests/test_naive.py`), and since
-complex numbers go through `forward`, its derivative by any parameter or pixel is known to rounding without a line of backprop
+As an oracle it is verified in two ways: its activations and gradients are those of PyTorch (`tests/test_naive.py`), and since
+`forward` takes complex numbers, its derivative by any parameter or pixel is known up to rounding without backpropagation
 (`complex_step` in `tests/gradient_check.py`).
 """
 

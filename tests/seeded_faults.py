@@ -1,12 +1,12 @@
-"""Sows faults into a copy of the code, one at a time, and shows that the tests catch each: `python -m tests.seeded_faults`.
+"""Puts faults into a copy of the code, one at a time, and checks that the tests catch each: `python -m tests.seeded_faults`.
 
-    --only TEXT    faults whose name has this in it; may be given several times
-    --list         only say what there is
-    --again        also those that have a result for exactly this code
+    --only TEXT    only faults whose name contains this; may be given several times
+    --list         only list the faults
+    --again        also repeat those that have a result for exactly this code
 
-Results are kept in minisqx's cache folder as they come, for the code and tests as they are: a run that was stopped goes on where
-it was. First the tests that are going to be used must pass on the code as it is. A changed kernel is compiled again, so all
-faults take about half an hour of one core. Ends with 1 if a fault survives.
+Results for the current code and tests are stored in minisqx's cache folder, so that a stopped run can continue. First the tests
+must pass on the unchanged code. A changed kernel is compiled again, so all faults take about half an hour on one core. Exits with
+1 if a fault survives.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from tests.faults import FAULTS, Fault
 
 REPOSITORY = Path(__file__).parent.parent
 CAUGHT, SURVIVED, BROKEN = "caught", "NOT CAUGHT", "BROKEN"
-# Where a top folder of the repository lies when it is imported: a copy needs no installation.
+# Folder of the repository -> its place in a copy that can be imported without installation.
 PLACES = {"minisqx": "minisqx", "kernels": "minisqx/kernels", "data": "minisqx/data", "tests": "tests", "docs": "docs"}
 
 
 def make_copy(folder: Path) -> Path:
-    """The code and the tests as they are now, laid out so that Python finds all of it in `folder`."""
+    """Copies the current code and tests to `folder`, in a layout from which Python can import all of it."""
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     for name, place in PLACES.items():
         shutil.copytree(REPOSITORY / name, folder / place, ignore=ignored)
@@ -40,7 +40,7 @@ def make_copy(folder: Path) -> Path:
 
 
 def digest_of(folder: Path) -> str:
-    """Names the code: results of other code don't count."""
+    """A hash of the code, since results hold only for this code."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.*")):
         if path.is_file() and path.suffix != ".md":
@@ -54,7 +54,7 @@ def sow(fault: Fault, folder: Path) -> Path:
     path = folder / PLACES[top] / rest
     text = path.read_text()
     if text.count(fault.old) != 1:
-        raise SystemExit(f"{fault.name}: {fault.old!r} stands {text.count(fault.old)} times in {fault.file}, expected once")
+        raise SystemExit(f"{fault.name}: {fault.old!r} occurs {text.count(fault.old)} times in {fault.file}, expected once")
     path.write_text(text.replace(fault.old, fault.new))
     return path
 
@@ -78,7 +78,7 @@ def run_tests(folder: Path, tests: tuple[str, ...], cache: Path | None) -> subpr
 
 
 def check_origin(folder: Path, changed: Path) -> None:
-    """Makes sure that what the tests import is the changed file, and not an installed one."""
+    """Makes sure that the tests import the changed file, not an installed one."""
     module = ".".join(changed.relative_to(folder).with_suffix("").parts)
     code = f"import importlib.util as u; print(u.find_spec({module!r}).origin)"
     environment = os.environ | {"PYTHONPATH": str(folder)}
@@ -88,15 +88,15 @@ def check_origin(folder: Path, changed: Path) -> None:
 
 
 def try_fault(fault: Fault, original: Path) -> tuple[str, str]:
-    """(what became of it, the first test that failed)."""
+    """(outcome, the first test that failed)."""
     with tempfile.TemporaryDirectory(prefix="minisqx-fault-") as name:
         folder = Path(name).resolve() / "copy"
         shutil.copytree(original, folder)
         check_origin(folder, sow(fault, folder))
-        # Other kernels lie in another folder of the cache, which nobody needs again.
+        # Changed kernels need another cache, which is not needed again.
         done = run_tests(folder, fault.tests, Path(name) / "cache" if fault.file.startswith("kernels/") else None)
     failed = re.search(r"^FAILED (?:tests/)?(\S.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
-    # Code that doesn't even compile would be caught by anything.
+    # Any test would catch code that doesn't compile.
     crashed = re.search(r"\w*(Typing|Lowering|Syntax|Indentation|Name|Import)Error.*", done.stdout)
     if done.returncode == 1 and failed and not crashed:
         return CAUGHT, failed[1]
@@ -109,14 +109,16 @@ def check_baseline(faults: list[Fault], original: Path) -> None:
     tests = tuple(sorted({test for fault in faults for test in fault.tests}))
     done = run_tests(original, tests, None)
     if done.returncode != 0:
-        raise SystemExit(f"the tests must pass before faults are sown:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        raise SystemExit(f"the tests must pass on the unchanged code:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.seeded_faults", description="Sows faults; the tests must catch each.")
-    parser.add_argument("--only", action="append", metavar="TEXT", help="faults whose name has this in it")
-    parser.add_argument("--list", action="store_true", help="only say what there is")
-    parser.add_argument("--again", action="store_true", help="also faults that have a result for this code")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.seeded_faults", description="Puts faults into the code; the tests must catch each."
+    )
+    parser.add_argument("--only", action="append", metavar="TEXT", help="only faults whose name contains this")
+    parser.add_argument("--list", action="store_true", help="only list the faults")
+    parser.add_argument("--again", action="store_true", help="also repeat faults that have a result for this code")
     arguments = parser.parse_args()
     chosen = [fault for fault in FAULTS if not arguments.only or any(text in fault.name for text in arguments.only)]
     if arguments.list:

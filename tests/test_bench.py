@@ -54,7 +54,7 @@ def test_as_many_calls_are_measured_as_were_asked_for():
     assert speed.images_per_second == pytest.approx(7 * 128 / speed.batches.sum())
 
 
-def test_without_a_number_of_calls_the_time_ends_a_measurement_after_one_at_least():
+def test_without_a_number_of_calls_a_measurement_ends_by_time_after_one():
     speed = bench.measure(bench.untrained(SqueezeNextSpec()), seconds=1e-9)
     assert len(speed.tensor) == len(speed.image) == len(speed.batches) == 1
 

@@ -12,12 +12,13 @@ import h5py
 import numpy as np
 import pytest
 
-from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, MOST_INDEX_BYTES, Checkpoint, load_checkpoint, save_checkpoint
+from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.checkpoint.container import lookup3, pack, unpack
+from minisqx.checkpoint.model_file import MAX_INDEX_BYTES
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.spec import zoo
 from minisqx.spec.squeezenext import SqueezeNextSpec
-from minisqx.training.options import MOST_EPOCHS, TrainingOptions
+from minisqx.training.options import MAX_EPOCHS, TrainingOptions
 from minisqx.training.run_folder import COLUMNS
 
 SPEC = SqueezeNextSpec(width=0.2)
@@ -195,13 +196,13 @@ def test_the_checksum_of_hdf5_is_lookup3(text, value):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda e: e["network"].update(width=0.3), "not those of its network"),
+        (lambda e: e["network"].update(width=0.3), "don't fit its network"),
         (lambda e: e["network"].update(width=0), "width 0"),
         (lambda e: e["network"].update(depth=3), "depth"),
         (lambda e: e["network"].pop("blocks"), "blocks"),
         (lambda e: e.update(network=[]), "damaged"),
-        (lambda e: e["layers"].update(stem=[12, 3, 1, 9]), "not those of its network"),
-        (lambda e: e["layers"].pop("head"), "not those of its network"),
+        (lambda e: e["layers"].update(stem=[12, 3, 1, 9]), "don't fit its network"),
+        (lambda e: e["layers"].pop("head"), "don't fit its network"),
         (lambda e: e.update(classes=["one"]), "1 class names"),
         (lambda e: e.update(classes=["same"] * 10), "twice"),
         (lambda e: e.update(classes=[*"012345678", "\x1b[31m"]), "printable"),
@@ -213,7 +214,7 @@ def test_the_checksum_of_hdf5_is_lookup3(text, value):
         (lambda e: e.update(dtype="float64"), "payload"),
         (lambda e: e.update(dtype="int8"), "damaged"),
         (lambda e: e.update(version=2), "version 2"),
-        (lambda e: e.update(format="other"), "another kind"),
+        (lambda e: e.update(format="other"), "another format"),
         (lambda e: e.pop("classes"), "classes"),
     ],
 )
@@ -288,15 +289,15 @@ def test_an_index_with_the_right_checksum_and_the_wrong_json_is_refused(saved, o
 
 def test_a_checkpoint_has_room_for_the_history_of_the_longest_run(tmp_path):
     row = dict.fromkeys(COLUMNS, -1.2345678901234567e-100)
-    checkpoint = Checkpoint(SPEC, random_state(SPEC), training={"state": {"history": [row] * MOST_EPOCHS}})
+    checkpoint = Checkpoint(SPEC, random_state(SPEC), training={"state": {"history": [row] * MAX_EPOCHS}})
     save_checkpoint(tmp_path / "long.h5", checkpoint)
-    assert len(load_checkpoint(tmp_path / "long.h5").training["state"]["history"]) == MOST_EPOCHS
+    assert len(load_checkpoint(tmp_path / "long.h5").training["state"]["history"]) == MAX_EPOCHS
     with pytest.raises(OptionError, match="a whole number from 1 to 10000$"):
-        TrainingOptions(epochs=MOST_EPOCHS + 1)
+        TrainingOptions(epochs=MAX_EPOCHS + 1)
 
 
 def test_an_index_larger_than_any_needs_is_refused_unread(saved):
-    saved.write_bytes(pack(b"", bytes(MOST_INDEX_BYTES + 1)))
+    saved.write_bytes(pack(b"", bytes(MAX_INDEX_BYTES + 1)))
     assert_refused(saved, "at most 4194304")
 
 
@@ -337,7 +338,7 @@ def test_parts_that_do_not_fit_each_other_make_no_checkpoint(change, words):
 
 
 @pytest.mark.parametrize("training", [{"loss": float("inf")}, {"when": object()}])
-def test_training_state_that_no_json_can_hold_is_refused_before_anything_is_written(saved, training):
+def test_training_state_that_is_no_json_is_refused_before_a_file_is_written(saved, training):
     before = saved.read_bytes()
     with pytest.raises(CheckpointError, match="JSON"):
         save_checkpoint(saved, Checkpoint(SPEC, random_state(SPEC), training=training))

@@ -371,7 +371,7 @@ class TestStreams:
     def test_a_full_disk_behind_a_stream_is_one_line(self):
         for arguments in ("summary", "summary --blocks 100,100,100,100", "models"):
             code, _, err = shell(f"minisqx {arguments} >/dev/full")
-            assert code == cli.REFUSED_BY_SYSTEM == 8 and err == ["minisqx: [Errno 28] No space left on device"]
+            assert code == cli.SYSTEM_ERROR == 8 and err == ["minisqx: [Errno 28] No space left on device"]
         assert shell("minisqx summary --width 0 2>/dev/full") == (2, "", [])
 
 
@@ -403,7 +403,7 @@ def test_every_exit_code_is_documented():
         if kind is not errors.MinisqxError:
             assert f"`{kind.__name__}`" in documented[kind.exit_code]
     assert len({kind.exit_code for kind in kinds}) == len(kinds) and 1 not in {kind.exit_code for kind in kinds}
-    assert {0, 1, cli.REFUSED_BY_SYSTEM, cli.INTERRUPTED, cli.BROKEN_PIPE, 143} <= set(documented)
+    assert {0, 1, cli.SYSTEM_ERROR, cli.INTERRUPTED, cli.BROKEN_PIPE, 143} <= set(documented)
 
 
 def test_evaluate_refuses_a_model_without_finite_numbers(capsys, images, tmp_path):

@@ -83,7 +83,7 @@ def test_a_copy_in_a_forked_worker_does_what_its_original_does():
     assert done.stdout == f"{2 * len(CASES)} []\n", done.stderr[-2000:]
 
 
-def test_a_shallow_copy_of_an_optimizer_has_its_network_and_a_velocity_of_its_own():
+def test_a_shallow_copy_of_an_optimizer_has_its_own_velocity():
     optimizer = SGD(Network(SMALL), lr=0.1, momentum=0.9)
     learn(optimizer.network, optimizer)
     other, before = copy.copy(optimizer), optimizer.velocity.copy()

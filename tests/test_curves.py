@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from minisqx.training.curves import _written, draw_curves
+from minisqx.training.curves import _title_and_fonts, draw_curves
 
 matplotlib = pytest.importorskip("matplotlib")
 ROW = {"epoch": 1, "lr": 0.1, "validation_loss": None, "validation_accuracy": None}
@@ -19,9 +19,9 @@ def fonts(monkeypatch):
     from matplotlib.font_manager import fontManager
 
     monkeypatch.setattr(fontManager, "ttflist", [font for font in fontManager.ttflist if font.fname.startswith(OWN_FONTS)])
-    _written.cache_clear()
+    _title_and_fonts.cache_clear()
     yield
-    _written.cache_clear()
+    _title_and_fonts.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["猫と犬", "चित्र", "कुत्ता 猫 ไทย", "a\tb", "ᶁ", "$x_1$ {} %", "кошка"])
@@ -32,15 +32,15 @@ def test_a_folder_with_a_name_in_another_script_is_drawn_without_a_warning(fonts
 
 
 def test_letters_that_no_font_has_are_shown_with_escapes(fonts):
-    assert _written("猫 and cat") == (r"\u732b and cat", ["DejaVu Sans"])
-    assert _written("a\tb") == (r"a\tb", ["DejaVu Sans"])
+    assert _title_and_fonts("猫 and cat") == (r"\u732b and cat", ["DejaVu Sans"])
+    assert _title_and_fonts("a\tb") == (r"a\tb", ["DejaVu Sans"])
 
 
 def test_letters_that_another_font_has_are_written_in_it(fonts):
     # A d with a palatal hook: in STIX, which comes with Matplotlib, and not in DejaVu.
-    assert _written("folder ᶁ") == ("folder ᶁ", ["DejaVu Sans", "STIXGeneral"])
+    assert _title_and_fonts("folder ᶁ") == ("folder ᶁ", ["DejaVu Sans", "STIXGeneral"])
 
 
 def test_a_long_title_is_broken_into_lines(fonts):
-    written, _ = _written("a network on image folder " + "long " * 50)
+    written, _ = _title_and_fonts("a network on image folder " + "long " * 50)
     assert max(map(len, written.splitlines())) <= 75 and len(re.findall("long", written)) == 50

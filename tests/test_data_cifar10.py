@@ -262,7 +262,7 @@ def test_only_plain_files_of_the_exact_name_are_taken(tmp_path):
         entry = tarfile.TarInfo("cifar-10-batches-bin/batches.meta.txt")
         entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(entry)
-    assert "not one plain file" in error_line(open_dataset, linked)
+    assert "not a regular file" in error_line(open_dataset, linked)
 
 
 def test_an_archive_that_is_not_official_is_said_to_be_none(tmp_path, monkeypatch):
@@ -278,7 +278,7 @@ def test_an_archive_that_is_not_official_is_said_to_be_none(tmp_path, monkeypatc
 
 
 def test_archive_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "_MOST_ARCHIVE_BYTES", 1 << 20)
+    monkeypatch.setattr(cifar10, "_MAX_ARCHIVE_BYTES", 1 << 20)
     bomb = tmp_path / "bomb.tar.gz"
     with tarfile.open(bomb, "w:gz", compresslevel=1) as archive:
         entry = tarfile.TarInfo("cifar-10-batches-bin/readme.html")
@@ -288,5 +288,5 @@ def test_archive_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
 
 
 def test_batch_with_more_records_than_any_official_one_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "_MOST_RECORDS", 3)
+    monkeypatch.setattr(cifar10, "_MAX_RECORDS", 3)
     assert "at most 3" in error_line(open_dataset, binary_archive(tmp_path, random_batches(records=4)))

@@ -140,7 +140,7 @@ def test_without_network_cifar10_by_name_is_an_error(monkeypatch):
         open_dataset("cifar10")
 
 
-def test_without_pooch_the_embedded_set_is_used_and_the_line_says_what_to_install(monkeypatch, server):
+def test_without_pooch_the_embedded_set_is_used_and_a_line_says_how_to_get_it(monkeypatch, server):
     use_mirrors(monkeypatch, f"{server.url}/cifar-10-binary.tar.gz")
     monkeypatch.setitem(sys.modules, "pooch", None)
     lines = []
@@ -186,7 +186,7 @@ def test_mirror_that_leads_to_an_unsafe_address_is_passed_over(monkeypatch, serv
 
 
 def test_an_answer_larger_than_any_archive_is_refused_before_it_is_taken(monkeypatch, server, cache_folder):
-    monkeypatch.setattr(download, "MOST_BYTES", 1000)
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
     server.files["/cifar-10-binary.tar.gz"] = bytes(1001)
     use_mirrors(monkeypatch, f"{server.url}/cifar-10-binary.tar.gz")
     lines = []

@@ -70,7 +70,7 @@ def test_names_of_fixed_length_and_packed_arrays_are_read(tmp_path):
     assert open_dataset(path).classes == ("ant", "bee", "fly")
 
 
-def test_without_a_test_part_a_sixth_is_set_aside_and_without_names_classes_are_numbers(tmp_path):
+def test_without_a_test_part_a_sixth_is_set_aside_and_classes_get_numbers(tmp_path):
     lines = []
     dataset = open_dataset(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), say=lines.append)
     assert dataset.classes == ("0", "1", "2") and len(dataset.train_labels) == 9
@@ -89,7 +89,7 @@ def test_without_a_test_part_a_sixth_is_set_aside_and_without_names_classes_are_
         ({"images": IMAGES[..., 0], "labels": LABELS}, "uint8 (N, height, width, 3)"),
         ({"images": IMAGES[..., :2], "labels": LABELS}, "uint8 (N, height, width, 3)"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no image"),
-        ({"images": IMAGES, "labels": LABELS[:-1]}, "one an image"),
+        ({"images": IMAGES, "labels": LABELS[:-1]}, "one per image"),
         ({"images": IMAGES, "labels": LABELS.astype(np.float64)}, "integers (N,)"),
         ({"images": IMAGES, "labels": LABELS - 1}, "label -1"),
         ({"images": IMAGES, "labels": LABELS + 2**40}, "too large"),
@@ -187,7 +187,7 @@ def test_what_is_declared_and_not_in_the_file_is_refused_unread(tmp_path):
     with h5py.File(path, "w") as file:
         file.create_dataset("images", (12, 9, 8, 3), np.uint8, chunks=(4, 9, 8, 3))[:8] = IMAGES[:8]  # two of three chunks
         file["labels"] = LABELS
-    assert "to have 2592 bytes, but 1728 are" in error_line(path)
+    assert "should have 2592 bytes, but 1728 are" in error_line(path)
 
 
 def test_one_chunk_that_claims_more_than_all_is_refused_unread(tmp_path):
@@ -195,11 +195,11 @@ def test_one_chunk_that_claims_more_than_all_is_refused_unread(tmp_path):
         options = {"chunks": (1, 4000, 4000, 3), "maxshape": (12, 4000, 4000, 3), "compression": "gzip"}
         file.create_dataset("images", (1, 8, 8, 3), np.uint8, **options)[...] = 1
         file["labels"] = LABELS[:1]
-    assert "'images' is to have" in error_line(tmp_path / "a.h5")
+    assert "'images' should have" in error_line(tmp_path / "a.h5")
 
 
 def test_more_bytes_than_a_data_set_may_have_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "MOST_BYTES", 1000)
+    monkeypatch.setattr(hdf5, "MAX_BYTES", 1000)
     assert "at most" in error_line(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS))
 
 
@@ -222,7 +222,7 @@ def test_a_heap_of_names_in_which_hdf5s_library_would_never_end_is_refused(tmp_p
 
 def test_an_endless_class_name_is_refused(tmp_path):
     path = write(tmp_path / "a.h5", images=IMAGES, labels=LABELS, classes=["ant", "b" * 2000, "fly"])
-    assert "2000 letters" in error_line(path)
+    assert "2000 bytes" in error_line(path)
 
 
 def test_file_cut_off_anywhere_is_refused(tmp_path):

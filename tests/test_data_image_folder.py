@@ -190,7 +190,7 @@ def damaged_folder(root, **options):
     return folder
 
 
-def test_bad_images_are_skipped_only_if_asked_and_every_one_is_named_on_every_start(tmp_path):
+def test_bad_images_are_skipped_only_if_asked_and_all_are_named_each_time(tmp_path):
     folder = damaged_folder(tmp_path / "photos")
     assert "001.png" in error_line(folder)
     for _ in range(2):  # decoded, then from the cache
@@ -215,7 +215,7 @@ def test_without_bad_images_skipping_changes_nothing(tmp_path):
     assert plain.skipped == skipping.skipped == ()
 
 
-def test_skipping_divides_what_is_left_and_takes_the_size_of_the_first_good_image(tmp_path):
+def test_skipping_divides_the_rest_and_takes_the_first_good_images_size(tmp_path):
     folder = make_folder(tmp_path / "all", train=7, test=0, size=(9, 5)) / "train"
     (folder / "cat" / "000.png").write_text("no image")
     dataset = open_dataset(folder, skip_bad_images=True)
@@ -263,7 +263,7 @@ def test_folders_of_another_shape_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty folder" in error_line(tmp_path / "empty")
     save(tmp_path / "flat" / "0.png", picture(1))
-    assert "no class folder" in error_line(tmp_path / "flat")
+    assert "not in a class folder" in error_line(tmp_path / "flat")
     save(tmp_path / "only" / "test" / "cat" / "0.png", picture(1))
     assert "no training images" in error_line(tmp_path / "only")
     save(make_folder(tmp_path / "deep") / "train" / "cat" / "more" / "0.png", picture(1))

@@ -89,7 +89,7 @@ def test_classes_beside_train_are_refused_with_both_readings(tmp_path):
     folder = make_folder(tmp_path / "photos")
     save(folder / "eel" / "0.png", picture(1))
     line = refusal(folder)
-    assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "no part of the data" in line
+    assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "do not belong to the data" in line
 
 
 @pytest.mark.parametrize("name", ["0.avif", "0.JFIF", "0.jpe", "0.heic", "without-suffix", "0.data", "more/0.png", "more/deep/0"])
@@ -99,7 +99,7 @@ def test_images_of_any_name_and_depth_beside_train_are_refused_too(tmp_path, nam
     (folder / "eel" / name).parent.mkdir(parents=True)
     shutil.move(tmp_path / "eel.png", folder / "eel" / name)
     line = refusal(folder)
-    assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "no part of the data" in line
+    assert "'eel'" in line and "if these are classes, move them into 'train'" in line and "do not belong to the data" in line
 
 
 @pytest.mark.parametrize("name", ["test", "Val", "train"])
@@ -132,7 +132,7 @@ def test_images_in_train_and_test_without_class_folders_are_refused(tmp_path, ot
 def test_a_part_without_class_folders_beside_one_with_them_is_named(tmp_path):
     folder = make_folder(tmp_path / "photos", test=0)
     save(folder / "test" / "0.png", picture(1))
-    assert "lies in no class folder" in refusal(folder)
+    assert "is not in a class folder" in refusal(folder)
 
 
 def test_a_folder_beside_the_parts_that_may_not_be_read_is_only_named(tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def test_without_them_the_model_asks_for_them(net, path, given, missing):
 @pytest.mark.parametrize(
     "given, words",
     [
-        ({"classes": ["a", "b"]}, "2 class names for a network of 3 classes"),
+        ({"classes": ["a", "b"]}, "2 class names for a network with 3 classes"),
         ({"classes": "abc"}, "class names 'abc': expected a list of names"),
         ({"mean": MEAN}, "a mean and no standard deviation"),
         ({"mean": MEAN, "std": (0, 1, 1)}, "deviations over 0"),
@@ -136,8 +136,8 @@ def test_evaluate_takes_the_datas_class_names_for_a_model_without_and_says_so(ne
     net.save(path, mean=MEAN, std=STD)
     assert main(["evaluate", str(path), "--data", data()]) == 0
     out, error = capsys.readouterr()
-    assert "has no names for its classes: the data's are taken, in their order" in error
+    assert "has no class names: using those of the data, in their order" in error
     right = int((probabilities(net).argmax(axis=1) == np.arange(12) % 3).sum())
     assert f"{right} of 12" in out and "frog" in out
     assert main(["evaluate", str(path), "--data", data(classes=("cat", "dog"))]) == DataError.exit_code
-    assert "the model 'net.h5' tells 3 apart, without names for them: expected as many" in capsys.readouterr().err
+    assert "the model 'net.h5' has 3, without names: expected the same number" in capsys.readouterr().err

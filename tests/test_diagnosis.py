@@ -11,7 +11,7 @@ from minisqx.network import Network
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from minisqx.training import train
 from minisqx.training.data import open_training_data
-from minisqx.training.diagnosis import diverges, first_in_backward
+from minisqx.training.diagnosis import diverges, first_nonfinite_gradient
 from minisqx.training.options import TrainingOptions
 from minisqx.training.run_folder import RunFolder
 from minisqx.training.trainer import Trainer
@@ -68,9 +68,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("network, layer", NETWORKS, ids=lambda part: part if isinstance(part, str) else "")
-def test_a_weight_that_is_not_finite_is_found_in_the_first_layer_whose_output_is_not(
-    network, layer, value, data, tmp_path, monkeypatch
-):
+def test_a_weight_that_is_not_finite_is_found_in_its_layer(network, layer, value, data, tmp_path, monkeypatch):
     def damage(trainer):
         trainer.network.parameters()[f"{layer}.weight"].flat[0] = value
 
@@ -97,7 +95,7 @@ def test_an_image_that_is_not_finite_is_named_by_its_number(data, tmp_path, monk
     assert f"the normalised pixels of training image {numbers[0]}) in epoch 1, batch 1," in str(refused.value)
 
 
-def test_a_gradient_that_is_not_finite_is_found_though_the_loss_is_and_no_weight_is_touched(data, tmp_path, monkeypatch):
+def test_a_gradient_that_is_not_finite_is_found_before_it_touches_a_weight(data, tmp_path, monkeypatch):
     trainers = []
 
     def damage(trainer):
@@ -121,7 +119,7 @@ def test_gradients_are_asked_in_the_order_in_which_backward_makes_them():
     network = Network(SqueezeNextSpec())
     for name in ("stem.weight", "stage1.block1.shortcut.bias", "stage1.block1.conv5.gamma", "classifier.weight"):
         network.gradients()[name].flat[0] = np.nan
-        assert first_in_backward(network) == f"the gradient of {name}"
+        assert first_nonfinite_gradient(network) == f"the gradient of {name}"
 
 
 def test_a_step_too_large_for_a_weight_is_found_at_once(data, tmp_path, monkeypatch):
@@ -158,7 +156,7 @@ def test_a_run_that_is_worse_than_guessing_or_much_worse_than_before_diverges(lo
 
 @pytest.mark.parametrize("lr, count", [(2.0, 1), (0.1, 0)])
 def test_a_run_that_diverges_is_warned_of_once_and_a_good_one_not_at_all(lr, count, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("minisqx.training.diagnosis.FEWEST_BATCHES", 10)
+    monkeypatch.setattr("minisqx.training.diagnosis.MIN_BATCHES", 10)
     said: list[str] = []
     rate = {"lr": lr, "momentum": 0.0, "nesterov": False}
     # How far it gets depends on roundings.

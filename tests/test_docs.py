@@ -8,6 +8,7 @@ import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ("backprop.md", "reading.md")
+ALL_PAGES = (*sorted(path.name for path in DOCS.glob("*.md")), "../README.md", "../CONTRIBUTING.md")
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 
 
@@ -65,16 +66,16 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ALL_PAGES)
 def test_every_link_to_a_heading_leads_to_one(page):
     for target, heading in LINK.findall((DOCS / page).read_text(encoding="utf-8")):
         if heading:
-            text = (DOCS / (target or page)).read_text(encoding="utf-8")
+            text = ((DOCS / page).parent / target if target else DOCS / page).read_text(encoding="utf-8")
             anchors = {anchor(line) for line in text.splitlines() if line.startswith("#")}
             assert heading in anchors, f"{target}#{heading}"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ALL_PAGES)
 def test_every_file_that_is_named_in_code_style_is_there(page):
     """`kernels/x.py` in a table or a sentence, and the function that is named beside a link."""
     text = (DOCS / page).read_text(encoding="utf-8")
@@ -87,6 +88,19 @@ def test_every_file_that_is_named_in_code_style_is_there(page):
             assert re.search(rf"^\s*(?:def|class) {last}\b", source, re.MULTILINE), f"{file} has no {name}"
 
 
+def test_the_tables_of_the_house_name_every_file_and_no_other():
+    text = (DOCS / "design.md").read_text(encoding="utf-8").split("## The house")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([\w-]+\.py)`", text))
+    files = {path.name for folder in ("minisqx", "kernels", "data") for path in (DOCS.parent / folder).rglob("*.py")}
+    assert files - {"__init__.py", "hook-minisqx.py"} == named - {"__init__.py"}
+    rooms = re.findall(r"^\| `(\w+)/` \| (.*) \|$", text, re.MULTILINE)
+    assert len(rooms) >= 13
+    for room, content in rooms:
+        (folder,) = [path for base in ("minisqx", "kernels", "data") for path in (DOCS.parent / base).glob(room)]
+        there = {path.name for path in folder.glob("*.py")}
+        assert set(re.findall(r"`(\w+\.py)`:", content)) <= there, room
+
+
 def test_the_debugger_stops_at_lines_that_are_still_there():
     """Their numbers may be others by now."""
     stops = re.findall(r"^> ([\w/]+\.py)\(\d+\).*\n-> (.*)$", (DOCS / "reading.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -95,7 +109,19 @@ def test_the_debugger_stops_at_lines_that_are_still_there():
         assert stands_in([line], stripped((DOCS.parent / file).read_text(encoding="utf-8").splitlines())), line
 
 
-def test_the_pictures_are_what_draws_them_makes():
-    drawn = runpy.run_path(str(DOCS / "draw_deferrals.py"))["PICTURES"]
+@pytest.mark.parametrize("script", ["draw_deferrals.py", "draw_overview.py"])
+def test_the_pictures_are_what_draws_them_makes(script):
+    drawn = runpy.run_path(str(DOCS / script))["PICTURES"]
     for name, draw in drawn.items():
-        assert (DOCS / name).read_text(encoding="utf-8") == draw(), f"docs/{name}: run python docs/draw_deferrals.py"
+        assert (DOCS / name).read_text(encoding="utf-8") == draw(), f"docs/{name}: run python docs/{script}"
+
+
+def test_every_test_and_command_that_a_promise_names_is_there():
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS.parent / "tests").glob("test_*.py"))
+    defined = set(re.findall(r"def (test_\w+)", source))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 100 and named - defined == set()
+    files = set(re.findall(r"`(test_\w+\.py)`", text))
+    files |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"\btests\.(\w+(?:\.\w+)?)", text)}
+    assert len(files) > 25 and [name for name in files if not (DOCS.parent / "tests" / name).exists()] == []

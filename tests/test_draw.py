@@ -1,4 +1,4 @@
-"""The pictures of networks and blocks: what they say, and that nothing in them overlaps or is cut off."""
+"""Pictures of networks and blocks: their content, and that nothing overlaps or is cut off."""
 
 import os
 import re
@@ -57,7 +57,7 @@ class Box:
 
 
 class Picture:
-    """What stands where in an SVG."""
+    """The positions of everything in an SVG."""
 
     def __init__(self, text: str, fonts: dict):
         self.root = ElementTree.fromstring(text)
@@ -82,7 +82,7 @@ class Picture:
         ]
 
     def check_geometry(self) -> None:
-        """Everything lies on the page, each text inside what it stands in, no text on another, no card on another."""
+        """Everything is on the page, each text is inside its shape, and no texts or cards overlap."""
         for box in self.rects:
             assert self.page.holds(box), box
         for x, y in self.points:
@@ -106,7 +106,7 @@ def _rect_box(rect: ElementTree.Element) -> Box:
 
 
 def _text_box(element: ElementTree.Element, fonts: dict) -> Box:
-    """In DejaVu Sans, the widest of the fonts that the picture asks for."""
+    """In DejaVu Sans, the widest of the fonts that a picture names."""
     size, x, y = (float(element.get(key)) for key in ("font-size", "x", "y"))
     width = fonts[element.get("font-weight")].getlength(element.text) * size / 100
     left = x - {"start": 0, "middle": width / 2, "end": width}[element.get("text-anchor")]
@@ -115,7 +115,7 @@ def _text_box(element: ElementTree.Element, fonts: dict) -> Box:
 
 @pytest.fixture(scope="module")
 def fonts() -> dict:
-    """DejaVu Sans as Matplotlib brings it, 100 pixels large."""
+    """DejaVu Sans from Matplotlib, at 100 pixels."""
     matplotlib, image_font = pytest.importorskip("matplotlib"), pytest.importorskip("PIL.ImageFont")
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     files = {"normal": "DejaVuSans.ttf", "bold": "DejaVuSans-Bold.ttf"}
@@ -236,7 +236,7 @@ def test_a_basic_block_in_detail_keeps_its_order(order, steps):
     assert written["convolution 1x1"] < written[steps[0]] < written[steps[1]]
 
 
-def test_a_shortcut_in_detail_may_lack_the_activation_and_an_identity_has_no_card():
+def test_a_shortcut_may_lack_the_activation_and_an_identity_has_no_card():
     assert texts(draw_block.block_svg(SqueezeNextSpec(shortcut_activation=False))).count("ELU") == 6
     svg = draw_block.block_svg(SqueezeNextSpec(blocks=(1, 2, 1, 1)), "stage2.block2")
     assert len(card_attributes(svg)) == 5
@@ -283,8 +283,8 @@ def test_save_refuses_what_it_cannot_write_in_one_line(tmp_path):
     for name, line in (
         ("net.png", r"picture '.*net\.png': expected a file name that ends in \.svg"),
         ("svg", r"picture '.*svg': expected a file name that ends in \.svg"),
-        ("folder.svg", r"picture '.*folder\.svg': expected a file name, and that is a folder"),
-        ("missing/net.svg", r"picture '.*net\.svg': there is no folder '.*missing'; make it first"),
+        ("folder.svg", r"picture '.*folder\.svg': expected a file name, but this is a folder"),
+        ("missing/net.svg", r"picture '.*net\.svg': there is no folder '.*missing'; create it first"),
     ):
         with pytest.raises(OptionError, match=f"^{line}") as refused:
             draw.save(tmp_path / name, "<svg/>")
@@ -298,7 +298,7 @@ def test_save_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
 
     path = tmp_path / "net.svg"
     path.write_text("old")
-    monkeypatch.setattr(draw.os, "replace", full)
+    monkeypatch.setattr("minisqx.machine.folders.os.replace", full)
     with pytest.raises(OptionError, match="can't be written \\(No space left on device\\)"):
         draw.save(path, "<svg/>")
     assert path.read_text() == "old"

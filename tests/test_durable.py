@@ -95,11 +95,11 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, Path.unlink, lambda path: path.write_bytes(b"")], ids=["flipped", "missing", "empty"])
-def test_where_last_is_damaged_the_state_before_it_is_resumed_and_a_line_says_so(damage, stopped, wanted):
+def test_where_last_is_damaged_the_state_before_it_is_resumed_with_a_line(damage, stopped, wanted):
     damage(stopped.last)
     said: list[str] = []
     resume(stopped.path, said.append)
-    assert [line for line in said if "going on from previous.h5, 1 epochs and " in line and "last.h5" in line]
+    assert [line for line in said if "resuming from previous.h5, 1 epochs and " in line and "last.h5" in line]
     assert bits(stopped) == wanted
 
 
@@ -114,7 +114,7 @@ def test_a_damaged_last_never_becomes_the_previous(stopped, monkeypatch):
 def test_two_damaged_generations_are_one_clear_error(stopped):
     flip(stopped.last)
     flip(stopped.previous)
-    with pytest.raises(CheckpointError, match=r"last\.h5.*nor can previous\.h5 stand in for it") as refused:
+    with pytest.raises(CheckpointError, match=r"last\.h5.*previous\.h5 can.t be used either") as refused:
         resume(stopped.path, quiet)
     assert "\n" not in str(refused.value)
 
@@ -191,11 +191,11 @@ def test_a_run_that_failed_after_its_last_checkpoint_gets_its_whole_history(monk
 # One process at a time.
 
 
-def test_a_second_process_is_refused_in_one_line_and_leaves_the_first_ones_files_alone(stopped):
+def test_a_second_process_is_refused_and_leaves_the_first_ones_files_alone(stopped):
     pytest.importorskip("fcntl")
     part = stopped.path / f".minisqx-{'0' * 16}.part"
     part.write_bytes(b"being written")
-    with RunFolder.open(stopped.path), pytest.raises(TrainingError, match="another process trains in .*wait") as refused:
+    with RunFolder.open(stopped.path), pytest.raises(TrainingError, match="another process is training in .*wait") as refused:
         resume(stopped.path, quiet)
     assert part.exists() and "\n" not in str(refused.value)
 
@@ -209,7 +209,7 @@ def test_a_resumed_run_sweeps_what_a_killed_one_left_and_nothing_else(stopped):
     assert not part.exists() and mine.exists()
 
 
-def test_where_nothing_can_be_locked_a_run_is_resumed_all_the_same_but_nothing_swept(stopped, monkeypatch):
+def test_where_nothing_can_be_locked_a_run_is_resumed_and_nothing_swept(stopped, monkeypatch):
     monkeypatch.setattr(run_folder, "fcntl", None)
     part = stopped.path / f".minisqx-{'0' * 16}.part"
     part.write_bytes(b"perhaps being written")
@@ -311,7 +311,7 @@ def test_a_signal_in_a_batch_saves_and_ends_without_a_picture(number, monkeypatc
     assert bits(folder) == wanted
 
 
-def test_a_signal_before_the_first_batch_ends_at_once_and_leaves_nothing_or_a_run(monkeypatch, data, tmp_path):
+def test_a_signal_before_the_first_batch_ends_at_once_with_nothing_or_a_run(monkeypatch, data, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr("minisqx.training.data.open_dataset", lambda *arguments, **settings: interrupt(signal.SIGTERM))
         with pytest.raises(SystemExit) as ended:
@@ -347,7 +347,7 @@ def test_nohup_goes_on_without_its_terminal():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with StopRequest() as stop:
             signal.raise_signal(signal.SIGHUP)
-        print(stop.wish)
+        print(stop.cause)
     """
     if not hasattr(signal, "SIGHUP"):
         pytest.skip("needs SIGHUP")
@@ -355,10 +355,10 @@ def test_nohup_goes_on_without_its_terminal():
 
 
 def test_a_request_at_once_raises_where_the_program_is():
-    with pytest.raises(Stopped) as stopped, StopRequest(at_once=True):
+    with pytest.raises(Stopped) as stopped, StopRequest(immediate=True):
         interrupt()
         pytest.fail("went on")
-    assert stopped.value.wish == signal.SIGINT
+    assert stopped.value.cause == signal.SIGINT
 
 
 # What is worth no run.
@@ -405,9 +405,7 @@ def test_a_terminal_that_is_gone_costs_the_bar_alone(monkeypatch):
 
 @pytest.mark.parametrize("name", ["last.h5", "best.h5", "history.csv", "config.json"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
-def test_a_file_that_cannot_be_written_is_a_training_error_and_a_run_that_did_not_begin_leaves_nothing(
-    name, number, monkeypatch, data, tmp_path
-):
+def test_an_unwritable_file_is_an_error_and_a_run_not_begun_leaves_nothing(name, number, monkeypatch, data, tmp_path):
     def replace_file(path, content, plain=run_folder.replace_file):
         if path.name == name:
             raise OSError(number, os.strerror(number))

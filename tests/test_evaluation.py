@@ -104,12 +104,12 @@ def test_equal_names_in_another_order_are_matched_without_a_line(weights):
         (
             "fruit.h5",
             ("chery", "caf\u00e9", "plum"),
-            ("'chery' is unknown to the model 'fruit.h5'", "'cherry'", "name the data's"),
+            ("'chery' is unknown to the model 'fruit.h5'", "'cherry'", "use the model's names"),
         ),
         ("fruit.h5", ("cherry", "Cherry"), ("'Cherry' is unknown", "'caf\u00e9', 'plum'")),
         ("fruit.h5", ("0", "1", "2"), ("'0', '1', '2' are unknown", "the data has numbers for names")),
         ("numbers.h5", CLASSES, ("are unknown", "'0', '1', '2'", "save the model with the names of its classes")),
-        ("fruit.h5", (*CLASSES, "yew"), ("'yew' is unknown", "all of whose classes are there already")),
+        ("fruit.h5", (*CLASSES, "yew"), ("'yew' is unknown", "all of whose classes have matched")),
     ],
 )
 def test_a_class_that_the_model_does_not_know_is_named_and_refused(weights, model, classes, words):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minisqx
+from minisqx.spec import DropoutSpec, LinearSpec
 from tests import naive
 from tests.golden.store import GROUPS, OPTIMIZER, STEPS, Golden, read
 

@@ -46,7 +46,7 @@ RUNS_WHAT_IT_READS = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill
 def test_nothing_that_is_read_is_ever_unpickled_or_run():
     """Compiled kernels in the cache folder are the one exception: they are code, and Numba keeps them so."""
     folders = [Path(package.__file__).parent for package in (minisqx, minisqx.data, minisqx.kernels)]
-    files = [file for folder in folders for file in folder.glob("*.py")]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
     assert len(files) > 50
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -60,4 +60,4 @@ def test_nothing_that_is_read_is_ever_unpickled_or_run():
             elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 names = ["pickle"]
             wrong = RUNS_WHAT_IT_READS.union(("eval", "exec", "compile", "__import__")).intersection(names)
-            assert not wrong or (file.parent.name, file.name) == ("kernels", "cache.py"), f"{file.name}: {wrong}"
+            assert not wrong or (file.parent.name, file.name) == ("compiler", "cache.py"), f"{file.name}: {wrong}"

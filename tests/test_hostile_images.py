@@ -17,7 +17,7 @@ MEASURED = os.access("/proc/self/clear_refs", os.W_OK)  # Linux
 def test_a_hostile_image_is_refused_or_read_right(hostile, tmp_path):
     # The name promises what the content need not keep.
     (tmp_path / "photo.png").write_bytes(hostile.build())
-    before = peak_memory(again=True) if MEASURED else 0
+    before = peak_memory(reset=True) if MEASURED else 0
     if isinstance(hostile.expected, str):
         with pytest.raises(ImageError) as caught:
             load_image(tmp_path / "photo.png")

@@ -197,7 +197,7 @@ def test_without_a_home_there_is_no_folder_and_no_error(monkeypatch):
     assert path is None and "home" in str(error)
 
 
-def test_without_a_folder_kernels_run_the_line_is_on_stderr_and_nothing_is_left_behind(tmp_path):
+def test_without_a_folder_kernels_run_and_nothing_but_a_line_is_left(tmp_path):
     (tmp_path / "cache").write_text("a file")
     code = (
         f"import os; from minisqx.kernels.compiler import cache, jit; os.chdir({str(tmp_path)!r});"

@@ -111,7 +111,7 @@ def test_the_gradient_is_an_affine_function_of_the_incoming_one_and_the_value():
     np.testing.assert_allclose(gradients.beta, expected_dbeta, rtol=1e-14)
 
 
-def test_running_statistics_take_a_tenth_of_the_batchs_mean_and_unbiased_variance():
+def test_running_statistics_take_a_tenth_of_the_batchs_unbiased_ones():
     generator = np.random.default_rng(0)
     running_mean, mean = generator.normal(size=(2, CHANNELS))
     running_var, variance = generator.uniform(1, 2, (2, CHANNELS))

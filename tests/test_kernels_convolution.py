@@ -107,11 +107,11 @@ def test_one_image_is_enough_where_its_map_has_two_pixels():
 
 
 def test_one_value_a_channel_is_refused_in_one_line():
-    with pytest.raises(OptionError, match=r"^convolution0 has one value a channel .* use a larger batch or image$"):
+    with pytest.raises(OptionError, match=r"^convolution0 has one value per channel .* use a larger batch or image$"):
         BlockCase(Shape(3, (4,), (1, 1), 2, (0, 0), (2, 2)), images=1).forward()
 
 
-def test_running_statistics_move_a_tenth_of_the_way_to_the_batchs_with_the_unbiased_variance():
+def test_running_statistics_move_a_tenth_of_the_way_to_the_batchs():
     case = BlockCase(VARIANTS["1x3"])
     block = case.block
     mean, variance = np.zeros(block.channels), np.ones(block.channels)

@@ -21,7 +21,7 @@ def stored(x, dtype="float64", images_per_chunk=None):
 
 
 def dropout_layer(probability, seed, channels, dtype="float64") -> Dropout:
-    return Dropout(DropoutSpec("dropout", channels, SHAPE[2:], probability), seed, Workspace(dtype))
+    return Dropout(DropoutSpec("dropout", channels, SHAPE[2:], probability), Workspace(dtype, seed))
 
 
 def forward(layer: Dropout, x, step: int):
@@ -61,7 +61,7 @@ def test_kept_elements_are_scaled_by_one_over_the_share_that_is_kept(dtype, tole
     more = np.concatenate([np.full((SHAPE[0], 3, *SHAPE[2:]), np.nan), x], axis=1)
     source = replace(stored(more, dtype, 4), row=3, scale=scale, shift=shift)
     layer = dropout_layer(0.3, 5, SHAPE[1], dtype)
-    layer.kept(source.layout)[0].data[...] = np.nan
+    layer.buffers_for(source.layout)[0].data[...] = np.nan
     y = forward(layer, source, 2)
     values = x.astype(float) * scale[:, None, None] + shift[:, None, None]
     expected = naive.dropout(values, mask_of(0.3, 5, 2), 0.3)

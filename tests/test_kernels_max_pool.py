@@ -28,7 +28,7 @@ def pool(case, x: np.ndarray, dtype="float64") -> tuple[MaxPool, Activation]:
     stored, layout = packed(np.concatenate([poison, x, poison], axis=1), dtype, per_chunk)
     workspace = Workspace(dtype)
     layer = MaxPool(MaxPoolSpec("pool", channels, x.shape[2:], kernel, stride), workspace)
-    y, place, g, dx, _ = layer.kept(layout)
+    y, place, g, dx, _ = layer.buffers_for(layout)
     for buffer in (y.data, g, dx.stored):
         buffer[...] = np.nan
     place[...] = -1

@@ -11,7 +11,7 @@ from minisqx.layers import Activation, AveragePool, Gradient, ResidualSum, Works
 from minisqx.spec import AveragePoolSpec
 from tests import naive
 from tests.kernel_calls import DTYPES, packed, padding_is_zero, poisoned
-from tests.layer_cases import channels, poison_through_activation
+from tests.layer_cases import channels, poison_activation_backward
 
 ELU, RELU = map(number_of, ("elu", "relu"))
 
@@ -55,10 +55,10 @@ class Tensor:
 
 
 def poison(layer, layout) -> None:
-    kept = layer.kept(layout)
-    for buffer in (kept.y.data, *kept.samples):
+    buffers = layer.buffers_for(layout)
+    for buffer in (buffers.y.data, *buffers.samples):
         buffer[...] = np.nan
-    poison_through_activation(kept.through_activation)
+    poison_activation_backward(buffers.activation_backward)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -118,7 +118,7 @@ def test_the_average_and_its_backward_are_their_naive_twin(activation, cut, dtyp
     assert features.dtype == dtype
     assert relative_difference(features, naive.average_pool(x.values)) <= TOLERANCE[dtype]
 
-    layer.kept(x.ours.layout).stored[...] = np.nan
+    layer.buffers_for(x.ours.layout).stored[...] = np.nan
     dfeatures = generator.normal(size=features.shape).astype(dtype)
     gradient = layer.backward(dfeatures)
     expected = naive.average_pool_backward(dfeatures.astype(float), x.data.shape)

@@ -29,7 +29,7 @@ ELU = number_of("elu")
 # The promises for a single layer.
 CENTRAL = 1e-8
 COMPLEX = 1e-10
-MOST = 12  # elements of a tensor
+MAX_SAMPLED = 12  # elements of a tensor
 KINK = 20 * STEP
 SPREAD = 0.1
 STEPS = (STEP, 1.5 * STEP)
@@ -55,7 +55,7 @@ def check(ours: Callable[[], np.ndarray], twin: Callable[[Arrays], np.ndarray], 
     largest = max(np.abs(gradient).max() for gradient in gradients.values())
     before = ours().copy()
     for name, gradient in gradients.items():
-        indices = sample(gradient.size, MOST, seed=len(name))
+        indices = sample(gradient.size, MAX_SAMPLED, seed=len(name))
         found = gradient.ravel()[indices]
         # The true gradient of a bias straight before a batch norm is zero: it is measured by the others.
         scale = np.abs(gradient).max() if np.abs(gradient).max() > 1e-9 * largest else largest
@@ -183,8 +183,8 @@ def test_gradients_of_a_residual_sum(activation):
 def test_gradients_of_dropout():
     generator = np.random.default_rng(0)
     arrays = {"x": generator.normal(size=(5, 4, 3, 7))}
-    workspace = Workspace("float64")
-    layer = Dropout(DropoutSpec("dropout", 4, (3, 7), 0.3), 1, workspace)
+    workspace = Workspace("float64", seed=1)
+    layer = Dropout(DropoutSpec("dropout", 4, (3, 7), 0.3), workspace)
 
     def forward():
         layer.workspace.dropout_step = 2

@@ -132,7 +132,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize("options, start", IMPOSSIBLE, ids=[start for _, start in IMPOSSIBLE])
-def test_an_impossible_option_is_refused_in_one_line_with_what_was_given_and_expected(options, start):
+def test_an_impossible_option_is_refused_with_what_was_given_and_expected(options, start):
     with pytest.raises(OptionError) as refused:
         TrainingOptions(**options)
     message = str(refused.value)

@@ -65,7 +65,7 @@ def test_the_installed_version_is_that_of_the_code():
 
 def test_type_checkers_see_the_names_that_are_loaded_on_first_use():
     text = Path(minisqx.__file__).read_text()
-    block = text.split("if TYPE_CHECKING:", 1)[1].split("_HOMES", 1)[0]
+    block = text.split("if TYPE_CHECKING:", 1)[1].split("_MODULES", 1)[0]
     assert all(f" {name}\n" in block for name in minisqx.__all__ if name != "__version__")
 
 

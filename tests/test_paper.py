@@ -91,7 +91,7 @@ def test_every_row_of_the_paper_is_there(tables):
 def test_a_row_has_the_decoded_parameters_and_bytes(tables, number, row):
     cells = _cells(tables[number], row)
     if FITTING[number, row] is None:
-        assert cells["ours: model"] == "none fits"
+        assert cells["ours: model"] == "no match"
         assert tables[number].remarks[row]
         return
     parameters, state_bytes = FITTING[number, row]
@@ -137,7 +137,7 @@ def test_table_6_adds_up_to_the_papers_three_totals(tables):
     count, where = table.header.index("parameters"), table.header.index("paper's row")
     numbers = [(row[where], row[count]) for row in table.rows if row[count] != "-"]
     everything = sum(number for _, number in numbers)
-    assert everything - sum(number for name, number in numbers if name == paper_layers.LEFT_OUT) == 482_050
+    assert everything - sum(number for name, number in numbers if name == paper_layers.OMITTED) == 482_050
     assert everything == 527_586
     assert all(total in table.notes[0] for total in ("482,050", "514,818", "527,586", "536,850"))
 
@@ -145,7 +145,7 @@ def test_table_6_adds_up_to_the_papers_three_totals(tables):
 def test_table_6_marks_what_is_left_out_and_what_is_misprinted(tables):
     table = tables["VI"]
     names, where, count = (table.header.index(column) for column in ("layer", "paper's row", "parameters"))
-    left_out = [row[names] for row in table.rows if row[where] == paper_layers.LEFT_OUT]
+    left_out = [row[names] for row in table.rows if row[where] == paper_layers.OMITTED]
     assert left_out == [f"stage{stage}.block1.shortcut" for stage in (1, 2, 3, 4)]
     remarked = {row[where]: remark for row, remark in zip(table.rows, table.remarks) if remark}
     misprinted = ["32", "39", "40", "62", "64", "65", "69", "70", "102", "106", "dropout", "pool"]
@@ -162,7 +162,7 @@ def test_csv_has_the_cells_of_the_table(tables, number):
     assert [(cells, remark) for *cells, remark in rows] == list(zip(expected, tables[number].remarks))
 
 
-FIGURES = ("accuracy %", "s an epoch", "size MB", "parameters", "MACs M", "state KB", "epochs", "times")
+FIGURES = ("accuracy %", "s/epoch", "size MB", "parameters", "MACs M", "state KB", "epochs", "times")
 
 
 @pytest.mark.parametrize("number", ALL)
@@ -205,7 +205,7 @@ def test_text_fits_the_terminal_and_cuts_nothing_off(tables, number):
 def test_all_tables_come_in_order_and_a_shared_note_only_once(tables):
     lines = list(paper.run())
     assert [line for line in lines if line.startswith("Table ")] == [table.title for table in tables.values()]
-    assert sum(line.startswith("Seconds an epoch are") for line in lines) == 1
+    assert sum(line.startswith("Seconds per epoch cover") for line in lines) == 1
     titles = [row[0] for row in csv.reader(paper.run(style="csv")) if len(row) == 1]
     assert titles == [table.title for table in tables.values()]
 
@@ -243,10 +243,10 @@ def test_what_was_measured_stands_beside_the_paper(measured):
     measured({"shallow-06-0.3x": figures, "shallow-06-0.4x dropout 0.3": {**figures, "seconds_per_epoch": None}})
     tables = paper.tables()
     cells = _cells(tables["III"], 3)
-    assert (cells["ours: accuracy %"], cells["ours: s an epoch"]) == ("80.50", "3.25")
+    assert (cells["ours: accuracy %"], cells["ours: s/epoch"]) == ("80.50", "3.25")
     assert cells["ours: epochs"] == 7
-    assert tables["III"].notes[-1] == "shallow-06-0.3x here: 7 epochs, some recipe, on a machine."
-    ours = [(cells["ours: accuracy %"], cells["ours: s an epoch"]) for cells in (_cells(tables["IV"], row) for row in range(5))]
+    assert tables["III"].notes[-1] == "Our shallow-06-0.3x: 7 epochs, some recipe, on a machine."
+    ours = [(cells["ours: accuracy %"], cells["ours: s/epoch"]) for cells in (_cells(tables["IV"], row) for row in range(5))]
     assert ours == [("-", "-"), ("-", "-"), ("80.50", "-"), ("-", "-"), ("-", "-")]
 
 
@@ -254,7 +254,7 @@ def test_models_says_after_how_many_epochs_our_accuracy_was_measured(measured):
     measured({"shallow-06-0.3x": {"accuracy": 80.5, "epochs": 7}})
     header, *lines = paper.models()
     rows = {line.split()[0]: line.split() for line in lines if line}
-    assert "here  after epochs" in header and rows["shallow-06-0.3x"][-3:-1] == ["80.50", "7"]
+    assert "ours  epochs" in header and rows["shallow-06-0.3x"][-3:-1] == ["80.50", "7"]
     assert rows["shallow-06-0.4x"][-3:-1] == ["-", "-"]
     assert "paper trains for 200 epochs" in " ".join(lines)
 
@@ -271,5 +271,6 @@ def test_the_shipped_measurements_are_of_networks_that_the_tables_have(tables):
 
 
 def test_the_tables_need_no_heavy_package():
-    script = "import sys, minisqx.paper; list(minisqx.paper.run()); print({'numba', 'h5py', 'PIL'} & set(sys.modules))"
+    script = "import sys; from minisqx.paper import comparison; list(comparison.run())"
+    script += "; print({'numba', 'h5py', 'PIL'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "set()"

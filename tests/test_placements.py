@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from minisqx import layers, plan
+from minisqx import plan
 from minisqx.kernels import linear, loss
 from minisqx.kernels.compiler import jit
+from minisqx.kernels.compiler import numba_members as members
+from minisqx.layers import workspace
 from tests.kernel_records import Recorder, run_networks
 from tests.stress.placements import BATCHES, DTYPES, flagged_operations, step_digest
 
@@ -15,11 +17,11 @@ def records():
     """The calls that Python makes of kernels; kernels that are called by these are a part of them."""
     recorder, bound = Recorder(), jit.bound
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (jit._Kernel, jit._ParallelKernel):
+        for kind in (members.Kernel, jit.ParallelKernel):
             plain = kind.__call__
             watched = lambda self, *a, plain=plain: recorder.watched(self.py_func, plain.__get__(self))(*a)  # noqa: E731
             patch.setattr(kind, "__call__", watched)
-        for module in (layers, plan):
+        for module in (workspace, plan):
             patch.setattr(module, "bound", lambda kernel, arguments: recorder.watched(kernel.py_func, bound(kernel, arguments)))
         for dtype in DTYPES:
             run_networks(dtype)
@@ -51,6 +53,6 @@ def test_no_operation_of_the_generated_code_may_be_reordered_or_fused():
         (linear.forward, (np.empty((3, 5)), np.ones((3, 17)), np.ones((5, 17)), np.zeros(5))),
     )
     for kernel, arguments in calls:
-        fresh = jit._Kernel(py_func=kernel.py_func, targetoptions=kernel.targetoptions)  # not from the folder
+        fresh = members.Kernel(py_func=kernel.py_func, targetoptions=kernel.targetoptions)  # not from the folder
         count, flagged = flagged_operations(lambda fresh=fresh, arguments=arguments: fresh(*arguments))
         assert count > 10 and not flagged

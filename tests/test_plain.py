@@ -32,7 +32,7 @@ def test_kernels_pass_their_tests_without_the_jit():
     assert " passed" in done.stdout and "deselected" in done.stdout  # deselected: what holds for compiled kernels alone
 
 
-def test_a_pointer_reads_and_writes_around_its_place_and_nowhere_outside_the_array():
+def test_a_pointer_reads_and_writes_around_its_place_inside_the_array_alone():
     array = np.arange(10)
     pointer = Pointer(array) + 4
     assert (pointer[0], pointer[-4], (pointer + 3)[2]) == (4, 0, 9)

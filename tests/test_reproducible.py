@@ -13,7 +13,7 @@ from minisqx.network import Network
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from minisqx.training import reproducible
 from minisqx.training.options import TrainingOptions
-from minisqx.training.reproducible import Trained, check
+from minisqx.training.reproducible import TrainingDigests, check
 from tests.stress import epoch_hashes
 from tests.test_training import SMALL, write_data
 
@@ -32,7 +32,7 @@ def few(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_a_run_is_the_same_on_any_threads_and_stopped_and_resumed_and_no_file_is_left(data, tmp_path):
+def test_a_run_is_the_same_on_any_threads_and_after_a_stop(data, tmp_path):
     said: list[str] = []
     check(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), said.append)
     runs = [line.split()[0] for line in said if "threads:" in line]
@@ -41,18 +41,18 @@ def test_a_run_is_the_same_on_any_threads_and_stopped_and_resumed_and_no_file_is
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("part, what", [("weights", "weights"), ("alone", "answers"), ("together", "answers")])
+@pytest.mark.parametrize("part, what", [("weights", "weights"), ("alone", "probabilities"), ("together", "probabilities")])
 @pytest.mark.parametrize("number", range(4))
 def test_one_training_that_differs_is_told_with_an_exit_code(part, what, number, data, monkeypatch, capsys):
     """In the training that is stopped, which is looked at only at its end, nothing counts."""
     calls = []
 
-    def trained(options, threads, batches, folder):
+    def train_in_process(options, threads, batches, folder):
         calls.append((threads, batches))
-        found = Trained(weights="a", together="b", alone="b", layer="omp")
+        found = TrainingDigests(weights="a", together="b", alone="b", layer="omp")
         return replace(found, **{part: "c"}) if len(calls) == number + 1 else found
 
-    monkeypatch.setattr(reproducible, "trained", trained)
+    monkeypatch.setattr(reproducible, "train_in_process", train_in_process)
     code = cli.main(["train", "--data", data, "--width", "0.125", "--batch-size", "13", "--check-reproducible"])
     out, errors = capsys.readouterr()
     assert calls == [(1, 7), (3, 7), (3, 3), (3, 4)]

@@ -40,7 +40,7 @@ def test_a_network_of_the_paper_has_its_parameters_and_its_bytes(width, blocks):
     assert (spec.parameters, spec.state_bytes) == PAPER[width, blocks]
 
 
-def test_table_6_is_the_deep_network_of_width_1_without_shortcuts_and_batch_norm():
+def test_table_6_is_the_deep_network_of_width_1_without_shortcuts_and_norm():
     spec = SqueezeNextSpec(width=1.0, blocks=DEEP)
     without_norm = {layer.name: _weights_and_biases(layer) for layer in spec.layers}
     shortcuts = sum(count for name, count in without_norm.items() if name.endswith("shortcut"))

@@ -28,12 +28,12 @@ def test_it_has_the_public_implementations_parameters_and_maps(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_too_small_an_image_is_refused_and_the_smallest_is_not(version):
-    least = minisqx.SqueezeNetSpec(version).least_side
-    minisqx.SqueezeNetSpec(version, input_size=(least, least))
+    side = minisqx.SqueezeNetSpec(version).min_side
+    minisqx.SqueezeNetSpec(version, input_size=(side, side))
     with pytest.raises(
-        OptionError, match=rf"{least} x {least - 1} pixels .width x height. is too small .* at least {least} x {least} pixels"
+        OptionError, match=rf"{side} x {side - 1} pixels .width x height. is too small .* at least {side} x {side} pixels"
     ):
-        minisqx.SqueezeNetSpec(version, input_size=(least - 1, least))
+        minisqx.SqueezeNetSpec(version, input_size=(side - 1, side))
 
 
 def test_another_version_is_refused():

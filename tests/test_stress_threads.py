@@ -14,7 +14,7 @@ def stress(name, *arguments):
     return done.stdout
 
 
-def test_answers_from_three_threads_have_the_same_bits_while_others_train_on_every_layer():
+def test_three_threads_get_the_same_bits_while_others_train():
     out = stress("threads", "--threads", 3, "--calls", 3)
     assert "workqueue: 3 threads x 3 calls: 9 of 9 answers bit-equal" in out
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minisqx.errors import OptionError
-from minisqx.kernels.compiler import jit
+from minisqx.kernels.compiler import alone
 from minisqx.machine import threads
 
 
@@ -21,11 +21,11 @@ def eight_cpus_and_no_variables(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "_usable_cpus", lambda: 8)
     monkeypatch.setattr(threads, "_control_group_quota", lambda: None)
-    monkeypatch.setattr(threads, "_numbas_limit", lambda: None)
+    monkeypatch.setattr(threads, "_numba_limit", lambda: None)
 
 
-def test_the_option_goes_before_the_variable_and_the_variable_before_the_machine(monkeypatch):
-    assert threads.thread_count() == (8, "CPUs this process may use")
+def test_the_option_overrides_the_variable_and_the_variable_the_machine(monkeypatch):
+    assert threads.thread_count() == (8, "CPUs available to this process")
     monkeypatch.setenv("MINISQX_NUM_THREADS", "3")
     assert threads.thread_count() == (3, "MINISQX_NUM_THREADS")
     assert threads.thread_count(5) == (5, "--threads")
@@ -110,10 +110,10 @@ before = dict(os.environ)
 from minisqx.machine.threads import use_threads
 use_threads({})
 import numba
-from minisqx.kernels.compiler import jit
+from minisqx.kernels.compiler import alone
 numba.njit(lambda x: x + 1)(1)  # Numba reads its variables again
 assert dict(os.environ) == before and numba.config.NUMBA_NUM_THREADS == numba.config.NUMBA_DEFAULT_NUM_THREADS
-print(jit._run_alone(numba.get_num_threads))
+print(alone.run_alone(numba.get_num_threads))
 """
 
 
@@ -136,49 +136,49 @@ print(threads(), *thread_count(), dict(os.environ) == before)
 
 
 @pytest.mark.parametrize("first", ["numba", "minisqx"])
-def test_numbas_variable_is_a_limit_whoever_is_imported_first_and_stays_as_it_was(first):
+def test_numbas_variable_is_a_limit_in_any_order_of_imports_and_stays_set(first):
     assert run(STEP.format(first=first), NUMBA_NUM_THREADS="1") == "1 1 NUMBA_NUM_THREADS True"
 
 
 def test_numbas_file_of_settings_is_a_limit_too(monkeypatch, tmp_path):
     monkeypatch.undo()  # the limit is asked for in earnest, where Numba is not imported yet
-    monkeypatch.setattr(threads, "most_threads", lambda: 3)
+    monkeypatch.setattr(threads, "max_threads", lambda: 3)
     monkeypatch.delitem(sys.modules, "numba")
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert threads._numbas_limit() is None
+    assert threads._numba_limit() is None
     (tmp_path / ".numba_config.yaml").write_text("num_threads: 3")
-    assert threads._numbas_limit() == 3
+    assert threads._numba_limit() == 3
 
 
 @pytest.fixture
-def numbas_number():
+def numba_number():
     """The most that Numba can have; afterwards it and minisqx have the numbers of before."""
     chosen, is_default, numbas = threads.threads(), threads._is_default, numba.get_num_threads()
-    numba.set_num_threads(threads.most_threads())
-    yield threads.most_threads()
+    numba.set_num_threads(threads.max_threads())
+    yield threads.max_threads()
     numba.set_num_threads(numbas)
     threads.use_threads(chosen, "" if is_default else threads.OPTION)
 
 
-def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads_as_it_was(numbas_number):
+def test_a_parallel_kernel_leaves_the_callers_number_of_numbas_threads(numba_number):
     threads.use_threads(1)
-    assert jit._run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numbas_number
+    assert alone.run_alone(numba.get_num_threads) == 1 and numba.get_num_threads() == numba_number
 
     def fails():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        jit._run_alone(fails)
-    assert numba.get_num_threads() == numbas_number
+        alone.run_alone(fails)
+    assert numba.get_num_threads() == numba_number
 
 
-def test_a_default_is_held_to_the_callers_number_of_numbas_threads_and_a_wish_is_not(numbas_number):
-    threads.use_threads(numbas_number, "CPUs this process may use")
+def test_numbas_own_setting_limits_a_default_but_no_explicit_number(numba_number):
+    threads.use_threads(numba_number, "CPUs available to this process")
     numba.set_num_threads(1)
-    assert threads.threads() == jit._run_alone(numba.get_num_threads) == 1
-    threads.use_threads(numbas_number)
-    assert threads.threads() == jit._run_alone(numba.get_num_threads) == numbas_number
+    assert threads.threads() == alone.run_alone(numba.get_num_threads) == 1
+    threads.use_threads(numba_number)
+    assert threads.threads() == alone.run_alone(numba.get_num_threads) == numba_number
     assert numba.get_num_threads() == 1
 
 
@@ -225,7 +225,7 @@ def plan_on_two_threads():
     threads.use_threads(before)
 
 
-def test_what_fails_on_another_thread_is_raised_and_no_half_written_answer_returned(plan_on_two_threads, monkeypatch):
+def test_a_failure_on_another_thread_is_raised_and_no_answer_is_returned(plan_on_two_threads, monkeypatch):
     plan, data, layout, right = plan_on_two_threads
     run_chunk, main = plan._run_chunk, threading.current_thread()
 
@@ -267,7 +267,7 @@ def test_where_no_thread_can_be_started_the_answer_is_the_same(plan_on_two_threa
     assert plan.run(data, layout).tobytes() == right.tobytes()
 
 
-def test_a_batch_runs_on_as_many_threads_as_were_chosen_whoever_calls_and_starts_none_of_numbas():
+def test_a_batch_runs_on_as_many_threads_as_chosen_and_none_of_numbas():
     code = """
 from minisqx.machine.threads import use_threads
 use_threads(3)

@@ -22,7 +22,7 @@ from minisqx.machine.interrupt import SIGNALS, StopRequest
 from minisqx.network import Network
 from minisqx.training import resume, train
 from minisqx.training.curves import draw_curves
-from minisqx.training.data import CIFAR10_CLASSES, measure, open_training_data
+from minisqx.training.data import CIFAR10_CLASSES, channel_statistics, open_training_data
 from minisqx.training.options import TrainingOptions
 from minisqx.training.progress import EpochBar
 from minisqx.training.run_folder import COLUMNS, RunFolder
@@ -116,7 +116,7 @@ def test_the_history_has_what_the_saved_network_gives_on_the_whole_test_part(fin
     assert float(rows(finished)[-1]["test_accuracy"]) == np.mean(logits.argmax(axis=1) == labels)
 
 
-def test_loss_and_accuracy_of_an_epoch_are_averages_over_images_not_over_batches():
+def test_loss_and_accuracy_are_averages_over_images_not_over_batches():
     state = RunState()
     state.add_batch(loss=1.0, correct=3, samples=3, seconds=0.1)
     state.add_batch(loss=5.0, correct=0, samples=1, seconds=0.1)
@@ -138,7 +138,7 @@ def test_without_validation_images_best_is_the_last_epoch(data, tmp_path):
     assert rows(folder)[0]["validation_accuracy"] == ""
 
 
-def test_the_same_options_give_the_same_bits_on_any_number_of_threads_and_another_seed_others(finished, data, tmp_path):
+def test_equal_options_give_equal_bits_on_any_threads_and_another_seed_others(finished, data, tmp_path):
     again = train(TrainingOptions(**SMALL | {"threads": 2}, data=data, out=tmp_path / "again"), say=lambda line: None)
     assert bits(RunFolder(again.folder)) == bits(finished)
     other = train(TrainingOptions(**SMALL, seed=1, data=data, out=tmp_path / "other"), say=lambda line: None)
@@ -201,7 +201,7 @@ def stop_after(monkeypatch, calls: int, method: str) -> None:
     monkeypatch.setattr(Trainer, method, counted)
 
 
-STOPS = [(1, "_train_batch", (0, 1)), (8, "_train_batch", (1, 3)), (10, "_train_batch", (1, 5)), (1, "_measure", (0, 5))]
+STOPS = [(1, "_train_batch", (0, 1)), (8, "_train_batch", (1, 3)), (10, "_train_batch", (1, 5)), (1, "_evaluate", (0, 5))]
 
 
 @pytest.mark.parametrize("calls, method, saved", STOPS)
@@ -222,14 +222,14 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(calls, method
 
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(finished, data, tmp_path, monkeypatch):
     """Nothing can be saved at the kill itself, and the files beside last.h5 may be newer than it or gone."""
-    plain = Trainer._measure
+    plain = Trainer._evaluate
 
     def killed(trainer, part):
         if trainer.state.epoch == 1:
             raise MemoryError
         return plain(trainer, part)
 
-    monkeypatch.setattr(Trainer, "_measure", killed)
+    monkeypatch.setattr(Trainer, "_evaluate", killed)
     with pytest.raises(MemoryError):
         train(TrainingOptions(**SMALL, data=data, out=tmp_path / "run"), say=lambda line: None)
     monkeypatch.undo()
@@ -263,12 +263,12 @@ def test_a_run_is_resumed_with_moved_data_but_not_with_changed_data(finished, da
         train(TrainingOptions(**SMALL, data=moved, out=tmp_path / "run"), say=lambda line: None)
     monkeypatch.undo()
     moved.unlink()
-    with pytest.raises(DataError, match=r"^there is no file or folder '.*colours.h5'; .* name its place with --data"):
+    with pytest.raises(DataError, match=r"^there is no file or folder '.*colours.h5'; .* give its new place with --data"):
         resume(tmp_path / "run", say=lambda line: None)
     with pytest.raises(DataError, match=r"or an HDF5 file$"):
         resume(tmp_path / "run", say=lambda line: None, data=str(tmp_path / "nowhere"))
     moved.mkdir()  # an empty folder, such as the place of a disk that is not there
-    with pytest.raises(DataError, match="name its place with --data"):
+    with pytest.raises(DataError, match="give its new place with --data"):
         resume(tmp_path / "run", say=lambda line: None)
     moved.rmdir()
     write_data(moved, seed=1)
@@ -356,7 +356,7 @@ def test_validation_images_of_the_data_choose_best_and_none_is_set_aside(data, f
         options = TrainingOptions(**SMALL | {"epochs": 1}, data=path, out=tmp_path / f"run {number}")
         opened = open_training_data(options, lines.append)
         assert len(opened.train) == 60 and (opened.validation.images == number).all() and len(opened.validation) == 5
-        assert sum("5 validation images of the data; --validation sets none" in line for line in lines) == 1
+        assert sum("5 validation images of the data set; no training images are set aside" in line for line in lines) == 1
         digests.add(opened.digest)
     assert len(digests) == 3
     folder = RunFolder(train(options, lines.append).folder)
@@ -391,7 +391,7 @@ def test_resuming_with_a_damaged_checkpoint_is_refused(finished, tmp_path):
         resume(tmp_path, say=lambda line: None)
 
 
-def test_normalisation_is_measured_on_the_training_part_unless_the_data_is_cifar10(data, tmp_path):
+def test_normalisation_is_measured_on_the_training_part_except_for_cifar10(data, tmp_path):
     prepared = open_training_data(TrainingOptions(**SMALL, data=data), say=lambda line: None)
     pixels = prepared.train.images.reshape(-1, 3) / 255
     assert prepared.mean == pytest.approx(pixels.mean(axis=0)) and prepared.std == pytest.approx(pixels.std(axis=0))
@@ -402,10 +402,10 @@ def test_normalisation_is_measured_on_the_training_part_unless_the_data_is_cifar
 
 def test_a_colour_that_never_changes_has_a_standard_deviation_to_divide_by():
     images = np.full((2, 3, 3, 3), 137, np.uint8)
-    assert measure(images) == ((137 / 255,) * 3, (1.0,) * 3)
+    assert channel_statistics(images) == ((137 / 255,) * 3, (1.0,) * 3)
 
 
-def test_the_validation_part_is_taken_from_the_training_part_as_a_count_or_a_share(data):
+def test_the_validation_part_is_a_count_or_a_share_of_the_training_part(data):
     for validation, count in ((0, 0), (7, 7), (0.25, 15), (0.001, 1)):
         prepared = open_training_data(TrainingOptions(**SMALL | {"validation": validation}, data=data), say=lambda line: None)
         assert (len(prepared.train), len(prepared.validation)) == (60 - count, count)
@@ -458,7 +458,7 @@ def test_a_signal_ends_a_real_run_after_the_batch_with_a_checkpoint(name, code, 
 def test_a_second_signal_ends_what_is_running_at_once_and_python_goes_on(number, error, words):
     with pytest.raises(error, match=words), StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.wish == signal.SIGINT
+        assert stop.cause == signal.SIGINT
         signal.raise_signal(getattr(signal, number))
         pytest.fail("still running")
 

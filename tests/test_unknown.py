@@ -56,7 +56,7 @@ def test_no_tile_is_generated_for_an_unknown_activation(method):
         getattr(vectors, method)(*[vectors.constant(0.0)] * (1 + (method != "activate")), UNKNOWN)
 
 
-def test_compiled_code_ends_the_process_rather_than_pass_over_an_unknown_selector():
+def test_compiled_code_ends_the_process_at_an_unknown_selector():
     module = ir.Module()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [simd.INDEX]), "f")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -104,7 +104,7 @@ def test_the_layers_of_a_network_cannot_be_added_to_or_exchanged():
         lambda: net.layers.clear(),
         lambda: net.layers.setdefault("extra", head),
     ):
-        with pytest.raises(OptionError, match="^layers.* inference follows the network's description; make a network of another"):
+        with pytest.raises(OptionError, match="^layers.* inference follows the network's spec; make a network from another"):
             change()
     with pytest.raises(OptionError, match="^layers of a network can't be replaced"):
         net.layers = {**net.layers, "extra": head}
@@ -130,16 +130,16 @@ class Blur:
     output_shape = (1,)
 
 
-def test_a_description_with_an_unknown_unit_is_refused_by_all_that_dispatch_on_units():
+def test_an_unknown_unit_is_refused_wherever_units_are_told_apart():
     spec = described(lambda units: (units[0], Blur(), *units[1:]))
-    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): there is no such layer"):
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): no layer computes it"):
         Network(spec)
     with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): inference has no such layer"):
         plan = Plan(spec, state_of(spec))
         plan.run(np.zeros((1, 3, plan.layout(1, 12, 12).stride), np.float32), plan.layout(1, 12, 12))
-    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): the memory that such a layer takes is not known"):
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): its memory use is not known"):
         training_bytes(spec, 4, 4)
-    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): there is no picture of such a layer"):
+    with pytest.raises(OptionError, match=r"^Blur\(name='blur'\): this layer can't be drawn"):
         svg(spec)
 
 
@@ -168,13 +168,15 @@ def test_what_was_used_up_by_backward_is_said_to_be():
     assert len(net.activations()) > 3
     net.backward(np.ones((9, 3)))
     for call in (net.activations, lambda: net.backward(np.ones((9, 3)))):
-        with pytest.raises(OptionError, match=r"^\w+ after backward, which has used up the forward pass: call it after forward"):
+        with pytest.raises(
+            OptionError, match=r"^\w+ after backward, which overwrites what forward stored: call it after forward"
+        ):
             call()
 
 
 def test_a_forward_pass_that_fails_has_no_backward():
     net = Network(SMALL)
-    with pytest.raises(OptionError, match="one value a channel"):
+    with pytest.raises(OptionError, match="one value per channel"):
         net.forward(np.zeros((1, 3, 8, 8)), training=True)
     with pytest.raises(OptionError, match="^backward after a forward pass that failed"):
         net.backward(np.ones((1, 3)))
@@ -189,7 +191,7 @@ def test_a_layer_says_what_it_takes():
                 layer.forward(given)
             assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
         net.forward(X, training=True)
-        with pytest.raises(OptionError, match=r"\)\.backward of an array float64 of shape \(9, 3, 12, 12\): expected "):
+        with pytest.raises(OptionError, match=r"\)\.backward of a float64 array of shape \(9, 3, 12, 12\): expected "):
             layer.backward(X)
     wide = Activation(x.data.astype(np.float64), *(getattr(x, part) for part in ("layout", "row", "scale", "shift")), 0, x.sums)
     with pytest.raises(OptionError, match="Activation of 3 channels of float64: expected 3 channels of float32"):

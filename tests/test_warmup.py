@@ -83,7 +83,7 @@ def test_compiling_is_announced_once_and_only_if_there_is_some(own_folder):
     assert told == [1]
 
 
-def test_a_kernel_that_was_compiled_within_another_can_be_called_alone_afterwards(own_folder):
+def test_a_kernel_compiled_within_another_can_be_called_alone_afterwards(own_folder):
     @jit.njit
     def inner(x):
         return x + 1

@@ -1,7 +1,7 @@
-"""A network in PyTorch, built from its `NetworkSpec`: made for the golden files and as the peer of the benchmarks.
+"""A network in PyTorch, built from its `NetworkSpec`, for the golden files and as the peer of the benchmarks.
 
-Only these two import it, so the tests themselves never need PyTorch. The twin uses PyTorch's own modules and knows nothing of
-the kernels; tensors go in and out under minisqx's names (`stem.weight`, `stage1.block1.conv1.gamma`, ...).
+Only these two import it, so the tests themselves don't need PyTorch. The twin uses PyTorch's own modules and is independent of
+the kernels; its tensors are exchanged under minisqx's names (`stem.weight`, `stage1.block1.conv1.gamma`, ...).
 
 Source: the paper's text, as `spec/squeezenext.py` gives it, and the public SqueezeNet, as `spec/squeezenet.py` does.
 """

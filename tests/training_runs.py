@@ -1,4 +1,4 @@
-"""Training runs that take less than a second once the kernels are compiled, and what two runs must have in common."""
+"""Training runs of less than a second with compiled kernels, and the results in which two runs must agree."""
 
 import csv
 from pathlib import Path
@@ -16,7 +16,7 @@ SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "thread
 def write_data(
     path: Path, images: int = 60, classes: tuple[str, ...] = ("red", "green", "blue"), seed: int = 0, side: int = 12
 ) -> Path:
-    """Noise with more of one colour for each class; a network that works tells them apart after one epoch."""
+    """Writes noise with more of one colour for each class, which a working network can classify after one epoch."""
     generator = np.random.default_rng(seed)
     with h5py.File(path, "w") as file:
         for part, count in (("", images), ("test_", 20)):
@@ -35,7 +35,7 @@ def rows(folder: RunFolder) -> list[dict]:
 
 
 def bits(folder: RunFolder) -> tuple:
-    """All that a repeated run must have in common: weights, velocity, dropout's counter, and the history but for its times."""
+    """Everything that a repeated run must reproduce: weights, velocity, dropout's counter, and the history without its times."""
     last = load_checkpoint(folder.last)
     arrays = {name: array.tobytes() for name, array in (last.state | last.optimizer).items()}
     history = [{name: row[name] for name in COLUMNS[:8]} for row in rows(folder)]

@@ -24,10 +24,6 @@ import llvmlite
 import numba
 import numpy as np
 from llvmlite import binding as llvm
-from numba.core import caching
-from numba.core.compiler import CompileResult
-from numba.core.runtime import _nrt_python
-from numba.core.serialize import dumps
 
 import minisqx
 from minisqx.errors import OptionError
@@ -194,65 +190,51 @@ def checked_content(entry: bytes) -> bytes:
     return data
 
 
-class KernelCache(caching.NullCache):
-    """A kernel's compiled code on disk, an entry for each signature, where any fault means "compile again".
+class KernelCache:
+    """A kernel's machine code on disk, an entry for each signature. Any fault there means "compile again"."""
 
-    is_part: whether what is compiled now is only a part of another kernel, and not kept.
-    """
-
-    def __init__(self, function, is_part: Callable[[], bool]):
+    def __init__(self, function):
         self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
-        self._is_part = is_part
 
-    def _entry(self, sig, codegen) -> tuple[str, bytes]:
+    def _entry(self, signature: str) -> tuple[str, bytes]:
         """The entry's file name, and what it begins with inside. The folder's name stands for all kernels and versions."""
-        key = f"{self._name} {sig} {codegen.magic_tuple()} {settings()}".encode()
+        key = f"{self._name} {signature} {settings()}".encode()
         return f"{self._name.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc", key
 
-    def load_overload(self, sig, target_context):
-        name, key = self._entry(sig, target_context.codegen())
+    def load(self, signature: str, rebuilt: Callable[[tuple], object], is_part: bool) -> object | None:
+        """What `rebuilt` makes of what was kept; None: it must be compiled. is_part: only as a part of another kernel."""
+        name, key = self._entry(signature)
         for place in (_folder, _system):
             if place is None:
                 continue
             try:
-                return self._load(place / name, key, target_context)
+                with open(place / name, "rb") as file:
+                    _refuse_others_writing(os.fstat(file.fileno()), place / name)
+                    found, reduced = pickle.loads(checked_content(file.read()))
+                if found != key:
+                    raise ValueError("it is another kernel's")
+                return rebuilt(reduced)
             except FileNotFoundError:
                 pass
             except Exception as error:
                 _fault(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
-        if not self._is_part():
+        if not is_part:
             _before_compiling()
         _compiling()
         return None
 
-    def _load(self, path: Path, key: bytes, target_context):
-        with open(path, "rb") as file:
-            _refuse_others_writing(os.fstat(file.fileno()), path)
-            found, compiled = pickle.loads(checked_content(file.read()))
-        if found != key:
-            raise ValueError("it is another kernel's")
-        # Numba's own would first import and register all that a compilation may need: a third of a second.
-        _memory_symbols()
-        return CompileResult._rebuild(target_context, *compiled)
-
-    def save_overload(self, sig, compiled):
-        name, key = self._entry(sig, compiled.codegen)
-        if _folder is None or self._is_part() or compiled.lifted or compiled.library.has_dynamic_globals:
+    def save(self, signature: str, pickled: Callable[[bytes], bytes]) -> None:
+        """Keeps what `pickled` returns for the entry's key: a pickle of both. Nothing happens where there is no folder."""
+        name, key = self._entry(signature)
+        if _folder is None:
             return
         try:
-            data = dumps((key, compiled._reduce()))
+            data = pickled(key)
             replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
         except Exception as error:
             _not_kept(error)
         finally:
             _compiling()
-
-
-@functools.cache
-def _memory_symbols() -> None:
-    """Makes known what compiled code calls of Numba's memory management, as `rtsys.initialize` does before it compiles more."""
-    for name, address in _nrt_python.c_helpers.items():
-        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
 def _on_stderr(line: str) -> None:
@@ -285,6 +267,13 @@ def _fault(line: str) -> None:
     if _say is not None:
         say, _say, _tell = _say, None, None
         say(line)
+
+
+def keep_nothing(line: str) -> None:
+    """From now on no compiled kernel is kept or looked for; says why."""
+    global _folder, _system
+    _folder = _system = None
+    _fault(line)
 
 
 def _not_kept(error: Exception | None) -> None:

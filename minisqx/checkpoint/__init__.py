@@ -1,4 +1,7 @@
-"""Checkpoints: a network with its weights, and all that is needed to use it or to go on training it, in one file."""
+"""Checkpoints: a network's weights, and everything needed to use it or to resume its training, in one file.
+
+`model_file` has the format and `Checkpoint`; `container` has the HDF5 structures around it.
+"""
 
 from minisqx.checkpoint.model_file import CIFAR10_MEAN as CIFAR10_MEAN
 from minisqx.checkpoint.model_file import CIFAR10_STD as CIFAR10_STD

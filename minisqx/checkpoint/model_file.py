@@ -1,11 +1,11 @@
-"""Checkpoints: a network and what is needed to use it, or to go on training it, in one HDF5 file.
+"""`Checkpoint`, and its format: one HDF5 file.
 
     payload        uint8 (bytes,): all tensors, little-endian, one after the other: every layer's parameters in the order of the
                    forward pass, then every layer's running statistics, then the optimizer's arrays
-    index          one string, compact JSON: what the payload holds, and everything else that a `Checkpoint` has
-    index_sha256   attribute; the index in turn has the payload's SHA-256, so no bit of either can change unseen
+    index          one string, compact JSON: a description of the payload, and all other fields of a `Checkpoint`
+    index_sha256   attribute; the index contains the SHA-256 of the payload, so any changed bit is detected
 
-A dataset for every tensor would be three times as large. Any HDF5 program can read it; `container` says how we do.
+One dataset per tensor would make the file three times as large. Any HDF5 program can read it; `container` has our reader.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ from minisqx.spec import NetworkSpec, zoo
 
 FORMAT = "minisqx checkpoint"
 VERSION = 1
-# The names of 100,000 classes, or the history of 10,000 epochs. As Python objects, JSON may take 30 times its bytes.
-MOST_INDEX_BYTES = 4 << 20
+# Enough for the names of 100,000 classes, or the history of 10,000 epochs. Parsed JSON may take 30 times its size in memory.
+MAX_INDEX_BYTES = 4 << 20
 DTYPES = {"float32": "<f4", "float64": "<f8"}
-MOST_REASON = 300  # letters of an error that quote what a file says
-# The index: each entry's type.
+MAX_REASON = 300  # characters of an error message that may quote the file
+# Entries of the index and their types.
 ENTRIES = {
     **{"format": str, "version": int, "network": dict, "dtype": str, "layers": dict, "payload_sha256": str},
     **{"classes": list, "mean": list, "std": list, "metrics": dict, "provenance": dict, "optimizer": list, "training": dict},
@@ -48,15 +48,15 @@ CIFAR10_STD = (0.2023, 0.1994, 0.2010)
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a checkpoint file holds. Raises CheckpointError unless the parts fit each other.
+    """The content of a checkpoint file. Raises CheckpointError for values that are invalid or don't fit the network.
 
-    spec: the network. state: its parameters and buffers by name, float32 or float64.
-    classes: a name for each class; None: not known.
-    mean, std: normalisation of red, green and blue: the network sees (pixel / 255 - mean) / std; None, both of them: not known.
+    spec: the network. state: name -> parameter or buffer, all float32 or all float64.
+    classes: the name of each class; None: unknown.
+    mean, std: normalisation of red, green and blue: the network's input is (pixel / 255 - mean) / std; both None: unknown.
     metrics: name -> number ("test_accuracy": 0.72).
-    provenance: where the weights come from (data, recipe, command, versions), JSON types.
-    optimizer: name -> flat array, such as SGD's velocity, in the order of `flat_parameters`; None for weights to use.
-    training: how far the run is, JSON types; None for weights to use.
+    provenance: origin of the weights (data, recipe, command, versions), in JSON types.
+    optimizer: name -> flat array in the order of `flat_parameters`, such as SGD's velocity; None: training can't be resumed.
+    training: progress of the run, in JSON types; None: training can't be resumed.
     """
 
     spec: NetworkSpec
@@ -72,13 +72,13 @@ class Checkpoint:
     def __post_init__(self) -> None:
         _check_state(self.spec, self.state)
         if self.classes is not None:
-            object.__setattr__(self, "classes", _checked_labels(self.spec, self.classes))
+            object.__setattr__(self, "classes", _checked_classes(self.spec, self.classes))
         if (self.mean is None) != (self.std is None):
             given, missing = ("mean", "standard deviation") if self.std is None else ("standard deviation", "mean")
             raise CheckpointError(f"normalisation with a {given} and no {missing}: expected both, or neither")
         for name, what in (("mean", "mean"), ("std", "standard deviation")):
             if (values := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _checked_colours(what, values))
+                object.__setattr__(self, name, _checked_rgb(what, values))
         object.__setattr__(self, "metrics", {name: plain(value) for name, value in self.metrics.items()})
         for name, value in self.metrics.items():
             if not isinstance(name, str) or not _is_finite(value):
@@ -95,55 +95,54 @@ class Checkpoint:
 
     @property
     def payload(self) -> bytes:
-        """Every tensor of the state, then the optimizer's arrays, as they lie in the file."""
+        """The bytes of all tensors of the state, then of the optimizer's arrays, as in the file."""
         arrays = [*(self.state[name] for name in _shapes(self.spec)), *(self.optimizer or {}).values()]
         return b"".join(array.astype(DTYPES[self.dtype]).tobytes() for array in arrays)
 
     @property
     def sha256(self) -> str:
-        """Of `payload`: the same for two runs with the same bits, whose files differ by times and paths."""
+        """SHA-256 of `payload`: equal for runs with the same bits, although their files differ in times and paths."""
         return hashlib.sha256(self.payload).hexdigest()
 
 
 def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
-    """Writes `checkpoint` to `path`; a file that is there already stays until the new one is whole and on the disk.
+    """Writes a checkpoint to `path`, atomically: an existing file is replaced only once the new one is complete on disk.
 
-    Raises CheckpointError, and leaves no other file behind, where that can't be done.
+    Raises CheckpointError, and leaves no temporary file, if that fails.
     """
     data = _file_image(checkpoint)
     try:
         replace_file(Path(os.fsdecode(path)), data)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"can't write the checkpoint {str(path)!r}: {why}; name a file in a folder with room") from error
+        raise CheckpointError(
+            f"can't write the checkpoint {str(path)!r}: {why}; choose a writable folder with free space"
+        ) from error
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """The checkpoint that `save_checkpoint` wrote to `path`.
-
-    Raises CheckpointError where there is none, or where it is damaged in any way.
-    """
+    """Reads a checkpoint written by `save_checkpoint`. Raises CheckpointError if it is missing or damaged in any way."""
     if not isinstance(path, (str, bytes, os.PathLike)):
-        raise CheckpointError(f"a checkpoint's path is expected, not a {type(path).__name__}")
+        raise CheckpointError(f"checkpoint {type(path).__name__}: expected a path")
     shown = repr(os.fspath(path))
     try:
-        # Opening a pipe would wait for its other end, so this is asked first.
+        # Check first: opening a pipe would wait for its other end.
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CheckpointError(f"{shown} is not a file; expected a checkpoint that minisqx wrote")
+            raise CheckpointError(f"{shown} is not a file; expected a checkpoint written by minisqx")
         with open(path, "rb") as file:
             start = file.read(len(SIGNATURE))
             if not start:
-                raise CheckpointError(f"the checkpoint {shown} is empty; copy it again from where it came, or train again")
+                raise CheckpointError(f"the checkpoint {shown} is empty; get it again from its source, or train again")
             if start != SIGNATURE:
-                raise CheckpointError(f"{shown} is not an HDF5 file; expected a checkpoint that minisqx wrote")
+                raise CheckpointError(f"{shown} is not an HDF5 file; expected a checkpoint written by minisqx")
             return _read(file, shown)
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"there is no checkpoint {shown}; expected the path of a file that minisqx wrote") from None
+        raise CheckpointError(f"there is no checkpoint {shown}; expected the path of a file written by minisqx") from None
     except OSError as error:
         why = error.strerror or str(error)
     except CheckpointError:
         raise
-    except ValueError as error:  # a NUL in the path, or a letter that the system's encoding doesn't have
+    except ValueError as error:  # a NUL in the path, or a character outside the file system encoding
         why = str(error)
     raise CheckpointError(f"the checkpoint {shown} can't be read ({why}); check its path and permissions")
 
@@ -152,41 +151,35 @@ def _is_finite(value: object) -> bool:
     try:
         return isinstance(value, numbers.Real) and math.isfinite(value)
     except OverflowError:
-        return False  # a whole number beyond every float
+        return False  # an int too large for a float
 
 
 def _check_state(spec: NetworkSpec, state: dict[str, np.ndarray]) -> None:
     shapes = _shapes(spec)
     if set(state) != set(shapes):
         wrong = sorted(set(state) ^ set(shapes))
-        raise CheckpointError(
-            f"{spec.name}: tensors that are missing or unknown: {', '.join(wrong[:3])}{', ...' if wrong[3:] else ''}"
-        )
+        raise CheckpointError(f"{spec.name}: missing or unknown tensors: {', '.join(wrong[:3])}{', ...' if wrong[3:] else ''}")
     dtypes = {array.dtype.name for array in state.values()}
     if len(dtypes) > 1 or dtypes.isdisjoint(DTYPES):
-        raise CheckpointError(
-            f"{spec.name}: tensors of the types {', '.join(sorted(dtypes))}; expected all float32 or all float64"
-        )
+        raise CheckpointError(f"{spec.name}: tensors of dtype {', '.join(sorted(dtypes))}; expected all float32 or all float64")
     for name, shape in shapes.items():
         if state[name].shape != shape:
-            raise CheckpointError(f"{spec.name}: {name} has the shape {state[name].shape}, expected {shape}")
+            raise CheckpointError(f"{spec.name}: {name} has shape {state[name].shape}, expected {shape}")
 
 
-def _checked_labels(spec: NetworkSpec, given: Iterable[str]) -> tuple[str, ...]:
+def _checked_classes(spec: NetworkSpec, given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str):
-        raise CheckpointError(f"class names {given!r}: expected a list of names, one a class")
+        raise CheckpointError(f"class names {given!r}: expected a list of names, one per class")
     classes = tuple(given)
     if len(classes) != spec.num_classes:
-        raise CheckpointError(f"{len(classes)} class names for a network of {spec.num_classes} classes; expected one a class")
+        raise CheckpointError(f"{len(classes)} class names for a network with {spec.num_classes} classes; expected one per class")
     wrong = [name for name in classes if not is_name(name)]
     if wrong or len(set(classes)) < len(classes):
-        raise CheckpointError(
-            f"class names {wrong[0]!r}: expected printable text" if wrong else "class names: one is there twice"
-        )
+        raise CheckpointError(f"class names {wrong[0]!r}: expected printable text" if wrong else "class names: one occurs twice")
     return classes
 
 
-def _checked_colours(what: str, given: Iterable[float]) -> tuple[float, ...]:
+def _checked_rgb(what: str, given: Iterable[float]) -> tuple[float, ...]:
     try:
         values = tuple(map(float, given))
     except (TypeError, ValueError):
@@ -197,17 +190,17 @@ def _checked_colours(what: str, given: Iterable[float]) -> tuple[float, ...]:
 
 
 def _shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the network's state in the payload's order."""
+    """Name -> shape of every tensor of the state, in the order of the payload."""
     return {**spec.parameter_shapes, **spec.buffer_shapes}
 
 
 def _weight_shapes(spec: NetworkSpec) -> dict[str, list[int]]:
-    """A layer's name -> its weight's shape; the other tensors' shapes follow from it."""
+    """Name of a layer -> shape of its weight, from which the shapes of its other tensors follow."""
     return {layer.name: list(layer.parameter_shapes["weight"]) for layer in spec.layers}
 
 
 def _file_image(checkpoint: Checkpoint) -> bytes:
-    """The whole file as bytes."""
+    """The bytes of the whole file."""
     payload = checkpoint.payload
     entries = {
         "format": FORMAT,
@@ -223,18 +216,18 @@ def _file_image(checkpoint: Checkpoint) -> bytes:
         "training": checkpoint.training,
     }
     try:
-        index = json.dumps(entries, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plainly).encode()
+        index = json.dumps(entries, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain_or_error).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"provenance or training state that is no plain JSON ({error}); expected text, finite numbers, lists and dicts"
+            f"provenance or training state can't be JSON ({error}); expected text, finite numbers, lists and dicts"
         ) from error
-    if len(index) > MOST_INDEX_BYTES:
-        raise CheckpointError(f"provenance and training state take {len(index)} bytes; expected at most {MOST_INDEX_BYTES}")
+    if len(index) > MAX_INDEX_BYTES:
+        raise CheckpointError(f"provenance and training state take {len(index)} bytes; expected at most {MAX_INDEX_BYTES}")
     return pack(payload, index)
 
 
-def _plainly(value: object) -> object:
-    """NumPy's numbers, which JSON doesn't know, as Python's."""
+def _plain_or_error(value: object) -> object:
+    """Converts NumPy scalars for `json.dumps`. Raises TypeError for other types."""
     made = plain(value)
     if made is value:
         raise TypeError(f"{type(value).__name__} {reprlib.repr(value)}")
@@ -248,7 +241,7 @@ def _read(file: BufferedReader, shown: str) -> Checkpoint:
         spec = zoo.from_dict(entries["network"])
         shapes = _shapes(spec)
         if entries["layers"] != _weight_shapes(spec):
-            raise Damage("its tensors are not those of its network")
+            raise Damage("its tensors don't fit its network")
         dtype, optimizer = np.dtype(DTYPES[entries["dtype"]]), entries["optimizer"] or []
         sizes = [*map(math.prod, shapes.values()), *[spec.parameters] * len(optimizer)]
         if contents.payload.size != sum(sizes) * dtype.itemsize:
@@ -256,8 +249,8 @@ def _read(file: BufferedReader, shown: str) -> Checkpoint:
         flat = np.empty(sum(sizes), dtype)
         file.seek(contents.payload.offset)
         if file.readinto(flat.view(np.uint8)) != flat.nbytes or hashlib.sha256(flat).hexdigest() != entries["payload_sha256"]:
-            raise Damage("its tensors don't have the checksum in its index")
-        # In the byte order of this machine; the tensors are views of it.
+            raise Damage("the checksum of its tensors is wrong")
+        # Converted to the byte order of this machine; the tensors are views.
         parts = np.split(flat.astype(entries["dtype"], copy=False), np.cumsum(sizes)[:-1])
         return Checkpoint(
             spec=spec,
@@ -268,50 +261,48 @@ def _read(file: BufferedReader, shown: str) -> Checkpoint:
     except (Damage, CheckpointError, OptionError) as error:
         why = str(error)
     except Exception as error:
-        # What JSON can hold and nobody thought of; and the disk may fail, or memory not suffice.
+        # Unforeseen JSON values, errors of the disk, out of memory.
         why = " ".join(f"{type(error).__name__}: {error}".split())
-    why = why[:MOST_REASON]
+    why = why[:MAX_REASON]
     raise CheckpointError(
-        f"the checkpoint {shown} is damaged or not from minisqx ({why}); copy it again from where it came, or train again"
+        f"the checkpoint {shown} is damaged or not from minisqx ({why}); get it again from its source, or train again"
     )
 
 
 def _read_index(file: BufferedReader, contents: Contents) -> dict:
-    if contents.index.size > MOST_INDEX_BYTES:
-        raise Damage(f"its index has {contents.index.size} bytes, expected at most {MOST_INDEX_BYTES}")
+    if contents.index.size > MAX_INDEX_BYTES:
+        raise Damage(f"its index has {contents.index.size} bytes, expected at most {MAX_INDEX_BYTES}")
     file.seek(contents.index.offset)
     text = file.read(contents.index.size)
     if hashlib.sha256(text).hexdigest() != contents.index_sha256:
-        raise Damage("its index doesn't have its checksum")
-    entries = json.loads(text, object_pairs_hook=_without_repeats, parse_float=_finite, parse_constant=_finite)
+        raise Damage("the checksum of its index is wrong")
+    entries = json.loads(text, object_pairs_hook=_unique_entries, parse_float=_finite, parse_constant=_finite)
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
-        raise Damage("its index is of another kind")
+        raise Damage("its index has another format")
     if entries.get("version") != VERSION:
-        raise Damage(f"it has version {str(entries.get('version'))[:20]} of the format, this minisqx reads version {VERSION}")
+        raise Damage(f"it has format version {str(entries.get('version'))[:20]}, this minisqx reads version {VERSION}")
     if set(entries) != set(ENTRIES):
-        raise Damage(
-            f"its index has entries too many, or lacks them: {', '.join(map(repr, sorted(set(entries) ^ set(ENTRIES))))}"
-        )
-    for name, kind in ENTRIES.items():
-        if type(entries[name]) is not kind and not (entries[name] is None and name in MAY_BE_NONE):
-            raise Damage(f"its {name} is a {type(entries[name]).__name__}")
+        raise Damage(f"its index has missing or unknown entries: {', '.join(map(repr, sorted(set(entries) ^ set(ENTRIES))))}")
+    for name, expected in ENTRIES.items():
+        if type(entries[name]) is not expected and not (entries[name] is None and name in MAY_BE_NONE):
+            raise Damage(f"its {name} is a {type(entries[name]).__name__}, not a {expected.__name__}")
     if not all(map(is_number, (*(entries["mean"] or ()), *(entries["std"] or ())))):
-        raise Damage("its normalisation is not of numbers")
+        raise Damage("its mean or std has entries that are not numbers")
     names = entries["optimizer"] or []
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise Damage("its optimizer's arrays have no names, or one twice")
+        raise Damage("the names of its optimizer's arrays are not text, or one occurs twice")
     return entries
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict:
+def _unique_entries(pairs: list[tuple[str, object]]) -> dict:
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        raise Damage("its index says something twice")
+        raise Damage("an entry of its index occurs twice")
     return entries
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise Damage(f"its index holds {text}; expected finite numbers")
+        raise Damage(f"its index contains {text}; expected finite numbers")
     return number

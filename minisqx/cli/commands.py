@@ -1,6 +1,6 @@
 """The command line: `minisqx COMMAND ...`, the same as `python -m minisqx COMMAND ...`.
 
-A fault ends with one line on stderr, without a traceback, and with the error's exit code; docs/reliability.md lists them.
+An error ends the command with one line on stderr and its exit code, without a traceback; docs/reliability.md lists the codes.
 """
 
 import argparse
@@ -15,24 +15,24 @@ from minisqx.spec import NetworkSpec, zoo
 from minisqx.training import options
 from minisqx.training import run as training
 
-# A check of minisqx itself failed.
-WRONG = 1
-# The system had no memory, no room or no permission, at a place where nobody could say more of it.
-REFUSED_BY_SYSTEM = 8
-# What a shell reports of a program that was ended by the signals INT and PIPE.
+# The gradient check failed.
+CHECK_FAILED = 1
+# Out of memory or disk space, or no permission, where no class of minisqx.errors applies.
+SYSTEM_ERROR = 8
+# What a shell reports for a program ended by SIGINT or SIGPIPE.
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-MOST_BATCH = 65_536
-MOST_REPEATS = 10_000_000
-MOST_SECONDS = 3600
+MAX_BATCH = 65_536
+MAX_REPEATS = 10_000_000
+MAX_SECONDS = 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. `arguments` are those of the process by default."""
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal can't show is shown with escapes.
+        # Characters that the terminal can't show are escaped.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -42,24 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except MinisqxError as error:
-        return _complain(error, error.exit_code)
+        return _print_error(error, error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output (`head`, say) has enough.
-        _abandon_output()
+        # The reader of our output (`head`, say) has closed the pipe.
+        _discard_output()
         return BROKEN_PIPE
     except OSError as error:
-        _abandon_output()
-        return _complain(error, REFUSED_BY_SYSTEM)
+        _discard_output()
+        return _print_error(error, SYSTEM_ERROR)
     except MemoryError as error:
-        return _complain(f"there is not enough memory: {error or 'take fewer or smaller images'}", REFUSED_BY_SYSTEM)
+        return _print_error(f"there is not enough memory: {error or 'take fewer or smaller images'}", SYSTEM_ERROR)
 
 
 def _open_closed_streams() -> None:
-    """Gives a stream that was closed before we started (`>&-`, a daemon) a place where nothing is kept.
+    """Opens a standard stream that was closed before we started (`>&-`, a daemon) on the null device.
 
-    Otherwise the next file to be opened gets its number, and whatever C code prints goes into that file.
+    Otherwise the next file opened gets its descriptor, and C code that prints to the stream writes into that file.
     """
     with suppress(OSError):
         while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -69,8 +69,8 @@ def _open_closed_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
-def _abandon_output() -> None:
-    """What is still in the buffer has no place to go, if its reader has gone or the disk is full: Python must not try again."""
+def _discard_output() -> None:
+    """Discards buffered output if its reader is gone or the disk is full, so that Python doesn't write it again at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -78,21 +78,21 @@ def _abandon_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(what: object, exit_code: int) -> int:
+def _print_error(error: object, exit_code: int) -> int:
     with suppress(OSError):
-        print("minisqx:", " ".join(str(what).split()), file=sys.stderr)
+        print("minisqx:", " ".join(str(error).split()), file=sys.stderr)
     return exit_code
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports a wrong command line in one line."""
 
     def __init__(self, *, example: str = "", **settings) -> None:
         epilog = f"example:\n  {example}" if example else None
         super().__init__(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
 
     def parse_known_args(self, args=None, namespace=None):
-        # A command would hand what it doesn't know back to `minisqx`, whose help doesn't have the command's options.
+        # A subparser would leave unknown arguments to the main parser, whose help lacks the command's options.
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("train", training.run, "train a network", "minisqx train --width 0.2 --epochs 30 --data cifar10")
     training.add_arguments(added)
 
-    added = command("models", _models, "list the networks that have a name", "minisqx models")
+    added = command("models", _models, "list the named networks", "minisqx models")
 
     added = command("summary", _summary, "print a network's layers, parameters and multiply-adds", "minisqx summary --width 0.2")
     options.add_model_arguments(added, checkpoint=True)
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_model_arguments(added, checkpoint=True)
     _add_sizes(added)
     added.add_argument("--block", metavar="NAME", help="draw this bottleneck or fire module in detail, such as stage2.block1")
-    added.add_argument("--out", metavar="FILE.svg", required=True, help="the picture")
+    added.add_argument("--out", metavar="FILE.svg", required=True, help="the SVG file to write")
 
     added = command("paper", _paper, "print the paper's tables beside our networks", "minisqx paper --table VI")
     added.add_argument("--table", metavar="N", help="I to VI, or 1 to 6 (default: all)")
@@ -145,20 +145,18 @@ def _parser() -> argparse.ArgumentParser:
     style.add_argument("--markdown", dest="style", action="store_const", const="markdown", default="text", help="as Markdown")
     style.add_argument("--csv", dest="style", action="store_const", const="csv", help="as comma-separated values")
 
-    added = command(
-        "evaluate", _evaluate, "measure a model on a data set's test images", "minisqx evaluate best.h5 --data images/"
-    )
+    added = command("evaluate", _evaluate, "measure a model's accuracy on test images", "minisqx evaluate best.h5 --data images/")
     _add_model(added, "MODEL")
     data = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
     added.add_argument("--data", metavar="PATH", help=data)
-    added.add_argument("--all", action="store_true", help="measure on all images of the data, not on its test images alone")
+    added.add_argument("--all", action="store_true", help="use all images of the data set, not only its test images")
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
-    added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images at a time (default: 256)")
+    added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images per batch (default: 256)")
     _add_threads(added)
 
-    added = command("infer", _infer, "say what images show", "minisqx infer cat.jpg dog.png --topk 5")
+    added = command("infer", _infer, "classify images", "minisqx infer cat.jpg dog.png --topk 5")
     added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
-    added.add_argument("--topk", type=options.whole, metavar="K", help="how many of the likeliest classes to print (default: 3)")
+    added.add_argument("--topk", type=options.whole, metavar="K", help="number of likeliest classes to print (default: 3)")
     _add_model(added, "--model")
     _add_threads(added)
 
@@ -167,11 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--model", metavar="MODEL", help=text)
     options.add_network_arguments(added)
     _add_sizes(added)
-    added.add_argument("--layers", action="store_true", help="measure every layer, too")
-    added.add_argument(
-        "--seconds", type=options.number, metavar="S", default=2.0, help="seconds for each measurement (default: 2)"
-    )
-    repeats = "calls for each measurement, however long they take (default: as many as fit into --seconds)"
+    added.add_argument("--layers", action="store_true", help="also time each layer")
+    added.add_argument("--seconds", type=options.number, metavar="S", default=2.0, help="seconds per measurement (default: 2)")
+    repeats = "calls per measurement (default: as many as fit into --seconds)"
     added.add_argument("--repeats", type=options.whole, metavar="N", help=repeats)
     _add_threads(added)
 
@@ -179,15 +175,15 @@ def _parser() -> argparse.ArgumentParser:
         "gradcheck", _gradcheck, "check the hand-written gradients against finite differences", "minisqx gradcheck --layer stem"
     )
     added.description = (
-        f"{added.description}\nThe network has random weights and float64. A layer beyond the tolerance ends it with exit code 1."
+        f"{added.description}\nThe network has random weights in float64. The exit code is 1 if a layer exceeds the tolerance."
     )
     options.add_model_arguments(added, checkpoint=True)
     _add_sizes(added)
-    layer = "check one layer or block alone, such as stage1.block1.conv2, stage1.block1 or input (default: all)"
+    layer = "check only this layer or block, such as stage1.block1.conv2, stage1.block1 or input (default: all)"
     added.add_argument("--layer", metavar="NAME", help=layer)
 
-    added = command("warmup", _warmup, "compile the kernels of inference and training ahead", "minisqx warmup")
-    text = "as root: keep them in the system's folder, where every user of this machine or image finds them"
+    added = command("warmup", _warmup, "compile the kernels of inference and training in advance", "minisqx warmup")
+    text = "as root: store them in the system cache, for all users of this machine or container image"
     added.add_argument("--system", action="store_true", help=text)
     _add_threads(added)
 
@@ -228,17 +224,17 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _network_options(args: argparse.Namespace) -> list[str]:
-    """The options of a network that stand on the command line; refused beside a checkpoint, which has a network."""
+    """Names of the network options on the command line. Raises OptionError beside a checkpoint, which defines its network."""
     chosen = [name for name in (*options.NETWORK_OPTIONS, "input_size", "num_classes") if hasattr(args, name)]
     model = getattr(args, "model", None)
     if chosen and model is not None and not zoo.is_name(model):
         given = ", ".join("--" + name.replace("_", "-") for name in chosen)
-        raise OptionError(f"{given} with --model {model}: expected one of the two, since a checkpoint has its network")
+        raise OptionError(f"{given} with --model {model}: expected one of the two, since a checkpoint defines its network")
     return chosen
 
 
-def _described(args: argparse.Namespace) -> NetworkSpec:
-    """The network of a name and the options beside it, or that of a checkpoint."""
+def _spec_of(args: argparse.Namespace) -> NetworkSpec:
+    """The network that --model and the network options describe, or that of a checkpoint."""
     model = getattr(args, "model", zoo.SHALLOW)
     if zoo.is_name(model):
         return options.given_network(args)
@@ -256,7 +252,7 @@ def _described(args: argparse.Namespace) -> NetworkSpec:
 def _summary(args: argparse.Namespace) -> int:
     from minisqx.cli import report
 
-    _print(report.summary(_described(args)))
+    _print(report.summary(_spec_of(args)))
     return 0
 
 
@@ -271,7 +267,7 @@ def _draw(args: argparse.Namespace) -> int:
     from minisqx.draw import block as draw_block
     from minisqx.draw import network as draw
 
-    spec = _described(args)
+    spec = _spec_of(args)
     draw.save(args.out, draw.svg(spec) if args.block is None else draw_block.block_svg(spec, args.block))
     print(f"{spec.name}: {args.out}")
     return 0
@@ -285,17 +281,18 @@ def _paper(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    if not 1 <= args.batch_size <= MOST_BATCH:
-        raise OptionError(f"batch size {args.batch_size}: expected 1 to {MOST_BATCH} images")
+    if not 1 <= args.batch_size <= MAX_BATCH:
+        raise OptionError(f"batch size {args.batch_size}: expected 1 to {MAX_BATCH} images")
     use_threads(*thread_count(args.threads))
     from minisqx.cli import report
-    from minisqx.data.dataset import open_parts, say_on_stderr
+    from minisqx.data.dataset import say_on_stderr
+    from minisqx.data.sources import open_parts
     from minisqx.inference.model import load
     from minisqx.training.evaluation import evaluate, model_labels, with_classes
 
     model = load(args.MODEL)
     if model.mean is None:
-        model.check_described()  # before the data is read: it can name the classes, but not the normalisation
+        model.check_described()  # before the data is read, which can supply class names but no normalisation
     data = open_parts(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
     part = data.measured(args.all, say_on_stderr)
     model = with_classes(model, data.classes, say_on_stderr)
@@ -312,28 +309,28 @@ def _infer(args: argparse.Namespace) -> int:
     from minisqx.inference.model import load
 
     model = load(args.model or zoo.DEFAULT)
-    most = model.spec.num_classes
-    topk = min(3, most) if args.topk is None else args.topk
-    if not 1 <= topk <= most:
-        raise OptionError(f"topk {topk}: expected 1 to {most}, the number of classes")
+    classes = model.spec.num_classes
+    topk = min(3, classes) if args.topk is None else args.topk
+    if not 1 <= topk <= classes:
+        raise OptionError(f"topk {topk}: expected 1 to {classes}, the number of classes")
     code = 0
     for name in args.images:
-        # One bad file among many does not keep the others' answers back.
+        # One bad file must not suppress the results of the others.
         try:
             _print(report.prediction(name, model.infer(name), topk))
         except ImageError as error:
-            code = _complain(error, error.exit_code)
+            code = _print_error(error, error.exit_code)
     return code
 
 
 def _bench(args: argparse.Namespace) -> int:
     chosen = _network_options(args)
-    # A name may mean weights, or a network that is still to be trained; a network's options always mean the latter.
+    # A name without shipped weights, and any network options, mean an untrained network.
     untrained = bool(chosen) or (args.model is not None and zoo.is_name(args.model) and args.model not in zoo.weights())
-    if args.repeats is not None and not 1 <= args.repeats <= MOST_REPEATS:
-        raise OptionError(f"repeats {args.repeats}: expected 1 to {MOST_REPEATS} calls")
-    if not 0 < args.seconds <= MOST_SECONDS:
-        raise OptionError(f"seconds {args.seconds!r}: expected more than 0, up to {MOST_SECONDS}")
+    if args.repeats is not None and not 1 <= args.repeats <= MAX_REPEATS:
+        raise OptionError(f"repeats {args.repeats}: expected 1 to {MAX_REPEATS} calls")
+    if not 0 < args.seconds <= MAX_SECONDS:
+        raise OptionError(f"seconds {args.seconds!r}: expected more than 0, up to {MAX_SECONDS}")
     spec = options.given_network(args, args.model or zoo.SHALLOW) if untrained else None
     use_threads(*thread_count(args.threads))
     from minisqx.cli import report
@@ -346,8 +343,8 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _gradcheck(args: argparse.Namespace) -> int:
-    spec = _described(args)
-    use_threads(1)  # passes so short that threads would only wait for each other
+    spec = _spec_of(args)
+    use_threads(1)  # the passes are too short for threads to pay off
     from minisqx.cli import report
     from minisqx.gradcheck import GradientCheck
 
@@ -359,7 +356,7 @@ def _gradcheck(args: argparse.Namespace) -> int:
         print(report.gradient(layer, check.tolerance), flush=True)
         checked.append(layer)
     _print(report.gradients_end(checked, check.tolerance))
-    return 0 if all(layer.agrees(check.tolerance) for layer in checked) else WRONG
+    return 0 if all(layer.agrees(check.tolerance) for layer in checked) else CHECK_FAILED
 
 
 def _warmup(args: argparse.Namespace) -> int:

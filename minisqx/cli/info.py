@@ -1,4 +1,4 @@
-"""What `minisqx info` says of the machine and the installation: what a report of a fault or of a speed should come with."""
+"""What `minisqx info` prints about the machine and the installation, for bug reports and speed measurements."""
 
 import os
 import platform
@@ -11,8 +11,8 @@ from pathlib import Path
 import minisqx
 from minisqx.errors import MinisqxError
 from minisqx.inference.model import load
+from minisqx.kernels.compiler.alone import threading_layer
 from minisqx.kernels.compiler.cache import cpu_features, cpu_name, system_refusal
-from minisqx.kernels.compiler.jit import threading_layer
 from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.machine.folders import cache_root, folder_size, system_cache
 from minisqx.spec import zoo
@@ -23,15 +23,15 @@ EXTRA = ("tqdm", "matplotlib", "pooch")
 
 
 def info(threads: int, source: str) -> Iterator[str]:
-    """Lines about versions, CPU, threads and folders. `threads` were given to `use_threads` and come from `source`."""
+    """Lines about versions, CPU, threads and folders. threads: the count in use; source: where it was set."""
     facts = [
-        ("minisqx", f"{minisqx.__version__} in {Path(__file__).parent}"),
+        ("minisqx", f"{minisqx.__version__} in {Path(minisqx.__file__).parent}"),
         ("python", f"{platform.python_version()} ({sys.executable})"),
         *(("pillow" if name == "PIL" else name, import_module(name).__version__) for name in REQUIRED),
         *((name, _extra(name)) for name in EXTRA),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("CPU", f"{_cpu_model()}, {os.cpu_count()} logical CPUs"),
-        ("code for", f"{cpu_name()}, vectors of {vector_registers()[0] * 8} bits"),
+        ("code for", f"{cpu_name()}, {vector_registers()[0] * 8}-bit vectors"),
         ("threads", f"{threads} ({source})"),
         ("thread layer", f"{threading_layer()} (Numba's)"),
         ("cache", _cache()),
@@ -57,20 +57,20 @@ def _cache() -> str:
 def _system_cache() -> str:
     root = system_cache()
     if root is None or not root.is_dir():
-        return "none; root makes it: minisqx warmup --system"
+        return "none; root creates it with: minisqx warmup --system"
     refusal = system_refusal()
-    return folder_size(root) if refusal is None else f"{root}, which is not used: {refusal}"
+    return folder_size(root) if refusal is None else f"{root}, not used: {refusal}"
 
 
 def _extra(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "not installed; it comes with: pip install 'minisqx[train]'"
+        return "not installed; get it with: pip install 'minisqx[train]'"
 
 
 def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Linux names x86-64's CPUs; of ARM's it gives the board ("Model") or numbers: implementer 0x41 is ARM Ltd."""
+    """The CPU's model. For ARM, Linux gives only the board ("Model") or part numbers: implementer 0x41 is ARM Ltd."""
     facts: dict[str, str] = {}
     try:
         for line in cpuinfo.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""What the commands print: plain text for people, aligned, at most 100 columns wide."""
+"""What the commands print: aligned plain text, at most 100 columns wide."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from minisqx.training.evaluation import Evaluation
 
 CONFUSIONS = 20
-_LAYER = 24  # columns of a layer's name
+_LAYER = 24  # width of the column of layer names
 
 
 def summary(spec: NetworkSpec) -> Iterator[str]:
-    """The layers of a network, and what they add up to."""
+    """The layers of a network, and their totals."""
     height, width = spec.input_size
     yield f"{spec.name}: images of {size_text(height, width)}, {spec.num_classes} classes"
     yield ""
@@ -36,11 +36,11 @@ def summary(spec: NetworkSpec) -> Iterator[str]:
     yield total
     yield ""
     yield f"{spec.parameters:,} trainable parameters; with the running statistics {spec.state_bytes:,} bytes of float32"
-    yield f"{spec.macs / 1e6:.3g} million multiply-adds an image"
+    yield f"{spec.macs / 1e6:.3g} million multiply-adds per image"
 
 
 def evaluation(result: "Evaluation") -> Iterator[str]:
-    """Accuracy of all and of each class, and what is taken for what."""
+    """The overall accuracy, that of each class, and the confusion matrix."""
     yield f"accuracy {100 * result.accuracy:.2f} % ({result.correct} of {result.images} images), mean loss {result.loss:.4f}"
     yield ""
     rows = [("class", "images", "accuracy")]
@@ -58,29 +58,30 @@ def _confusion(result: "Evaluation") -> Iterator[str]:
     rows += [(number, name, *map(str, counts)) for number, name, counts in zip(numbers, result.classes, result.confusion)]
     lines = list(table(rows, left=2))
     if max(map(columns, lines)) <= WIDTH:
-        yield "confusion: a row for each true class, a column for each class that the model names"
+        yield "confusion matrix: a row for each true class, a column for each predicted class"
         yield from lines
         return
     yield f"the {CONFUSIONS} most frequent confusions"
     mistakes = [
-        (int(count), truth, said)
+        (int(count), truth, predicted)
         for truth, counts in zip(result.classes, result.confusion)
-        for said, count in zip(result.classes, counts)
-        if count and said != truth
+        for predicted, count in zip(result.classes, counts)
+        if count and predicted != truth
     ]
     mistakes.sort(key=lambda mistake: -mistake[0])
-    rows = [("true class", "taken for", "images"), *((truth, said, str(count)) for count, truth, said in mistakes[:CONFUSIONS])]
+    rows = [("true class", "predicted", "images")]
+    rows += [(truth, predicted, str(count)) for count, truth, predicted in mistakes[:CONFUSIONS]]
     yield from table(rows, left=2)
 
 
 def prediction(name: str, result: "Prediction", topk: int) -> Iterator[str]:
-    """One image's likeliest classes."""
+    """The likeliest classes of one image."""
     yield name
     yield from table([(f"  {label}", f"{100 * share:.2f} %") for label, share in result.topk(topk)])
 
 
 def speed(result: "Speed") -> Iterator[str]:
-    """What was measured, the latency's percentiles, the throughput, and a line for each layer."""
+    """What was measured, latency percentiles, throughput, and a line for each layer."""
     height, width = result.spec.input_size
     yield f"{result.name}: images of {size_text(height, width)}, {result.spec.macs / 1e6:.3g} million multiply-adds each"
     calls = f"{len(result.tensor):,} and {len(result.image):,} calls"
@@ -102,7 +103,7 @@ def speed(result: "Speed") -> Iterator[str]:
 
 
 def gradients_head(check: "GradientCheck") -> Iterator[str]:
-    """What is checked, and the names of the columns."""
+    """What is checked, and the column headers."""
     height, width = check.spec.input_size
     yield f"{check.spec.name}: gradients by backward against finite differences of the loss"
     yield f"{len(check.x)} images of {height} x {width} pixels, random weights, float64, step {check.step:.0e}"
@@ -130,7 +131,7 @@ def gradients_end(layers: "Sequence[LayerCheck]", tolerance: float) -> Iterator[
 
 
 def _percentiles(seconds: "np.ndarray") -> list[str]:
-    """Least, 50, 90, 99 %, most, in microseconds; `seconds` are sorted. A percentile is one of them, the nearest rank."""
+    """Minimum, p50, p90, p99 and maximum in microseconds. seconds: sorted. Percentiles are of the nearest rank."""
     ranks = [0, *(math.ceil(share * len(seconds)) - 1 for share in (0.5, 0.9, 0.99)), -1]
     return [f"{1e6 * seconds[rank]:,.1f}" for rank in ranks]
 
@@ -143,7 +144,7 @@ def _layer_times(layers: "list[LayerTime]") -> Iterator[str]:
         return name, shape, f"{macs:,}", f"{1e6 * seconds:,.2f}", rate, f"{100 * seconds / total:.1f} %"
 
     total = sum(layer.seconds for layer in layers)
-    yield "layers: one image on 1 thread, each with its data in the cache; what a stride would skip is not computed"
+    yield "layers: one image on 1 thread, data in cache; pixels that a stride skips are not computed"
     rows: list[tuple[str, ...]] = [("layer", "output", "multiply-adds", "microseconds", "GFLOP/s", "share")]
     rows += [row(layer.name, " x ".join(map(str, layer.shape)), layer.macs, layer.seconds) for layer in layers]
     rows.append(row("total", "", sum(layer.macs for layer in layers), total))

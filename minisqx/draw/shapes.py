@@ -1,10 +1,10 @@
-"""The shapes of a picture, as SVG elements: rectangles, texts, lines, arrows, and the file around them. Lengths are in pixels."""
+"""SVG elements: rectangles, texts, lines, arrows, and the document around them. Lengths are in pixels."""
 
 from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-MARGIN = 24  # between the edge of a picture and what is in it
+MARGIN = 24  # between a picture's edge and its content
 INK, SOFT, LINE = "#1f2937", "#4b5563", "#6b7280"
 
 Point = tuple[float, float]
@@ -42,7 +42,7 @@ def text(
     fill: str = INK,
     room: float | None = None,
 ) -> None:
-    """`content` with its baseline at `y`, smaller if it would be wider than `room`: a letter takes up to 0.64 of the size."""
+    """`content` with its baseline at `y`, shrunk to fit into `room`: a letter is up to 0.64 of the font size wide."""
     if room is not None:
         size = min(size, room / ((0.7 if bold else 0.64) * len(content)))
     weight = "bold" if bold else "normal"
@@ -66,14 +66,14 @@ def sub(parent: Element, tag: str, **attributes: object) -> Element:
 
 
 def set_attributes(element: Element, **attributes: object) -> Element:
-    """Attributes as SVG spells them: `stroke_width` is stroke-width, `class_` is class; lengths to a hundredth of a pixel."""
+    """Sets attributes: `stroke_width` is SVG's stroke-width, `class_` is class; lengths are rounded to 0.01 pixels."""
     for key, value in attributes.items():
         element.set(key.strip("_").replace("_", "-"), f"{round(value, 2):g}" if isinstance(value, float) else str(value))
     return element
 
 
 def document(content: Element, width: float, height: float, description: str) -> str:
-    """The file: a white page of its own, so that dark viewers show it too, the arrow's head, and the content."""
+    """The SVG file: a white background, for viewers with a dark one, the arrowhead, and the content."""
     root = set_attributes(Element("svg"), xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}")
     set_attributes(root, width=width, height=height, role="img")
     set_attributes(root, font_family="system-ui, 'Segoe UI', Roboto, Helvetica, Arial, 'DejaVu Sans', sans-serif")

@@ -7,7 +7,7 @@ neither the call nor the clock counts; its input and its weights are in the cach
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from minisqx.kernels import inference
 from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH
 from minisqx.machine.threads import threads
 from minisqx.plan import Plan
-from minisqx.spec import AveragePoolSpec, BottleneckSpec, LinearSpec, MaxPoolSpec, NetworkSpec
+from minisqx.spec import AveragePoolSpec, LinearSpec, NetworkSpec
 
 BATCH = 128
 WARM_UP_CALLS = 3
@@ -141,24 +141,10 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     end = seconds(steps[-1:])
     times = [seconds_of(step) for step in steps]
     shapes = [(int(step[inference.ROWS]), *_map(step)) for step in steps]
-    layers = [LayerTime(*layer) for layer in zip(_names(plan, steps), shapes, map(_macs, steps), times)]
+    layers = [LayerTime(*layer) for layer in zip(program.names, shapes, map(_macs, steps), times)]
     macs = sum(layer.macs for layer in plan.spec.layers if isinstance(layer, LinearSpec))
     name = ", ".join(unit.name for unit in plan.spec.units if isinstance(unit, (AveragePoolSpec, LinearSpec)))
     return [*layers, LayerTime(name, (plan.spec.num_classes,), macs, max(end - times[-1], 0.0))]
-
-
-def _names(plan: Plan, steps: np.ndarray) -> Iterator[str]:
-    """A name for each step: of the layers that it computes, of the pool, or of the bottleneck whose sum it is."""
-    layers = {place: name for name, place in plan._places.items()}
-    channels = {convolution.name: convolution.out_channels for group in plan.spec.groups for convolution in group}
-    others = iter([unit for unit in plan.spec.units if isinstance(unit, (BottleneckSpec, MaxPoolSpec))])
-    for step in steps:
-        if step[inference.KIND] != inference.CONVOLUTION:
-            unit = next(others)
-            yield f"{unit.name}.sum" if isinstance(unit, BottleneckSpec) else unit.name
-            continue
-        name = layers[int(step[inference.WEIGHT_AT])]
-        yield name if step[inference.ROWS] == channels[name] else f"{name}, shortcut"
 
 
 def _map(step: np.ndarray) -> tuple[int, int]:

@@ -1,15 +1,18 @@
-"""The layers: each has a `forward` and a `backward` written by hand, and remembers what backward needs.
+"""The layers, with hand-written `forward` and `backward`.
 
-Two things are deferred, because the neighbour can do them while the numbers are in cache anyway (see docs/design.md):
+To read them in order: `layer`, the interface; `linear`, the simplest layer; `tensors`, what layers pass to each other;
+`workspace`, what they share; `basic_block`, where most of the work is done; `bottleneck` and `fire`, which are made of basic
+blocks; `pools` and `dropout`.
 
-- A basic block returns its stored tensor with the scale and shift of its batch norm (`Activation`); the reader applies them.
-- A layer's backward returns a description of its input's gradient (`Gradient`), usually "the product of this weight and
-  that dz"; the layer before forms it.
+Two computations are deferred to the neighbouring layer, which has the data in cache (docs/design.md gives the reasons):
 
-A layer's arrays stay where they are from batch to batch, and so do its neighbours': for batches of one shape it returns the same
-`Activation` and `Gradient` every time, and makes the same call (`BoundCall`), whose arguments are put together once.
+- The scale and shift of a batch norm. A basic block returns its stored tensor together with them, as an `Activation`; the next
+  layer applies them as it reads.
+- The gradient of a layer's input. `backward` returns a description of it, a `Gradient`: usually the product of a weight and a
+  stored dz. The previous layer computes the product.
 
-`layer` declares what a layer is; `tensors` what passes between two of them; `workspace` what they share. Start with `linear`.
+Arrays are allocated once per batch shape. So for batches of the same shape a layer returns the same `Activation` and `Gradient`
+objects every time, and repeats the same kernel calls with the same arguments (`BoundCall`).
 """
 
 from minisqx.layers.basic_block import BasicBlock as BasicBlock
@@ -19,6 +22,7 @@ from minisqx.layers.bottleneck import ResidualSum as ResidualSum
 from minisqx.layers.dropout import Dropout as Dropout
 from minisqx.layers.fire import Fire as Fire
 from minisqx.layers.layer import Layer as Layer
+from minisqx.layers.layer import ParameterFreeLayer as ParameterFreeLayer
 from minisqx.layers.linear import Linear as Linear
 from minisqx.layers.pools import AveragePool as AveragePool
 from minisqx.layers.pools import MaxPool as MaxPool
@@ -27,3 +31,11 @@ from minisqx.layers.tensors import Gradient as Gradient
 from minisqx.layers.workspace import Workspace as Workspace
 from minisqx.layers.workspace import cut_of as cut_of
 from minisqx.layers.workspace import materialise as materialise
+from minisqx.spec import AveragePoolSpec, DropoutSpec, MaxPoolSpec, ParameterFreeSpec
+
+# The layer of each unit without parameters.
+PARAMETER_FREE: dict[type[ParameterFreeSpec], type[ParameterFreeLayer]] = {
+    MaxPoolSpec: MaxPool,
+    DropoutSpec: Dropout,
+    AveragePoolSpec: AveragePool,
+}

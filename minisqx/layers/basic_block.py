@@ -1,4 +1,4 @@
-"""The basic block: convolution, activation and batch norm as one layer."""
+"""The basic block: convolution, activation and batch norm in one layer, computed by one kernel forward and one backward."""
 
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,28 +14,33 @@ from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Convolution, Folded, Norm, Parameters, Rows
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
+from minisqx.layers.activation_backward import ActivationBackward
 from minisqx.layers.checks import check_gradient, check_input
-from minisqx.layers.part import Part
+from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
-from minisqx.layers.through_activation import BackwardThroughActivation
 from minisqx.layers.workspace import BoundCall, PerLayout, Workspace, cut_of
 from minisqx.spec import ConvolutionSpec
 
 
-class Concatenation(Part):
-    """A tensor of `rows` channels in which several blocks write side by side."""
+class Concatenation(NetworkPart):
+    """A tensor with this many channels into which several blocks write, side by side.
 
-    def __init__(self, rows: int, workspace: Workspace):
-        self.rows = rows
-        self.kept = PerLayout(lambda layout: workspace.empty(layout, rows))
+    data_for(layout) is its data (chunks, channels, stride).
+    """
+
+    def __init__(self, channels: int, workspace: Workspace):
+        self.channels = channels
+        self.data_for = PerLayout(lambda layout: workspace.empty(layout, channels))
 
 
 @dataclass
 class BlockBuffers:
-    """What a basic block needs for batches of one shape; see `kernels/convolution.py` for the arrays.
+    """The buffers of a basic block for one batch shape.
 
-    e: the tensor in which the output is stored. y, parts: what `forward` returns, as a whole and for each convolution. dx: what
-    `backward` returns.
+    layout: that of the output. e: the tensor that stores the output, (chunks, channels or more, stride).
+    moments: (chunks, 2, channels) float64, each chunk's means and sums of squared deviations. gradients: (chunks, channels,
+    in_channels * taps + taps), each chunk's gradients of weight and bias, tap by tap.
+    y: what `forward` returns; parts: its channels of each convolution. dx: what `backward` returns.
     """
 
     layout: Layout
@@ -48,14 +53,16 @@ class BlockBuffers:
     dx: Gradient
     forward: BoundCall
     backward: BoundCall
-    through_activation: "BackwardThroughActivation"
+    activation_backward: ActivationBackward
 
 
-class BasicBlock(Part):
-    """Convolution, activation, batch norm, in the order that the description says, fused; see `kernels/convolution.py`.
+class BasicBlock(NetworkPart):
+    """Convolution, activation and batch norm in the spec's order, fused; see `kernels/convolution.py`.
 
-    specs: one convolution, or a bottleneck's first one and its shortcut, which read the same input and are computed as
-    one with the channels of both. concatenation, row: the tensor in which the output lies from that row on, or one of its own.
+    specs: one convolution, or the first one of a bottleneck and its shortcut, which read the same input and are computed as one
+    convolution with the channels of both. parameters, gradients: views of the network's buffers; `backward` writes the gradients.
+    running_mean, running_var: (channels,), views, too; `forward` updates them. concatenation, row: the tensor that stores the
+    output and its first row there; None: a tensor of its own.
     """
 
     def __init__(
@@ -72,16 +79,16 @@ class BasicBlock(Part):
         spec = specs[0]
         self.specs, self.name, self.parameters, self.gradients = specs, spec.name, parameters, gradients
         self.workspace = workspace
-        self.normalised, self.norm_first = spec.has_norm, spec.order == "conv-bn-act"
+        self.has_norm, self.norm_first = spec.has_norm, spec.order == "conv-bn-act"
         self.tap_count = spec.kernel[0] * spec.kernel[1]
         self.channels = sum(s.out_channels for s in specs)
         self.concatenation, self.row = concatenation or Concatenation(self.channels, workspace), row
-        # Channels that have an activation come first: only a shortcut may lack it.
+        # Only a shortcut may lack the activation, and its channels come last.
         self.activation = number_of(spec.activation)
         self.activated = sum(s.out_channels for s in specs if s.activation)
         depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
         self.depth = depth
-        # Three vectors a channel for the moments, in rows of scratch.
+        # Rows of scratch for the moments, three vectors per channel.
         self.moment_rows = -(-3 * self.channels * (VECTOR_BYTES // dtype.itemsize) // SCRATCH_STRIDE)
         self.folded_weight, self.folded_bias = np.empty(depth * self.channels, dtype), np.empty(self.channels, dtype)
         self.flipped_weight = np.empty((self.channels * self.tap_count, spec.in_channels), dtype)
@@ -95,20 +102,20 @@ class BasicBlock(Part):
             sums=np.empty((self.channels, 2)),
         )
         self.x: Any = None
-        self.kept = PerLayout(self._buffers)
+        self.buffers_for = PerLayout(self._make_buffers)
 
-    def _buffers(self, inputs: Layout) -> BlockBuffers:
+    def _make_buffers(self, inputs: Layout) -> BlockBuffers:
         """The buffers for an input of this layout."""
         spec, size, dtype = self.specs[0], (inputs.height, inputs.width), self.workspace.dtype
         layout = inputs.resized(*spec.size_after(size))
-        if self.normalised and layout.images * layout.map_pixels < 2:
+        if self.has_norm and layout.images * layout.map_pixels < 2:
             raise OptionError(
-                f"{spec.name} has one value a channel in this batch, and batch norm needs two: use a larger batch or image"
+                f"{spec.name} has one value per channel in this batch, and batch norm needs two: use a larger batch or image"
             )
         self.workspace.constants(max(layout.stride, inputs.stride, self.channels))
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
         chunks, channels = layout.chunks, self.channels
-        e, transposed = self.concatenation.kept(layout), geometry.transposed.taps(inputs, dtype)
+        e, transposed = self.concatenation.data_for(layout), geometry.transposed.taps(inputs, dtype)
         deferred = self.activation if self.norm_first else NO_ACTIVATION
         y = Activation(e, layout, self.row, self.norm.scale, self.norm.shift, deferred, self.norm.sums)
         starts = accumulate((s.out_channels for s in self.specs), initial=0)
@@ -125,20 +132,20 @@ class BasicBlock(Part):
             dx=Gradient(self.flipped_weight if self.tap_count > 1 else self.parameters.weight, e, self.row, transposed),
             forward=BoundCall(convolution.forward),
             backward=BoundCall(convolution.backward),
-            through_activation=BackwardThroughActivation(
+            activation_backward=ActivationBackward(
                 self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0), self.activation
             ),
         )
 
     def forward(self, x: Activation) -> Activation:
-        """x: (N, in_channels, H, W) deferred; returns the output deferred, and updates the running statistics."""
+        """x: (N, in_channels, H, W). Returns y with batch norm (and f, if it comes last) deferred. Updates the statistics."""
         if x is not self.x:
             check_input(self, x, self.specs[0].in_channels, self.workspace.dtype)
-        self.x, self.buffers = x, self.kept(x.layout)
+        self.x, self.buffers = x, self.buffers_for(x.layout)
         b = self.buffers
-        if not b.forward.is_for(x):
+        if not b.forward.is_prepared_for(x):
             zeros, ones = self.workspace.constants(0)
-            # An activation that comes after the batch norm is the reader's.
+            # The reader applies an activation that comes after the batch norm.
             computed = self._convolution(0 if self.norm_first else self.activated)
             arguments = (
                 Rows(b.e, self.row), self.norm, x.tensor(), self.parameters, computed, cut_of(b.layout),
@@ -149,30 +156,16 @@ class BasicBlock(Part):
         b.forward.run()
         return b.y
 
-    def _convolution(self, activated: int) -> Convolution:
-        """What the kernels compute, with an activation of so many channels."""
-        geometry, inside, index = self.buffers.taps
-        inputs, outputs = self.specs[0].in_channels, self.channels
-        return Convolution(geometry, inside, index, inputs, outputs, self.activation, activated)
-
-    @property
-    def outputs(self) -> list[Activation]:
-        """What the last forward pass returned, for each of the convolutions that are computed together."""
-        return self.buffers.parts
-
-    def values(self) -> dict[str, np.ndarray]:
-        """The output (N, C, H, W) of the last forward pass, by the name of each convolution."""
-        return {spec.name: output.values() for spec, output in zip(self.specs, self.outputs)}
-
     def backward(self, gradient: Gradient, keep_dz: bool = True) -> Gradient:
-        """Fills this block's parameter gradients and the sums of its input; returns the input's gradient, deferred.
+        """Writes the parameter gradients and x.sums. Returns the gradient of x, deferred.
 
-        The stored output is overwritten with dz. Without keep_dz, dz is thrown away, and with it the input's gradient.
+        The stored output is overwritten with dz. With keep_dz=False, for a network's first layer, dz is not stored and the
+        returned gradient is invalid.
         """
         x, b, activated = self.x, self.buffers, self.activated
         if self.norm_first:
             gradient, activated = self._backward_activation(gradient), 0
-        if not b.backward.is_for(x, gradient, keep_dz):
+        if not b.backward.is_prepared_for(x, gradient, keep_dz):
             check_gradient(self, gradient)
             source = gradient.source(self.workspace.dtype)
             workspace = self.workspace.for_kernel(gradient.depth, self.channels, self.depth, b.gradients)
@@ -186,7 +179,22 @@ class BasicBlock(Part):
             flip_taps(self.flipped_weight, self.parameters.weight, self.tap_count)
         return b.dx
 
+    def _convolution(self, activated: int) -> Convolution:
+        """The structure that kernels take, with an activation on the first `activated` channels."""
+        geometry, inside, index = self.buffers.taps
+        inputs, outputs = self.specs[0].in_channels, self.channels
+        return Convolution(geometry, inside, index, inputs, outputs, self.activation, activated)
+
     def _backward_activation(self, gradient: Gradient) -> Gradient:
-        """For the order convolution, batch norm, activation: through that, before batch norm's backward can have its sums."""
+        """Backward of an activation that comes after the batch norm, whose backward needs sums of the result."""
         y = self.buffers.y
-        return self.buffers.through_activation(gradient, y, self.activated, y, y)
+        return self.buffers.activation_backward(gradient, y, self.activated, y, y)
+
+    @property
+    def outputs(self) -> list[Activation]:
+        """The output of the last forward pass, one for each convolution in `specs`."""
+        return self.buffers.parts
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Name -> output (N, C, H, W) of the last forward pass, for each convolution in `specs`."""
+        return {spec.name: output.values() for spec, output in zip(self.specs, self.outputs)}

@@ -1,4 +1,4 @@
-"""The bottleneck of SqueezeNext: five basic blocks and a shortcut, and the residual sum that joins them."""
+"""SqueezeNext's bottleneck: five basic blocks and a shortcut, joined by a residual sum."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,53 +9,55 @@ from minisqx.kernels import residual
 from minisqx.kernels.activation import check_activation, number_of
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Sampling
+from minisqx.layers.activation_backward import ActivationBackward
 from minisqx.layers.basic_block import BasicBlock
-from minisqx.layers.part import Part
-from minisqx.layers.tensors import Activation, Gradient, activated
-from minisqx.layers.through_activation import BackwardThroughActivation
+from minisqx.layers.part import NetworkPart
+from minisqx.layers.tensors import Activation, Gradient, apply_activation
 from minisqx.layers.workspace import BoundCall, PerLayout, Workspace, cut_of
 from minisqx.spec import BottleneckSpec
 
 
 @dataclass
 class SumBuffers:
-    """What a residual sum needs for batches of one shape. samples: of u and v, if only those are summed.
+    """The buffers of a residual sum for one batch shape.
 
-    summed: u and v as backward reads them, made of those that forward was given.
+    samples: copies of the samples of u and v, if only these are summed; else empty. summed: u and v as backward reads them, with
+    the samples as data if there are any.
     """
 
     layout: Layout
     samples: list[np.ndarray]
     y: Activation
     forward: BoundCall
-    through_activation: BackwardThroughActivation
+    activation_backward: ActivationBackward
     summed: tuple[Activation, ...] = ()
 
 
-class ResidualSum(Part):
-    """r = f(u + v), f the activation of that number; backward hands ds to both and gives their batch norms the sums they need.
+class ResidualSum(NetworkPart):
+    """r = f(u + v). activation: the number of f. sampled: whether r is computed only at the pixels that stride 2 reads.
 
-    sampled: whether r is summed only where a layer with stride 2 reads it.
+    `backward` also writes the sums that the batch norms of u and v need.
     """
 
     def __init__(self, channels: int, workspace: Workspace, activation: int, sampled: bool = False):
         self.channels, self.workspace, self.sampled = channels, workspace, sampled
         self.activation = check_activation(activation)
-        self.kept = PerLayout(self._buffers)
+        self.buffers_for = PerLayout(self._make_buffers)
 
-    def _buffers(self, inputs: Layout) -> SumBuffers:
+    def _make_buffers(self, inputs: Layout) -> SumBuffers:
         layout = inputs.resized(-(-inputs.height // 2), -(-inputs.width // 2)) if self.sampled else inputs
         r = self.workspace.empty(layout, self.channels)
         y = self.workspace.plain(r, layout)
         size = (inputs.height, inputs.width) if self.sampled else None
         samples = [self.workspace.empty(layout, self.channels) for _ in range(2)] if self.sampled else []
-        through_activation = BackwardThroughActivation(self.workspace, layout, r, self.activation, size)
-        return SumBuffers(layout, samples, y, BoundCall(residual.forward), through_activation)
+        activation_backward = ActivationBackward(self.workspace, layout, r, self.activation, size)
+        return SumBuffers(layout, samples, y, BoundCall(residual.forward), activation_backward)
 
     def forward(self, u: Activation, v: Activation) -> Activation:
+        """u, v: (N, C, H, W). Returns r, if sampled (N, C, (H + 1) // 2, (W + 1) // 2), nothing deferred."""
         self.u, self.v = u, v
-        b = self.buffers = self.kept(u.layout)
-        if not b.forward.is_for(u, v):
+        b = self.buffers = self.buffers_for(u.layout)
+        if not b.forward.is_prepared_for(u, v):
             samples = b.samples or (u.data, v.data)
             b.summed = (u, v)
             if self.sampled:
@@ -70,22 +72,23 @@ class ResidualSum(Part):
         return b.y
 
     def backward(self, gradient: Gradient) -> Gradient:
-        """The gradient of u and of v, stored in the place of r."""
+        """Returns ds, which is the gradient of u and of v; r is overwritten with it."""
         b = self.buffers
-        return b.through_activation(gradient, b.y, self.channels, *b.summed)
+        return b.activation_backward(gradient, b.y, self.channels, *b.summed)
 
 
-class Bottleneck(Part):
-    """Five basic blocks and a shortcut, added. `blocks[0]` computes the first convolution and the shortcut's together."""
+class Bottleneck(NetworkPart):
+    """Five basic blocks and a shortcut, added. blocks[0] computes the first convolution and that of the shortcut together."""
 
     def __init__(self, spec: BottleneckSpec, blocks: list[BasicBlock], workspace: Workspace):
-        # A tuple: inference follows the description, so a block that is added here would be passed over there.
+        # A tuple, because inference follows the spec and would ignore a block that is added here.
         self.spec, self.blocks, self.has_shortcut = spec, tuple(blocks), spec.shortcut is not None
         self.sum = ResidualSum(blocks[-1].channels, workspace, number_of(spec.activation), spec.sampled)
-        self._of: tuple[Gradient, Gradient] | None = None
-        self._both: Gradient
+        self._joined_from: tuple[Gradient, Gradient] | None = None
+        self._joined: Gradient
 
     def forward(self, x: Activation) -> Activation:
+        """x: (N, in_channels, H, W). Returns the residual sum, see `ResidualSum.forward`."""
         self.blocks[0].forward(x)
         main, shortcut = self.blocks[0].outputs[0], self.blocks[0].outputs[1] if self.has_shortcut else x
         for block in self.blocks[1:]:
@@ -94,28 +97,32 @@ class Bottleneck(Part):
         return self.y
 
     def backward(self, gradient: Gradient) -> Gradient:
-        of_sum = gradient = self.sum.backward(gradient)
+        """Runs the blocks' backward in reverse order. Returns the gradient of x: through the main path plus the shortcut."""
+        ds = gradient = self.sum.backward(gradient)
         for block in reversed(self.blocks[1:]):
             gradient = block.backward(gradient)
         if self.has_shortcut:
-            return self.blocks[0].backward(self._joined(gradient, of_sum, "stored"))
-        return self._joined(self.blocks[0].backward(gradient), of_sum, "addend")
+            return self.blocks[0].backward(self._join(gradient, ds, "stored"))
+        return self._join(self.blocks[0].backward(gradient), ds, "addend")
 
-    def _joined(self, product: Gradient, of_sum: Gradient, place: str) -> Gradient:
-        """Both in one: what comes from the sum stands beside the product (`stored`) or is added to it (`addend`)."""
-        if self._of is None or self._of[0] is not product or self._of[1] is not of_sum:
-            self._of = (product, of_sum)
-            parts: dict[str, Any] = {place: of_sum.stored}
-            self._both = replace(product, sampled_size=of_sum.sampled_size, **parts)
-        return self._both
+    def _join(self, product: Gradient, ds: Gradient, field: str) -> Gradient:
+        """The product with ds as its field "stored" (rows after the product's) or "addend" (added to the product's rows).
+
+        Returns the same object for the same arguments, so that the reader's prepared call stays valid.
+        """
+        if self._joined_from is None or self._joined_from[0] is not product or self._joined_from[1] is not ds:
+            self._joined_from = (product, ds)
+            fields: dict[str, Any] = {field: ds.stored}
+            self._joined = replace(product, sampled_size=ds.sampled_size, **fields)
+        return self._joined
 
     def values(self) -> dict[str, np.ndarray]:
-        """By name the output (N, C, H, W) of every block and of the sum, of the last forward pass."""
+        """Name -> output (N, C, H, W) of the last forward pass, for each basic block and for the sum, computed at all pixels."""
         first, *rest = (block.outputs for block in self.blocks)
         outputs = [first[0], *(output for outputs in rest for output in outputs), *first[1:]]
         found = {layer.name: output.values() for layer, output in zip(self.spec.layers, outputs)}
-        # Pixels that a stride skips have no reader, and are computed here alone.
-        total = activated(self.sum.u.values() + self.sum.v.values(), self.sum.activation)
+        # The forward pass does not compute pixels that a stride skips.
+        total = apply_activation(self.sum.u.values() + self.sum.v.values(), self.sum.activation)
         step = 2 if self.sum.sampled else 1
         total[:, :, ::step, ::step] = self.y.values()
         return found | {self.spec.name: total}

@@ -1,51 +1,60 @@
-"""Dropout."""
+"""Dropout. Its mask is not stored: backward draws it again from the same counters."""
 
 import numpy as np
 
 from minisqx.kernels import counters, dropout
 from minisqx.kernels.layout import Layout
 from minisqx.layers.checks import check_gradient, check_input
-from minisqx.layers.part import Part
+from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
 from minisqx.layers.workspace import PerLayout, Workspace, cut_of, materialise
 from minisqx.spec import DropoutSpec
 
 
-class Dropout(Part):
-    """Zeroes elements at random and scales the rest; the mask is drawn from (seed, step, image, element), see
-    `kernels/dropout.py`. The step is the workspace's.
+class Dropout(NetworkPart):
+    """Zeroes elements with the spec's probability and scales the others by 1 / (1 - probability).
+
+    The mask is a function of (seed, step, image, element), see `kernels/dropout.py`; seed and step are the workspace's.
     """
 
-    def __init__(self, spec: DropoutSpec, seed: int, workspace: Workspace):
-        self.spec, self.seed, self.workspace = spec, seed, workspace
+    def __init__(self, spec: DropoutSpec, workspace: Workspace):
+        self.spec, self.workspace = spec, workspace
         self.probability, self.channels = spec.probability, spec.channels
-        self.kept = PerLayout(self._buffers)
+        self.buffers_for = PerLayout(self._make_buffers)
 
-    def _buffers(self, layout: Layout) -> tuple[Activation, Gradient]:
+    @staticmethod
+    def kept_tensors(spec: DropoutSpec) -> tuple[int, int]:
+        """Tensors kept for batches of one shape: of the input's shape (out, dx), and of the output's."""
+        return (2, 0) if spec.probability else (0, 0)
+
+    def _make_buffers(self, layout: Layout) -> tuple[Activation, Gradient]:
         out, dx = (self.workspace.empty(layout, self.channels) for _ in range(2))
         return self.workspace.plain(out, layout), Gradient(stored=dx)
 
     def forward(self, x: Activation) -> Activation:
+        """x: (N, C, H, W). Returns x itself if the probability is 0."""
         check_input(self, x, self.channels, self.workspace.dtype)
         self.layout = x.layout
         self.y = x
         if self.probability > 0:
-            self.y, self.dx = self.kept(x.layout)
+            self.y, self.dx = self.buffers_for(x.layout)
             self._apply(self.y.data, x)
         return self.y
 
     def backward(self, gradient: Gradient) -> Gradient:
+        """Returns the gradient of x, stored; the gradient itself if the probability is 0."""
         check_gradient(self, gradient)
         if self.probability == 0:
             return gradient
+        # In place: dx is written over dy.
         dy = materialise(gradient, self.dx.stored, self.layout, self.workspace)
         self._apply(dy, self.workspace.plain(dy, self.layout))
         return self.dx
 
     def _apply(self, out: np.ndarray, x: Activation) -> None:
-        key = counters.stream(self.seed, counters.DROPOUT, self.workspace.dropout_step)
+        key = counters.stream(self.workspace.seed, counters.DROPOUT, self.workspace.dropout_step)
         dropout.apply(out, x.tensor(), self.probability, key, cut_of(self.layout))
 
     def values(self) -> dict[str, np.ndarray]:
-        """The output (N, C, H, W) of the last forward pass, by name."""
+        """Name -> output (N, C, H, W) of the last forward pass."""
         return {self.spec.name: self.y.values()}

@@ -1,4 +1,4 @@
-"""What a network asks of a layer."""
+"""The interface of a layer."""
 
 from typing import Any, Protocol
 
@@ -6,18 +6,28 @@ import numpy as np
 
 
 class Layer(Protocol):
-    """One step of the forward pass and its backward.
+    """One step of the training forward pass, and its backward.
 
-    x and what `forward` returns are an `Activation`, and from the average pool on a contiguous array (N, features); `backward`
-    takes and returns the matching `Gradient` or array. A network calls `forward` in the order of its units, then `backward` once
-    in the reverse order: the second may overwrite what the first stored.
+    `forward` takes and returns an `Activation`, after the average pool a contiguous array (N, features); `backward` takes and
+    returns the corresponding `Gradient` or array. A network calls `forward` on all layers in order, then `backward` once in
+    reverse order; `backward` may overwrite what `forward` stored.
     """
 
     def forward(self, x: Any) -> Any:
-        """The output for a training batch; remembers what `backward` needs."""
+        """Returns the output for a training batch; stores what `backward` needs."""
 
     def backward(self, gradient: Any) -> Any:
-        """Fills the layer's parameter gradients from the gradient of its output; returns the gradient of its input."""
+        """Takes the gradient of the output; writes the parameter gradients, and returns the gradient of the input."""
 
     def values(self) -> dict[str, np.ndarray]:
-        """By name the output of every part, of the last forward pass and without anything deferred: (N, C, H, W) or (N, C)."""
+        """Name -> output of the last forward pass, (N, C, H, W) or (N, C), for the layer and its blocks; nothing deferred."""
+
+
+class ParameterFreeLayer(Layer, Protocol):
+    """A layer without parameters, which is made of its description and the network's workspace alone."""
+
+    def __init__(self, spec: Any, workspace: Any) -> None: ...
+
+    @staticmethod
+    def kept_tensors(spec: Any) -> tuple[int, int]:
+        """How many tensors it keeps for batches of one shape: (of its input's shape, of its output's)."""

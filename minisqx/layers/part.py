@@ -1,20 +1,20 @@
-"""What a network is put together from: parts that are nothing without it, and their names."""
+"""`NetworkPart`, the base class of everything that belongs to one network, and `Layers`, the mapping of its layers."""
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any, NoReturn
 
 from minisqx.errors import OptionError
 
-_ANOTHER = "inference follows the network's description; make a network of another description instead"
+_OTHER_SPEC = "inference follows the network's spec; make a network from another spec instead"
 
 
-class Part:
-    """A part of one network, which holds views of that network's memory and calls that know where it is."""
+class NetworkPart:
+    """Part of one network: it holds views of the network's memory and kernel calls that point into it, so it can't be copied."""
 
     def __reduce_ex__(self, protocol):
-        # A copy would read and write memory that belongs to no network.
+        # A copy would read and write memory that no network uses.
         raise OptionError(
-            f"a {type(self).__name__} can't be copied or pickled alone: copy the whole network, or a layer's values()"
+            f"a {type(self).__name__} can't be copied or pickled alone: copy the whole network, or the result of values()"
         )
 
     def __repr__(self) -> str:
@@ -22,8 +22,8 @@ class Part:
         return f"{type(self).__name__}({name})"
 
 
-class Layers(Part, MutableMapping):
-    """A network's layers by name, to look at: which there are is said by its description alone."""
+class Layers(NetworkPart, MutableMapping):
+    """The layers of a network by name, read-only: the network's spec determines them."""
 
     def __init__(self, layers: dict):
         self._layers = layers
@@ -38,10 +38,10 @@ class Layers(Part, MutableMapping):
         return len(self._layers)
 
     def __setitem__(self, name: str, layer: object) -> NoReturn:
-        raise OptionError(f"layers[{name!r}] can't be set: {_ANOTHER}")
+        raise OptionError(f"layers[{name!r}] can't be set: {_OTHER_SPEC}")
 
     def __delitem__(self, name: str) -> NoReturn:
-        raise OptionError(f"layers[{name!r}] can't be removed: {_ANOTHER}")
+        raise OptionError(f"layers[{name!r}] can't be removed: {_OTHER_SPEC}")
 
     def __repr__(self) -> str:
         return f"Layers({', '.join(self)})"

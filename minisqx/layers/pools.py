@@ -1,4 +1,4 @@
-"""Max pool, and the average over the whole map."""
+"""Max pooling, and global average pooling."""
 
 from dataclasses import replace
 
@@ -10,68 +10,81 @@ from minisqx.kernels.im2col import Geometry, Taps
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Rows
 from minisqx.layers.checks import check_array, check_gradient, check_input
-from minisqx.layers.part import Part
+from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
 from minisqx.layers.workspace import PerLayout, Workspace, cut_of, materialise
 from minisqx.spec import AveragePoolSpec, MaxPoolSpec
 
 
-class MaxPool(Part):
-    """The largest of every window; see `kernels/max_pool.py`. It reads a tensor with nothing deferred."""
+class MaxPool(NetworkPart):
+    """Max pooling; see `kernels/max_pool.py`. Its input must have nothing deferred, as in SqueezeNet."""
 
     def __init__(self, spec: MaxPoolSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
-        self.kept = PerLayout(self._buffers)
+        self.buffers_for = PerLayout(self._make_buffers)
 
-    def _buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient, Taps]:
+    @staticmethod
+    def kept_tensors(spec: MaxPoolSpec) -> tuple[int, int]:
+        """Tensors kept for batches of one shape: of the input's shape (dx), and of the output's (out, dy, index)."""
+        return 1, 3
+
+    def _make_buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient, Taps]:
         spec = replace(self.spec, input_size=(inputs.height, inputs.width))
         kernel, stride = (spec.kernel, spec.kernel), (spec.stride, spec.stride)
         geometry = Geometry.of(kernel, stride, (0, 0), spec.input_size, spec.output_size)
         layout, empty = inputs.resized(*spec.output_size), self.workspace.empty
-        out, g, dx = empty(layout, spec.channels), empty(layout, spec.channels), empty(inputs, spec.channels)
-        place, taps = np.empty(out.shape, np.int32), geometry.taps(layout, self.workspace.dtype)
-        return self.workspace.plain(out, layout), place, g, Gradient(stored=dx), taps
+        out, dy, dx = empty(layout, spec.channels), empty(layout, spec.channels), empty(inputs, spec.channels)
+        index, taps = np.empty(out.shape, np.int32), geometry.taps(layout, self.workspace.dtype)
+        return self.workspace.plain(out, layout), index, dy, Gradient(stored=dx), taps
 
     def forward(self, x: Activation) -> Activation:
+        """x: (N, C, H, W). Stores the index of each maximum for backward."""
         check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
-        y, place, _, _, taps = self.kept(x.layout)
-        max_pool.forward(y.data, place, Rows(x.data, x.row), taps, cut_of(y.layout))
+        y, index, _, _, taps = self.buffers_for(x.layout)
+        max_pool.forward(y.data, index, Rows(x.data, x.row), taps, cut_of(y.layout))
         return y
 
     def backward(self, gradient: Gradient) -> Gradient:
         check_gradient(self, gradient)
-        y, place, g, dx, _ = self.kept(self.x.layout)
-        materialise(gradient, g, y.layout, self.workspace)
-        max_pool.backward(dx.stored, g, place, cut_of(self.x.layout), cut_of(y.layout))
+        y, index, dy, dx, _ = self.buffers_for(self.x.layout)
+        materialise(gradient, dy, y.layout, self.workspace)
+        max_pool.backward(dx.stored, dy, index, cut_of(self.x.layout), cut_of(y.layout))
         return dx
 
     def values(self) -> dict[str, np.ndarray]:
-        """The output (N, C, H, W) of the last forward pass, by name."""
-        return {self.spec.name: self.kept(self.x.layout)[0].values()}
+        """Name -> output (N, C, H, W) of the last forward pass."""
+        return {self.spec.name: self.buffers_for(self.x.layout)[0].values()}
 
 
-class AveragePool(Part):
-    """The mean over the whole map: (N, C, H, W) to (N, C)."""
+class AveragePool(NetworkPart):
+    """Global average pooling."""
 
     def __init__(self, spec: AveragePoolSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
-        self.kept = PerLayout(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
+        self.buffers_for = PerLayout(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
+
+    @staticmethod
+    def kept_tensors(spec: AveragePoolSpec) -> tuple[int, int]:
+        """Tensors kept for batches of one shape: of the input's shape (dx), and of the output's."""
+        return 1, 0
 
     def forward(self, x: Activation) -> np.ndarray:
+        """x: (N, C, H, W). Returns the mean of each map, (N, C)."""
         check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
         features = self.features = np.empty((x.layout.images, self.spec.channels), self.workspace.dtype)
         pooling.forward(features, x.tensor(), cut_of(x.layout), self.workspace.for_kernel(columns=-(-x.layout.stride // BLOCK)))
         return features
 
-    def values(self) -> dict[str, np.ndarray]:
-        """The output (N, C) of the last forward pass, by name."""
-        return {self.spec.name: self.features}
-
     def backward(self, dfeatures: np.ndarray) -> Gradient:
+        """dfeatures: (N, C). Returns the gradient of x, stored; writes the sums of x's batch norm."""
         x = self.x
         check_array(self, "backward", dfeatures, self.features.shape, self.features.dtype)
-        dx = self.kept(x.layout)
+        dx = self.buffers_for(x.layout)
         pooling.backward(dx.stored, dfeatures, x.tensor(), cut_of(x.layout))
         return dx
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Name -> output (N, C) of the last forward pass."""
+        return {self.spec.name: self.features}

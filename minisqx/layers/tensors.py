@@ -1,4 +1,4 @@
-"""What passes between two layers: an `Activation` on the way forward, a `Gradient` on the way back."""
+"""What layers pass to each other: an `Activation` in the forward pass, a `Gradient` in the backward pass."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,16 +9,16 @@ from minisqx.kernels.activation import NO_ACTIVATION, check_activation, entry_of
 from minisqx.kernels.im2col import Taps
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Source, Tensor
-from minisqx.layers.part import Part
+from minisqx.layers.part import NetworkPart
 
 
 @dataclass(frozen=True)
-class Activation(Part):
-    """A tensor between two layers: y = f(data * scale + shift), the activation f only where it is still to be done.
+class Activation(NetworkPart):
+    """A layer's output: y = f(x * scale + shift), x rows row : row + channels of data. The reader applies scale, shift and f.
 
-    The tensor is rows row : row + channels of data (chunks, channels or more, stride). activation: the number of f
-    (`kernels/activation.py`). sums: (channels, 2) float64, written by the reader's backward: sum g and sum g * data, g =
-    dL/d(data * scale + shift).
+    data: (chunks, channels or more, stride), float32 or float64. scale, shift: (channels,). activation: the number of f
+    (`kernels/activation.py`), or NO_ACTIVATION. sums: (channels, 2) float64, sum g and sum g x with g = dL/d(x * scale + shift),
+    written by the reader's backward for the batch norm's.
     """
 
     data: np.ndarray
@@ -37,39 +37,41 @@ class Activation(Part):
         return self.scale.size
 
     def part(self, start: int, stop: int, activation: int) -> "Activation":
-        """Some of the channels."""
+        """Channels start : stop, with this activation; views of the same arrays."""
         scale, shift = self.scale[start:stop], self.shift[start:stop]
         return Activation(self.data, self.layout, self.row + start, scale, shift, activation, self.sums[start:stop])
 
     def tensor(self) -> Tensor:
-        """The same as kernels take it."""
+        """The structure that kernels take."""
         return Tensor(self.data, self.row, self.scale, self.shift, self.activation, self.sums)
 
     def values(self) -> np.ndarray:
-        """(N, C, H, W), with everything that was deferred."""
+        """y as an array (N, C, H, W)."""
         stored = self.layout.unpack(self.data[:, self.row : self.row + self.channels])
         y = stored * self.scale[:, None, None] + self.shift[:, None, None]
-        return activated(y, self.activation)
+        return apply_activation(y, self.activation)
 
 
-def activated(y: np.ndarray, activation: int) -> np.ndarray:
-    """The activation of a whole array, for tests and for inspection."""
+def apply_activation(y: np.ndarray, activation: int) -> np.ndarray:
+    """f(y) in NumPy, for `values()` and for tests."""
     return y if activation == NO_ACTIVATION else entry_of(activation).values(y)
 
 
 @cache
 def no_taps(dtype) -> Taps:
-    """What stands for the taps of a gradient that is no product."""
+    """Placeholder for the taps of a gradient that is not a product."""
     return Taps(np.ones(10, np.int64), np.empty((0, 0), dtype), np.empty((0, 0), np.int32))
 
 
 @dataclass(frozen=True)
-class Gradient(Part):
-    """The gradient of a tensor, before it is materialised: a product for its first rows, stored for the others, and an addend.
+class Gradient(NetworkPart):
+    """The gradient of a tensor, not yet materialised: its first rows are the product W^T dz, the others are stored.
 
-    weight: (out_channels * taps, rows) and dz, rows dz_row : dz_row + out_channels of (chunks, out_channels or more, stride), of
-    the layer that read the tensor; taps: of its transposed geometry. The other rows are those of `stored` from stored_row on.
-    sampled_size: (height, width) of the tensor where stored and addend hold only its samples.
+    weight: (out_channels * taps, rows), of the convolution that read the tensor, with flipped taps. dz: (chunks, out_channels or
+    more, stride), of which rows dz_row : dz_row + out_channels count. taps: those of the transposed geometry.
+    stored: (chunks, rows or more, stride), the other rows, from stored_row on.
+    addend: (chunks, rows, stride), added to all rows, or None.
+    sampled_size: (height, width) of the tensor if stored and addend hold only its samples, else None.
     """
 
     weight: np.ndarray | None = None
@@ -83,11 +85,11 @@ class Gradient(Part):
 
     @property
     def depth(self) -> int:
-        """Rows of scratch that the product takes."""
+        """Rows of scratch needed to compute the product."""
         return 0 if self.weight is None else max(self.weight.shape)
 
     def source(self, dtype) -> Source:
-        """What the kernels take; parts that are absent become empty arrays."""
+        """The structure that kernels take; absent arrays are empty there."""
         none = np.empty((0, 0, 0), dtype)
         weight = np.empty((0, 0), dtype) if self.weight is None else self.weight
         return Source(

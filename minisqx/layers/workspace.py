@@ -1,4 +1,4 @@
-"""What layers share and keep from batch to batch: scratch memory, buffers by batch shape, calls with their arguments."""
+"""What layers share, and what they keep between batches: scratch memory, buffers per batch shape, prepared kernel calls."""
 
 from functools import partial
 from operator import is_
@@ -13,19 +13,19 @@ from minisqx.kernels.compiler.jit import bound
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.structures import Cut
 from minisqx.kernels.tiles import product
-from minisqx.layers.part import Part
+from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
-from minisqx.machine.threads import most_threads
+from minisqx.machine.threads import max_threads
 
 
-class Workspace(Part):
-    """What all layers of a network share: the dtype, rows of zeros and ones, a scratch for each thread, and the step.
+class Workspace(NetworkPart):
+    """Shared by all layers of a network: the dtype, scratch memory for each thread, rows of zeros and ones, dropout's counters.
 
-    dropout_step: the number of the forward pass, from which dropout draws its masks.
+    seed; dropout_step, the number of training forward passes: dropout draws its masks from them.
     """
 
-    def __init__(self, dtype):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, dtype, seed: int = 0):
+        self.dtype, self.seed = np.dtype(dtype), seed
         self.dropout_step = 0
         im2col.prepare(self.dtype)
         product.prepare(self.dtype)
@@ -34,37 +34,41 @@ class Workspace(Part):
         self._zeros, self._ones = np.zeros(0, self.dtype), np.ones(0, self.dtype)
 
     def scratch(self, rows: int) -> np.ndarray:
-        """(threads, elements): at least `rows` rows of a block for each thread."""
+        """(threads, elements): at least `rows` rows of SCRATCH_STRIDE elements for each thread."""
         if self._scratch.shape[1] < rows * SCRATCH_STRIDE:
-            self._scratch = aligned_empty((most_threads(), rows * SCRATCH_STRIDE), self.dtype)
+            self._scratch = aligned_empty((max_threads(), rows * SCRATCH_STRIDE), self.dtype)
         return self._scratch
 
     def for_kernel(self, source: int = 0, gradient: int = 0, columns: int = 0, by_chunk: np.ndarray | None = None):
-        """What kernels take: a scratch with regions of so many rows (see `structures.Scratch`), and a kernel's sums by chunk."""
+        """The structure that kernels take. source, gradient, columns: rows of these regions of scratch (`structures.Scratch`).
+
+        by_chunk: the sums that the kernel writes for each chunk.
+        """
         scratch = self.scratch(source + gradient + columns)
         starts = SCRATCH_STRIDE * source, SCRATCH_STRIDE * (source + gradient)
         sums = self._no_sums if by_chunk is None else by_chunk
         return structures.Workspace(scratch, *starts, sums, *self.constants(0))
 
     def constants(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of zeros and of ones, at least `length` and a block long."""
+        """A row of zeros and a row of ones, at least `length` and at least a block long."""
         length = max(length, BLOCK)
         if self._zeros.size < length:
             self._zeros, self._ones = np.zeros(length, self.dtype), np.ones(length, self.dtype)
         return self._zeros, self._ones
 
     def empty(self, layout: Layout, channels: int) -> np.ndarray:
+        """An uninitialised tensor (chunks, channels, stride)."""
         return layout.empty(channels, self.dtype)
 
     def plain(self, data: np.ndarray, layout: Layout) -> Activation:
-        """A tensor with nothing deferred."""
+        """An Activation of data (chunks, channels, stride) with nothing deferred."""
         channels = data.shape[1]
         zeros, ones = self.constants(max(layout.stride, channels))
         return Activation(data, layout, 0, ones[:channels], zeros[:channels], NO_ACTIVATION, np.empty((channels, 2)))
 
 
-class PerLayout(Part):
-    """The buffers that a layer has for each of the last batch shapes: a full batch and the shorter last one keep theirs."""
+class PerLayout(NetworkPart):
+    """A cache of `make(layout)` for the last few layouts: full batches and the shorter last one each keep their buffers."""
 
     SHAPES = 3
 
@@ -83,28 +87,29 @@ class PerLayout(Part):
         return self._last_made
 
 
-class BoundCall(Part):
-    """A kernel with its arguments, which are made of `inputs`: made again only when those are other objects than last time."""
+class BoundCall(NetworkPart):
+    """A kernel and its arguments, which follow from `inputs` and are prepared again only if the inputs are other objects."""
 
     def __init__(self, kernel):
         self.kernel, self.inputs, self._code = kernel, (), None
         self.run: Any = None
 
-    def is_for(self, *inputs) -> bool:
+    def is_prepared_for(self, *inputs) -> bool:
         return len(inputs) == len(self.inputs) and all(map(is_, inputs, self.inputs))
 
     def prepare(self, inputs: tuple, arguments: tuple) -> None:
-        """From now on `run()` calls the kernel with these arguments."""
+        """Makes `run()` call the kernel with these arguments."""
         self._code = self._code or bound(self.kernel, arguments)
         self.inputs, self.run = inputs, partial(self._code, *arguments)
 
 
 def cut_of(layout: Layout) -> Cut:
+    """The part of a layout that kernels take."""
     return Cut(layout.images, layout.images_per_chunk, layout.map_pixels)
 
 
 def materialise(gradient: Gradient, out: np.ndarray, layout: Layout, workspace: Workspace) -> np.ndarray:
-    """Writes a deferred gradient into `out` (chunks, channels, stride)."""
-    workspace_of_kernel = workspace.for_kernel(gradient.depth, out.shape[1])
-    convolution.input_gradient(out, gradient.source(workspace.dtype), cut_of(layout), workspace_of_kernel)
+    """Computes a gradient and writes it into `out` (chunks, channels, stride), which is returned."""
+    scratch = workspace.for_kernel(gradient.depth, out.shape[1])
+    convolution.input_gradient(out, gradient.source(workspace.dtype), cut_of(layout), scratch)
     return out

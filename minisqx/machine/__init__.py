@@ -1,1 +1,1 @@
-"""What the machine gives: threads, memory, folders, signals."""
+"""The interface to the machine: threads, memory limits, folders and files, signals."""

@@ -1,4 +1,4 @@
-"""Where files lie that may be thrown away at any time; and how any file is written, so that none is ever half there."""
+"""The cache folders, and `replace_file`, which writes a file atomically."""
 
 import os
 import secrets
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def cache_root() -> Path:
-    """The user's cache folder for minisqx: `MINISQX_CACHE`, else the system's usual place.
+    """The user's cache folder for minisqx: `MINISQX_CACHE`, else the usual place on this system.
 
-    Raises OSError where there is none, since the user has no home folder.
+    Raises OSError if the user has no home folder.
     """
     chosen = os.environ.get("MINISQX_CACHE")
     if chosen:
@@ -23,19 +23,19 @@ def cache_root() -> Path:
         else:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:
-        raise OSError("there is no home folder for a cache") from error
+        raise OSError("no home folder for the cache") from error
     return base / "minisqx"
 
 
 def system_cache() -> Path | None:
-    """The cache folder of all users, which root alone fills; None where the system has no place for it."""
+    """The cache folder shared by all users, which only root writes; None on Windows."""
     if sys.platform == "win32":
         return None
     return Path("/Library/Caches/minisqx" if sys.platform == "darwin" else "/var/cache/minisqx")
 
 
 def within_reach_of_others(path: Path) -> str | None:
-    """Why not only root and this user can change what lies in a folder, given without links, or exchange it: None if it is so."""
+    """Why users other than root and this one can change or replace a folder; None if they can't. path: without symbolic links."""
     for folder in (path, *path.parents):
         status = os.stat(folder)
         if status.st_uid not in (0, os.getuid()):
@@ -46,14 +46,14 @@ def within_reach_of_others(path: Path) -> str | None:
 
 
 def replace_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> None:
-    """Puts `data`, one piece after the other, in the place of `path` at once; less the umask, `mode` says who may read and write.
+    """Replaces the file `path` by the pieces of `data`, concatenated. mode: permissions, before the umask.
 
-    Whoever opens it finds the old file or the new one, also after a power cut.
-    Raises OSError, and leaves no other file behind, where that can't be done.
+    The replacement is atomic: readers see the old file or the new one, even after a power failure. Raises OSError if that fails,
+    and leaves no temporary file.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
-        raise OSError(f"there is a {'folder' if target.is_dir() else 'device'} of this name")
+        raise OSError(f"a {'folder' if target.is_dir() else 'device'} has this name")
     temporary = target.with_name(f".minisqx-{secrets.token_hex(8)}.part")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -65,7 +65,7 @@ def replace_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> No
         with suppress(OSError):
             temporary.unlink()
         raise
-    # Some systems and disks can't flush a folder; the file is complete without it.
+    # Flush the new directory entry; some systems can't, and the file is complete without it.
     with suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)
         try:
@@ -75,7 +75,7 @@ def replace_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> No
 
 
 def folder_size(path: Path) -> str:
-    """A folder of the cache in words: its path, size and files."""
+    """The path of a cache folder, its size and number of files, in words."""
     files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
     size = sum(os.lstat(file).st_size for file in files if os.path.lexists(file))
     return f"{path}, {size / 1e6:.1f} MB in {len(files)} files; it may be deleted at any time"

@@ -1,65 +1,65 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a wish: what is running comes to an orderly end, and is saved, first."""
+"""Turns Ctrl-C, SIGTERM and a closed terminal into a request to stop, so that a run is saved before it ends."""
 
 import signal
 import threading
 
-# A system without one of them (Windows has no SIGHUP) never sends it.
+# Windows has no SIGHUP.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Stopped(BaseException):
-    """What is running was asked to end. wish: the signal, or the error of an output that nobody reads any more.
+    """Raised to stop a run. cause: the signal, or the OSError of an output that can't be written any more.
 
-    It is no Exception, so that nothing it passes on its way out takes it for a fault of its own.
+    It derives from BaseException, so that no `except Exception` catches it.
     """
 
-    def __init__(self, wish: signal.Signals | OSError) -> None:
-        super().__init__(wish)
-        self.wish = wish
+    def __init__(self, cause: signal.Signals | OSError) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
-def ended_by(number: signal.Signals) -> BaseException:
-    """What a signal is in Python; a command that it passes through ends with the code that the signal would have given it."""
+def exception_of(number: signal.Signals) -> BaseException:
+    """The exception for a signal: uncaught, it ends the process with the exit code that a shell reports for that signal."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 class StopRequest:
-    """While it is entered, the first of `SIGNALS` is only noted in `wish`; a second one ends at once what is running, unsaved.
+    """A context manager that stores the first of `SIGNALS` in `cause`; `check` then raises Stopped.
 
-    It does so by `ended_by`'s exception: a program or a notebook that has called us goes on, with all that it has.
-    at_once: the first one raises `Stopped`, wherever the program is: for what has nothing to save.
-    Python delivers signals to the main thread alone: entered in another thread, this does nothing.
+    A second signal raises `exception_of` at once, with nothing saved; a calling program or notebook can catch it and go on.
+    immediate: the first signal, too, raises Stopped wherever the program is; for phases with nothing to save.
+    Python delivers signals to the main thread only: in other threads this does nothing.
     """
 
-    def __init__(self, at_once: bool = False) -> None:
-        self.wish: signal.Signals | OSError | None = None
-        self._at_once = at_once
-        self._before: dict = {}
+    def __init__(self, immediate: bool = False) -> None:
+        self.cause: signal.Signals | OSError | None = None
+        self._immediate = immediate
+        self._previous: dict = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                before = signal.getsignal(number)
-                # nohup has the end of the terminal ignored: so it stays.
-                if before != signal.SIG_IGN or number in (signal.SIGINT, signal.SIGTERM):
-                    self._before[number] = before
-                    signal.signal(number, self._note)
+                previous = signal.getsignal(number)
+                # nohup ignores SIGHUP: keep that.
+                if previous != signal.SIG_IGN or number in (signal.SIGINT, signal.SIGTERM):
+                    self._previous[number] = previous
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error) -> None:
-        for number, handler in self._before.items():
-            # None: not Python's own, and not to be put back by it.
+        for number, handler in self._previous.items():
+            # None: a handler that was not installed from Python, which can't restore it.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._before = {}
+        self._previous = {}
 
     def check(self) -> None:
-        """Raises `Stopped` if something asked for the end."""
-        if self.wish is not None:
-            raise Stopped(self.wish)
+        """Raises Stopped if a stop was requested."""
+        if self.cause is not None:
+            raise Stopped(self.cause)
 
-    def _note(self, number: int, frame) -> None:
-        asked, self.wish = self.wish, signal.Signals(number)
-        if isinstance(asked, signal.Signals):
-            raise ended_by(self.wish)
-        if self._at_once:
-            raise Stopped(self.wish)
+    def _handle(self, number: int, frame) -> None:
+        earlier, self.cause = self.cause, signal.Signals(number)
+        if isinstance(earlier, signal.Signals):
+            raise exception_of(self.cause)
+        if self._immediate:
+            raise Stopped(self.cause)

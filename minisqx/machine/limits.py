@@ -1,18 +1,18 @@
-"""What the system lets this process take: the limits of its control groups, and how much memory is left. Sizes in words."""
+"""Limits of this process: control groups and available memory; and sizes in words."""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-WITHOUT_LIMIT = 1 << 60  # bytes; what version 1 of the control groups says where there is none is larger
+NO_LIMIT = 1 << 60  # bytes; control groups of version 1 report a larger number if there is no limit
 
 
 def group_folders(
     controller: str, membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[tuple[int, Path]]:
-    """(version, folder) wherever the limits of a controller ("cpu", "memory") on this process may stand; none elsewhere.
+    """(version, folder) of all control groups (Linux) whose limits may apply to this process. controller: "cpu" or "memory".
 
-    A container may see its own group at the root of the tree, so the root and every folder on the way down are named.
+    In a container, the root of the tree may be the group of the container, so the root and every folder below it are included.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -33,7 +33,7 @@ def group_folders(
 
 
 def available() -> tuple[int, str] | None:
-    """Bytes that this process may still take, and in a few words what says so; None where the system doesn't tell."""
+    """Bytes of memory available to this process, and what limits them, in words; None if unknown."""
     limits = [*_machine(), *_groups(), *_address_space()]
     return min(limits, default=None)
 
@@ -45,7 +45,7 @@ def _machine(file: Path = Path("/proc/meminfo")) -> Iterator[tuple[int, str]]:
 
 
 def _groups(**places: Path) -> Iterator[tuple[int, str]]:
-    """What control groups (Linux, version 1 or 2) leave; memory that only caches files is free."""
+    """What the control groups leave; the page cache counts as free."""
     for version, folder in group_folders("memory", **places):
         names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
         with suppress(OSError, ValueError):
@@ -54,8 +54,8 @@ def _groups(**places: Path) -> Iterator[tuple[int, str]]:
             with suppress(OSError, ValueError, KeyError):
                 counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
                 cached = int(counts["inactive_file" if version == 2 else "total_inactive_file"])
-            if limit < WITHOUT_LIMIT:
-                yield max(limit - used + cached, 0), "left by the memory limit of the control group"
+            if limit < NO_LIMIT:
+                yield max(limit - used + cached, 0), "left of the memory limit of the control group"
 
 
 def _address_space() -> Iterator[tuple[int, str]]:
@@ -65,14 +65,14 @@ def _address_space() -> Iterator[tuple[int, str]]:
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            yield max(limit - used, 0), "left by the limit of the address space (ulimit -v)"
+            yield max(limit - used, 0), "left of the address space limit (ulimit -v)"
 
 
 def megabytes(count: int, up: bool = False) -> str:
-    """What is needed is rounded up, what is there down: so what is too much looks it."""
+    """A size in MB, rounded down; up: rounded up. With needs rounded up, a need beyond what is available always looks larger."""
     return f"{-(-count // 10**6) if up else count // 10**6:,} MB"
 
 
 def size_text(height: int, width: int) -> str:
-    """Pixels as people say them, width first; where the order matters, it is said too, since options have height first."""
+    """A size in words, width first; that is stated unless both are equal, since options have the height first."""
     return f"{width} x {height} pixels" + ("" if height == width else " (width x height)")

@@ -1,7 +1,7 @@
-"""How many threads minisqx runs on: the one place that decides it. Numba is told for the time of a parallel kernel alone
-(`kernels/compiler/jit.py`): what only infers starts no threads of Numba's, and Numba's own number is as it was afterwards.
+"""The number of threads. It is decided here alone, and affects speed, never results.
 
-Results never depend on the number, only the time does.
+Numba's own setting is changed only while a parallel kernel runs (`kernels/compiler/alone.py`) and restored afterwards. Inference
+starts no Numba threads.
 """
 
 import os
@@ -14,53 +14,54 @@ from minisqx.machine.limits import group_folders
 
 OPTION = "--threads"
 VARIABLE = "MINISQX_NUM_THREADS"
-NUMBAS_VARIABLE = "NUMBA_NUM_THREADS"
-MOST_THREADS = 1024
+NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
+MAX_THREADS = 1024
 
 
 def thread_count(requested: int | None = None) -> tuple[int, str]:
-    """The number of threads, and in a few words where it comes from.
+    """The number of threads, and its source in words.
 
-    `requested` (the option `--threads`) goes before MINISQX_NUM_THREADS. Without either it is the smallest of the CPUs that this
-    process may use, the CPU quota of its control groups, OMP_NUM_THREADS and NUMBA_NUM_THREADS. Raises OptionError unless it is
-    from 1 to 1024.
+    requested: of the option --threads; it takes precedence over MINISQX_NUM_THREADS. Without either, the number is the smallest
+    of the CPUs available to this process, the CPU quota of its control groups, OMP_NUM_THREADS and NUMBA_NUM_THREADS. Raises
+    OptionError unless it is from 1 to 1024.
     """
     if requested is not None:
         return _checked("threads", requested), OPTION
     if os.environ.get(VARIABLE):
         return _checked(VARIABLE, os.environ[VARIABLE]), VARIABLE
-    limits = [(_usable_cpus(), "CPUs this process may use")]
+    limits = [(_usable_cpus(), "CPUs available to this process")]
     quota = _control_group_quota()
     if quota is not None:
-        # Part of a CPU is no thread of its own: the others would wait for it at the end of every layer.
+        # Rounded down: a thread with a fraction of a CPU would delay all others at the end of every layer.
         limits.append((max(1, int(quota)), "CPU quota of the control group"))
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isdecimal() and int(openmp) > 0:
         limits.append((int(openmp), "OMP_NUM_THREADS"))
-    numbas = _numbas_limit()
-    if numbas is not None:
-        limits.append((numbas, NUMBAS_VARIABLE))
+    numba_limit = _numba_limit()
+    if numba_limit is not None:
+        limits.append((numba_limit, NUMBA_VARIABLE))
     count, source = min(limits, key=lambda limit: limit[0])
-    return min(count, MOST_THREADS), source
+    return min(count, MAX_THREADS), source
 
 
-def _numbas_limit() -> int | None:
-    """The most threads that Numba can have: it reads its variable, or its file in the working folder, when it is imported."""
+def _numba_limit() -> int | None:
+    """Numba's limit. Numba reads it from its variable, or its file in the working directory, when it is imported."""
     if "numba" in sys.modules or Path(".numba_config.yaml").exists():
-        return most_threads()
-    text = os.environ.get(NUMBAS_VARIABLE, "").strip()
+        return max_threads()
+    text = os.environ.get(NUMBA_VARIABLE, "").strip()
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 _chosen: int | None = None
+_numba_start_limit: int | None = None  # Numba's limit at its import, if it was imported here
 _is_default = True
 
 
 def use_threads(count: int | None = None, source: str = OPTION) -> int:
-    """From now on minisqx runs on `count` threads, whichever Python thread calls it, also where there are fewer CPUs.
+    """Sets the number of threads for all calls from any Python thread, even if there are fewer CPUs. Returns the number.
 
-    None takes what was chosen by an earlier call, else `thread_count()`. source: as `thread_count` names it. Returns the number.
-    Raises OptionError where that is more than Numba has room for, which is fixed when Numba is imported.
+    count: None: that of an earlier call, else `thread_count()`. source: as returned by `thread_count`. Raises OptionError if
+    count exceeds Numba's limit, which is fixed when Numba is imported.
     """
     global _chosen, _is_default
     if count is None:
@@ -68,10 +69,10 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
             return _chosen
         count, source = thread_count()
     _import_numba(count)
-    most = most_threads()
-    if count > most:
+    limit = max_threads()
+    if count > limit:
         raise OptionError(
-            f"threads {count}: Numba has started with at most {most}; take fewer, or set {NUMBAS_VARIABLE}={count}"
+            f"threads {count}: Numba was started with at most {limit}; use fewer, or set {NUMBA_VARIABLE}={count}"
             " before Python starts"
         )
     _chosen, _is_default = count, source not in (OPTION, VARIABLE)
@@ -79,44 +80,61 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
 
 
 def _import_numba(count: int) -> None:
-    """Imports Numba with room for `count` threads. It takes the room from its variable, which is as before afterwards."""
+    """Imports Numba with a limit of at least `count` threads, by setting its variable during the import."""
+    global _numba_start_limit
     if "numba" in sys.modules:
         return
-    given = os.environ.get(NUMBAS_VARIABLE, "").strip()
-    # Numba can't be imported with it. Of what is no number at all, it warns itself.
+    given = os.environ.get(NUMBA_VARIABLE, "").strip()
+    # The import of Numba would fail with 0 or less; for text it prints a warning.
     if re.fullmatch(r"[+-]?\d+", given) and int(given) < 1:
-        raise OptionError(f"{NUMBAS_VARIABLE} {given!r}: expected a whole number from 1")
-    if count <= _usable_cpus() or NUMBAS_VARIABLE in os.environ:
+        raise OptionError(f"{NUMBA_VARIABLE} {given!r}: expected a whole number from 1")
+    if count <= _usable_cpus() or NUMBA_VARIABLE in os.environ:
         return
-    os.environ[NUMBAS_VARIABLE] = str(count)
+    os.environ[NUMBA_VARIABLE] = str(count)
     try:
         import numba
     finally:
-        del os.environ[NUMBAS_VARIABLE]
-    # Otherwise Numba would find the variable changed at its next compilation, and refuse that.
+        del os.environ[NUMBA_VARIABLE]
+    _numba_start_limit = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    # Otherwise Numba would raise an error at the next compilation, because the variable has changed.
     numba.config.reload_config()
 
 
-def most_threads() -> int:
-    """The threads that Numba's parallel kernels can have at most."""
-    from numba.np.ufunc.parallel import NUM_THREADS
+def max_threads() -> int:
+    """The largest number of threads of Numba's parallel kernels."""
+    import numba
 
-    return NUM_THREADS
+    return _numba_start_limit or numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
-def threads() -> int:
-    """The number to run on now, as `use_threads` chose it; a default is also held to this thread's `numba.set_num_threads`."""
+def threads(numba_threads: int | None = None) -> int:
+    """The number set by `use_threads`; a default is also limited by `numba.set_num_threads` of this Python thread.
+
+    numba_threads: `numba.get_num_threads()`, if the caller knows it.
+    """
     count = use_threads() if _chosen is None else _chosen
-    parallel = sys.modules.get("numba.np.ufunc.parallel")
-    if not _is_default or parallel is None or not parallel._is_initialized:
+    if not _is_default:
         return count
-    return min(count, parallel._get_num_threads())
+    return min(count, numba_threads or _numba_threads() or count)
 
 
-def _checked(what: str, value: int | str) -> int:
+def _numba_threads() -> int | None:
+    """`numba.get_num_threads()` of this Python thread; None if Numba has not started its threads."""
+    if "numba" not in sys.modules:
+        return None
+    import numba
+
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return None
+    return numba.get_num_threads()
+
+
+def _checked(name: str, value: int | str) -> int:
     text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MOST_THREADS:
-        raise OptionError(f"{what} {value!r}: expected a whole number from 1 to {MOST_THREADS}")
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MAX_THREADS:
+        raise OptionError(f"{name} {value!r}: expected a whole number from 1 to {MAX_THREADS}")
     return int(text)
 
 
@@ -127,7 +145,7 @@ def _usable_cpus() -> int:
 
 
 def _control_group_quota(**places: Path) -> float | None:
-    """CPUs that the process's control groups (Linux, version 1 or 2) allow it, or None where nothing limits it."""
+    """The CPU quota of this process's control groups (Linux, version 1 or 2), in CPUs; None without a limit."""
     read = {1: _quota_version_1, 2: _quota_version_2}
     quotas = (read[version](folder) for version, folder in group_folders("cpu", **places))
     return min((quota for quota in quotas if quota is not None), default=None)
@@ -149,7 +167,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _quota(words: list[str]) -> float | None:
-    """From quota and period in microseconds; "max" and -1 mean no limit."""
+    """CPUs from [quota, period] in microseconds; None for a quota of "max" or -1."""
     if len(words) != 2 or not all(word.isdecimal() for word in words) or 0 in map(int, words):
         return None
     return int(words[0]) / int(words[1])

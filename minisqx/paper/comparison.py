@@ -1,18 +1,18 @@
-"""The paper's Tables I to VI beside the same networks here, computed from their descriptions.
+"""The paper's Tables I to VI beside our networks, computed from their descriptions.
 
-Source: Duggal and El-Sharkawy, "Shallow SqueezeNext: An Efficient & Shallow DNN". Which network a row is follows from the size of
-its file, since names and rows contradict each other in places; each such row says so in a remark.
+Source: Duggal and El-Sharkawy, "Shallow SqueezeNext: An Efficient & Shallow DNN". A row's network is identified by its file size,
+since names and figures contradict each other in places; a remark on the row says where.
 
-The paper's sizes are of files that PyTorch wrote (1 MB = 10^6 bytes), which hold more than the numbers:
+The paper's sizes are those of PyTorch's files (1 MB = 10^6 bytes), which hold more than the state:
 
-- Shallow SqueezeNext: the whole module, pickled. That adds each layer's options, its Python attributes and the names and shapes
-  of its tensors, so a share for every basic block; and the source text of every class, once. Least squares of the relative errors
-  over the 15 distinct rows up to 1.9 MB that a network fits (Table IV, with files of its own, aside) give 2,673 bytes a block and
-  23,166 bytes once, here rounded. A module of such blocks that PyTorch 2.13 writes in the old file format has 2,074 and 23,886.
-- SqueezeNext: only about 1.6 KB a block, as for a `state_dict` with the names and shapes of its tensors and no source text.
-- SqueezeNet: 50.6 KB. Both versions have 26 convolutions, so a share for each can't be told from a part that is there once.
+- Shallow SqueezeNext: the whole module, pickled. Each basic block adds its layers' options, their Python attributes, and the
+  names and shapes of tensors; each file adds the source code of every class. A least-squares fit of the relative errors over
+  the 15 distinct rows up to 1.9 MB that match a network (without Table IV, whose files differ) gives 2,673 bytes per block and
+  23,166 bytes per file, rounded below. PyTorch 2.13 adds 2,074 and 23,886 bytes to such a module in its old file format.
+- SqueezeNext: only about 1.6 KB per block, as in a `state_dict`: the names and shapes of tensors, and no source code.
+- SqueezeNet: 50.6 KB. Both versions have 26 convolutions, so the rows can't separate bytes per block from bytes per file.
 
-Seconds an epoch are training plus test; the paper's are on an RTX 2080 Ti.
+Seconds per epoch cover training and test; the paper's are from an RTX 2080 Ti.
 """
 
 import json
@@ -32,25 +32,25 @@ from minisqx.text import table as aligned
 
 STYLES = ("text", "markdown", "csv")
 
-# Bytes that the paper's files hold besides the state: (for each basic block, once).
+# Bytes of the paper's files beyond the state: (per basic block, per file).
 SHALLOW_FILE = (2_670, 23_200)
 SQUEEZENEXT_FILE = (1_630, 0)
 SQUEEZENET_FILE = (0, 50_600)
-# A row whose size is further from ours than this share, beyond the rounding of what is printed, gets a remark.
+# A row gets a remark if its size differs from ours by more than this fraction, beyond the rounding of the printed figure.
 SIZE_TOLERANCE = 0.003
 
 _MODELS_NOTE = (
-    "A model is trained by `minisqx train --model NAME`; shallow with --width and --blocks is any other Shallow SqueezeNext."
-    " Multiply-adds (MACs) are of one image of 32 x 32 pixels, the state is all parameters and running statistics as float32."
+    "`minisqx train --model NAME` trains a model; `--model shallow` with --width and --blocks is any other Shallow SqueezeNext."
+    " MACs (multiply-adds) are for one image of 32 x 32 pixels; the state is all parameters and running statistics in float32."
     f" {paper_printed.EPOCHS}"
-    " `minisqx paper` says how the paper's rows and these networks belong together, and with which recipe we trained."
+    " `minisqx paper` shows which of the paper's rows match these networks, and how we trained them."
 )
 
 
 def run(table: str | None = None, style: str = "text") -> Iterator[str]:
-    """The lines of one table ("I" to "VI", or "1" to "6"), or with None of all of them. style: of `STYLES`.
+    """The lines of one table ("I" to "VI", or "1" to "6"), or of all tables with None. style: one of `STYLES`.
 
-    Raises OptionError at once.
+    Raises OptionError when called, not at the first line.
     """
     if style not in STYLES:
         raise OptionError(f"style {style!r}: expected one of {', '.join(STYLES)}")
@@ -60,21 +60,21 @@ def run(table: str | None = None, style: str = "text") -> Iterator[str]:
     by_number = dict(zip(map(str, range(1, 7)), known)) | {number: number for number in known}
     number = by_number.get(str(table).upper())
     if number is None:
-        raise OptionError(f"table {table!r}: expected one of {', '.join(known)}, or 1 to 6; leave it out for all of them")
+        raise OptionError(f"table {table!r}: expected one of {', '.join(known)}, or 1 to 6; omit it for all tables")
     return _lines([known[number]], style)
 
 
 def _lines(chosen: list[Table], style: str) -> Iterator[str]:
-    """One table after the other; a note that several have stands below the first."""
+    """One table after the other; a note of several tables is printed once, below the first."""
     render = {"text": text, "markdown": markdown, "csv": csv}[style]
-    said: set[str] = set()
+    printed: set[str] = set()
     for at, table in enumerate(chosen):
         if at:
             yield ""
         if style == "csv" and len(chosen) > 1:
             yield record((table.title,))
-        yield from render(replace(table, notes=tuple(note for note in table.notes if note not in said)))
-        said.update(table.notes)
+        yield from render(replace(table, notes=tuple(note for note in table.notes if note not in printed)))
+        printed.update(table.notes)
 
 
 def tables() -> dict[str, Table]:
@@ -85,26 +85,26 @@ def tables() -> dict[str, Table]:
 
 
 def paper_bytes(spec: NetworkSpec) -> int:
-    """Size of the network's file as the paper counts it, in bytes; see above."""
+    """The estimated size of the paper's file of a network, in bytes; the rule is in the module's docstring."""
     if isinstance(spec, SqueezeNetSpec):
-        block, once = SQUEEZENET_FILE
+        per_block, per_file = SQUEEZENET_FILE
     elif isinstance(spec, SqueezeNextSpec) and spec.activation == BASELINE["activation"]:
-        block, once = SQUEEZENEXT_FILE
+        per_block, per_file = SQUEEZENEXT_FILE
     else:
-        block, once = SHALLOW_FILE
-    return spec.state_bytes + block * len(spec.convolutions) + once
+        per_block, per_file = SHALLOW_FILE
+    return spec.state_bytes + per_block * len(spec.convolutions) + per_file
 
 
 def models() -> Iterator[str]:
-    """The lines of a list of all networks that have a name."""
+    """The lines of a list of all named networks."""
     printed: dict[str, str] = {}
-    # Table IV's rows differ in dropout, Table II's copy others: the first mention elsewhere counts.
+    # Table IV's rows differ in dropout and Table II repeats others, so the first mention elsewhere counts.
     for number in ("I", "III", "V"):
         for row in paper_printed.rows(number):
             if row.network:
                 printed.setdefault(row.network, row.accuracy)
     measured, shipped = _measured(), zoo.weights()
-    rows = [("model", "parameters", "MACs M", "state KB", "accuracy %: paper", "here", "after epochs", "weights")]
+    rows = [("model", "parameters", "MACs M", "state KB", "accuracy %: paper", "ours", "epochs", "weights")]
     for name in zoo.names():
         spec, figures = zoo.network(name), measured.get(name, {})
         accuracy = figures.get("accuracy")
@@ -126,9 +126,9 @@ def models() -> Iterator[str]:
 
 
 def _comparison(number: str, measured: dict[str, dict]) -> Table:
-    """One of the Tables I to V. measured: accuracy and seconds by network, as in `data/measured.json`."""
+    """One of Tables I to V. measured: the figures of each network, as in `data/measured.json`."""
     option = paper_printed.OPTIONS.get(number)
-    both = ("accuracy %", "s an epoch", "size MB")
+    both = ("accuracy %", "s/epoch", "size MB")
     paper = ("model", *([option] if option else []), *both)
     our_option = "dropout p" if number == "IV" else "width, blocks"
     ours = ("model", *([our_option] if option else []), *both, "parameters", "MACs M", "state KB", "epochs")
@@ -142,7 +142,7 @@ def _comparison(number: str, measured: dict[str, dict]) -> Table:
         cells, spec = _our_cells(row, figures)
         options = [row.option, dropout or _option(spec)] if option else []
         rows.append((row.model, *options[:1], row.accuracy, row.seconds, row.size, cells[0], *options[1:], *cells[1:]))
-        remarks.append(" ".join(filter(None, (paper_printed.REMARKS[row.remark], _named(row), _off(row, spec)))))
+        remarks.append(" ".join(filter(None, (paper_printed.REMARKS[row.remark], _named_size(row), _size_difference(row, spec)))))
     header = (*(f"paper: {name}" for name in paper), *(f"ours: {name}" for name in ours))
     further = filter(None, [paper_printed.FURTHER_NOTES.get(number)])
     notes = (
@@ -157,9 +157,9 @@ def _comparison(number: str, measured: dict[str, dict]) -> Table:
 
 
 def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[Cell, ...], NetworkSpec | None]:
-    """Network, accuracy, seconds, size, parameters, multiply-adds, state, epochs; and the description, if a network fits."""
+    """Network, accuracy, seconds, size, parameters, multiply-adds, state, epochs; and the description, if a network matches."""
     if not row.network:
-        return ("none fits", *[NONE] * 7), None
+        return ("no match", *[NONE] * 7), None
     spec = zoo.network(row.network)
     accuracy, seconds = figures.get("accuracy"), figures.get("seconds_per_epoch")
     cells: tuple[Cell, ...] = (
@@ -179,38 +179,38 @@ def _option(spec: NetworkSpec | None) -> str:
     return f"{spec.width:g}x {''.join(map(str, spec.blocks))}" if isinstance(spec, SqueezeNextSpec) else NONE
 
 
-def _named(row: paper_printed.Row) -> str:
-    """What the network would take that the row's own name describes."""
+def _named_size(row: paper_printed.Row) -> str:
+    """The size of the network that the row's name describes, if that is another network."""
     if not row.named:
         return ""
     width, blocks = row.named.split("x ")
     first, second, third, fourth = map(int, blocks.split(","))
     spec = SqueezeNextSpec(width=float(width), blocks=(first, second, third, fourth))
-    return f"{width}x [{blocks}], as the name says, would take {paper_bytes(spec) / 1e6:#.3g} MB."
+    return f"{width}x [{blocks}], as in the name, would take {paper_bytes(spec) / 1e6:#.3g} MB."
 
 
-def _off(row: paper_printed.Row, spec: NetworkSpec | None) -> str:
-    """By how much a size differs, where the rounding of the printed figure does not explain it."""
+def _size_difference(row: paper_printed.Row, spec: NetworkSpec | None) -> str:
+    """How far our size is from the printed one, if rounding does not explain it."""
     if spec is None:
         return ""
     printed, rounding = float(row.size), 0.5 * 10.0 ** -len(row.size.partition(".")[2])
-    off = paper_bytes(spec) / 1e6 - printed
-    if abs(off) <= rounding + SIZE_TOLERANCE * printed:
+    difference = paper_bytes(spec) / 1e6 - printed
+    if abs(difference) <= rounding + SIZE_TOLERANCE * printed:
         return ""
-    return f"Our size is {100 * abs(off) / printed:.1f} % {'above' if off > 0 else 'below'} the printed one."
+    return f"Our size is {100 * abs(difference) / printed:.1f} % {'above' if difference > 0 else 'below'} the printed one."
 
 
 def _recipe(key: str, figures: dict) -> str:
     """How a network's figures were measured."""
     epochs, recipe, machine = figures.get("epochs"), figures.get("recipe"), figures.get("machine")
     parts = (f"{epochs} epochs" if epochs is not None else None, recipe, f"on {machine}" if machine else None)
-    return f"{key} here: {', '.join(filter(None, parts))}."
+    return f"Our {key}: {', '.join(filter(None, parts))}."
 
 
 def _measured() -> dict[str, dict]:
-    """What was trained here: network -> accuracy in %, epochs, recipe, seconds_per_epoch, machine; None where not measured.
+    """Our results: network -> accuracy in %, epochs, recipe, seconds_per_epoch, machine; None if not measured.
 
-    Table IV looks for the network and its dropout: "shallow-06-0.4x dropout 0.3".
+    For Table IV a network has its dropout in its key: "shallow-06-0.4x dropout 0.3".
     """
     file = files("minisqx.data") / "measured.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -1,4 +1,4 @@
-"""The paper's Table VI: the layers of Shallow SqueezeNext 1.0x [1,2,8,1] here, against what is printed."""
+"""The paper's Table VI: our layers of Shallow SqueezeNext 1.0x [1,2,8,1] beside the printed ones."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,17 +13,17 @@ from minisqx.spec import (
     ConvolutionSpec,
     DropoutSpec,
     LinearSpec,
-    MaxPoolSpec,
     NetworkSpec,
+    ParameterFreeSpec,
     Unit,
     zoo,
 )
 
-LEFT_OUT = "left out"
+OMITTED = "omitted"
 
 
 def table_6() -> Table:
-    """The 1.0x [1,2,8,1] network, whose layers and parameters these are, against what is printed."""
+    """Table VI beside the 1.0x [1,2,8,1] network, whose layers and parameters it lists."""
     spec = zoo.network("shallow-14-1x")
     printed = paper_printed.layers()
     numbers = iter(name for name in printed if name.isdigit())
@@ -46,7 +46,7 @@ def table_6() -> Table:
 
 
 def _repeats(spec: NetworkSpec) -> Iterator[tuple[Unit, str, int]]:
-    """Every unit, its name, and how often it stands there: bottlenecks of the same shapes are one (`stage3.block2-8`)."""
+    """Each unit, its name and its repeats: consecutive bottlenecks of the same shapes are one row (`stage3.block2-8`)."""
     for _, group in groupby(spec.units, _shapes):
         first, *others = group
         name = f"{first.name}-{others[-1].name.rpartition('block')[2]}" if others else first.name
@@ -58,9 +58,9 @@ def _shapes(unit: Unit) -> tuple:
 
 
 def _printed_name(unit: Unit, layer: Unit, numbers: Iterator[str]) -> str:
-    """The paper's row of a layer; its convolutions stand in the order of the main path."""
+    """The paper's row of a layer; the paper numbers convolutions along the main path."""
     if isinstance(unit, BottleneckSpec) and layer is unit.shortcut:
-        return LEFT_OUT
+        return OMITTED
     if isinstance(layer, ConvolutionSpec):
         return next(numbers)
     return {DropoutSpec: "dropout", AveragePoolSpec: "pool", LinearSpec: "FC"}[type(layer)]
@@ -76,7 +76,7 @@ def _layer_cells(layer: Unit, times: int) -> tuple[Cell, ...]:
         data_in, data_out = _map((1, 1), layer.in_features), _map((1, 1), layer.out_features)
         return data_in, "0x0", "1", "1x1", data_out, str(times), _weights_and_biases(layer)
     channels, *size = layer.output_shape
-    assert isinstance(layer, MaxPoolSpec | DropoutSpec | AveragePoolSpec)  # others are made of these
+    assert isinstance(layer, ParameterFreeSpec)  # other units are made of these layers
     return _map(layer.input_size, layer.channels), NONE, NONE, NONE, _map(size or (1, 1), channels), str(times), NONE
 
 
@@ -89,11 +89,11 @@ def _map(size: Sequence[int], channels: int) -> str:
 
 
 def _weights_and_biases(layer: ConvolutionSpec | LinearSpec) -> int:
-    return sum(math.prod(layer.parameter_shapes[kind]) for kind in ("weight", "bias"))
+    return sum(math.prod(layer.parameter_shapes[name]) for name in ("weight", "bias"))
 
 
 def _differences(paper: str, cells: tuple[Cell, ...], printed: tuple[str, ...]) -> str:
-    """What is printed where ours differs, and why."""
+    """The printed cells that differ from ours, and why."""
     found = [
         f"{column} {theirs if theirs == NONE or column != 'parameters' else format(int(theirs), ',')}"
         for column, own, theirs in zip(paper_printed.LAYER_COLUMNS, cells, printed)
@@ -104,15 +104,15 @@ def _differences(paper: str, cells: tuple[Cell, ...], printed: tuple[str, ...]) 
 
 def _notes(spec: NetworkSpec, printed: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     shortcuts = [unit.shortcut for unit in spec.units if isinstance(unit, BottleneckSpec) and unit.shortcut is not None]
-    everything, extra = (sum(map(_weights_and_biases, layers)) for layers in (spec.layers, shortcuts))
+    total, omitted = (sum(map(_weights_and_biases, layers)) for layers in (spec.layers, shortcuts))
     as_printed = sum(int(parameters) for *_, parameters in printed.values() if parameters != NONE)
     return (
-        f"Parameters: {everything - extra:,} in the paper's rows (as printed they add up to {as_printed:,}, because of row 106),"
-        f" {everything:,} with the shortcuts that it leaves out, {spec.parameters:,} with batch norm.",
+        f"Parameters: {total - omitted:,} in the paper's rows (the printed numbers add up to {as_printed:,} because of row 106),"
+        f" {total:,} with the shortcuts that it omits, {spec.parameters:,} with batch norm.",
         "Input and output are height x width x channels. Filter and padding are height x width here; the paper calls them width x"
-        " height, but its 1x3 with padding 0x1 and 3x1 with padding 1x0 read the same either way. Parameters are weights and"
-        " biases of all repeats.",
-        f"paper's row: the number of its \"Convolution\"; {LEFT_OUT}: the paper's table does not have this layer, but its own"
-        " file sizes need it. Its row 107 is called Convolution 107 Spatial Resolution, FC is Fully Connected Convolution.",
+        " height, but its 1x3 with padding 0x1 and 3x1 with padding 1x0 fit either order. Parameters are weights and biases of"
+        " all repeats.",
+        f"paper's row: the number of its \"Convolution\"; {OMITTED}: the paper's table lacks this layer, but its file sizes"
+        " include it. Its row 107 is called Convolution 107 Spatial Resolution, its FC Fully Connected Convolution.",
         "The paper's numbers jump (6 to 32, 41 to 62, 71 to 102): they are those of SqueezeNext-23, blocks [6,6,8,1].",
     )

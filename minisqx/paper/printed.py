@@ -1,4 +1,4 @@
-"""What the paper prints: the rows of its Tables I to VI, the titles, and the remarks and notes that belong to them.
+"""The rows of the paper's Tables I to VI as printed, their titles, and our remarks and notes on them.
 
 Source: Duggal and El-Sharkawy, "Shallow SqueezeNext: An Efficient & Shallow DNN".
 """
@@ -29,8 +29,8 @@ TITLES = {
 }
 OPTIONS = {"II": "resolution", "III": "width", "IV": "dropout p", "V": "width, resolution"}
 
-# Model | option | accuracy | size | seconds, as printed | the zoo's network that fits | key of the remark | what the row's own
-# words describe, if that is another network.
+# As printed: model | option | accuracy | size | seconds; ours: matching network of the zoo | key of the remark | the network that
+# the row's name describes, if that is another.
 _ROWS = {
     "I": """
         SqueezeNet-v1.0        | | 79.59 | 3.013 | 4  | squeezenet-v1.0      | |
@@ -92,36 +92,36 @@ REMARKS = {
     "printed twice": "Printed twice. The rule that fits the other rows gives a larger file.",
     "copy of SqueezeNet": "Accuracy, size and seconds are nearly those of SqueezeNet-v1.1 in Table I: a copy of that row.",
     "copy of SqueezeNext": "Accuracy and size are nearly those of SqueezeNext-23-1x-v1 in Table I: a copy of that row.",
-    "as the first": "The same figures as the first shallow row of Table I; by the size probably 0.5x [1,1,1,1].",
-    "as the second": "The same figures as the second shallow row of Table I, which no network fits.",
-    "second 0.2x": "The name of the row above, with other figures; by the size probably 0.2x [1,2,8,1].",
+    "as the first": "The same figures as the first shallow row of Table I; by its size probably 0.5x [1,1,1,1].",
+    "as the second": "The same figures as the second shallow row of Table I, which matches no network.",
+    "second 0.2x": "The name of the row above, with other figures; by its size probably 0.2x [1,2,8,1].",
     "no size": "No network of the paper's widths and blocks has this size; any 10 blocks at 1.0x take over 1.2 MB.",
     "accuracy copied": "The accuracy is a copy of 82.44 % in Tables I and II: it is below that of 0.6x.",
     "4.20 or 4.21": "Table II prints 4.21 MB. The rule that fits the other rows gives a larger file.",
-    "dropout": "The name has the dropout probability where all others have the width; by the size this is 0.4x [1,1,1,1]."
+    "dropout": "The name has the dropout probability where all others have the width; by its size this is 0.4x [1,1,1,1]."
     " Table V prints 0.2717 MB and 9 seconds for the same network.",
     "as above": "Name and size as in the first row.",
-    "1.5x": 'The name says 1.5x (its point is lost: "1 5x"); by the size this is 2x.',
-    "0.2x": "The name says 0.2x; by the size this is 0.7x [2,2,14,1].",
+    "1.5x": 'The name says 1.5x (printed as "1 5x"); by its size this is 2x.',
+    "0.2x": "The name says 0.2x; by its size this is 0.7x [2,2,14,1].",
 }
 FURTHER_NOTES = {
     "III": "The paper's text names three sizes as its best: 0.370 MB (abstract), 0.115 MB (section V) and 196 KB (conclusion),"
-    " here the rows 0.5x (Table I), 0.125x and 0.3x.",
+    " which are the rows 0.5x (Table I), 0.125x and 0.3x.",
 }
 
 TWO_LINES = (
-    "First line of a row: the paper's figures. Second line: the network here that fits them. Multiply-adds are of one image of"
-    " 32 x 32 pixels; the state is all parameters and running statistics as float32 (1 KB = 1,000 bytes)."
+    "First line of a row: the paper's figures. Second line: our network that matches them. Multiply-adds are for one image of"
+    " 32 x 32 pixels; the state is all parameters and running statistics in float32 (1 KB = 1,000 bytes)."
 )
 SIZES = (
-    "Size MB of ours: what the paper's kind of file would take, the state and what PyTorch adds to it, by a rule fitted to the"
-    " rows (1 MB = 1,000,000 bytes). A checkpoint of minisqx is the state and a small index."
+    "Our size MB estimates a file as in the paper, the state and what PyTorch adds to it, by a rule fitted to the rows"
+    " (1 MB = 1,000,000 bytes). A minisqx checkpoint is the state and a small index."
 )
 EPOCHS = (
-    "The paper trains for 200 epochs, by its text. Where we trained for 3, our accuracy only shows that a network learns: it"
-    " can't be compared with the paper's."
+    "The paper trains for 200 epochs, according to its text. Where we trained for 3, our accuracy only shows that a network"
+    " learns: it can't be compared with the paper's."
 )
-SPEED = "Seconds an epoch are training plus test; the paper's on an RTX 2080 Ti."
+SPEED = "Seconds per epoch cover training and test; the paper's are from an RTX 2080 Ti."
 
 LAYER_COLUMNS = ("input", "padding", "stride", "filter", "output", "times", "parameters")
 # Number or name; input, padding, stride, filter, output, repeat, parameters: as printed.
@@ -162,8 +162,8 @@ dropout 4x4x256 - - - 4x4x256 1 -
 pool 4x4x256 - - - 4x4x256 1 -
 FC 1x1x128 0x0 1 1x1 1x1x10 1 1290
 """
-_LATE_SIZE = "The stride of 2 acts in this layer, as the next row's input shows."
-_SWAPPED = "This filter and the next are exchanged; in public code 1x3 stands before 3x1 in every block."
+_LATE_SIZE = "This layer has the stride of 2, as the next row's input shows."
+_SWAPPED = "This filter and the next are swapped; in public code 1x3 comes before 3x1 in every block."
 LAYER_REMARKS: dict[str, str] = {
     "32": _LATE_SIZE,
     "62": _LATE_SIZE,
@@ -176,7 +176,7 @@ LAYER_REMARKS: dict[str, str] = {
 
 
 def rows(number: str) -> list[Row]:
-    """The rows of one of the Tables I to V, in order."""
+    """The rows of one of Tables I to V, in order."""
     return [Row(*map(str.strip, line.split("|"))) for line in _ROWS[number].strip().splitlines()]
 
 

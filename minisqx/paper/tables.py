@@ -1,4 +1,4 @@
-"""A table, and how it looks: as text for a terminal, as Markdown, as CSV."""
+"""A table and its renderings: text for a terminal, Markdown and CSV."""
 
 import io
 import textwrap
@@ -16,11 +16,11 @@ Cell = str | int | float
 
 @dataclass(frozen=True)
 class Table:
-    """header: the columns, with units. rows: a cell a column, text or a number; CSV has numbers without commas, for programs.
+    """header: column names, with units. rows: one cell per column, text or a number, which CSV writes without commas.
 
-    remarks: one a row, "" where there is nothing to say.
-    notes: paragraphs for below the table. left: columns aligned to the left. second: text puts a row's cells from this one on
-    into a second line, under the same headings; 0 for one line. noted: of the last columns, those that text leaves to the notes.
+    remarks: one per row, "" for none. notes: paragraphs below the table. left: how many columns are left-aligned.
+    second: in text, a row's cells from this index on form a second line under the same headings; 0 for one line.
+    noted: how many of the last columns text omits, because the notes have their content.
     """
 
     title: str
@@ -58,17 +58,17 @@ def text(table: Table, width: int = WIDTH) -> Iterator[str]:
 
 
 def paragraph(words: str, width: int, indent: str = "") -> list[str]:
-    """The lines of `words`, each at most `width` long and behind `indent`."""
+    """The lines of `words`, indented by `indent`, each at most `width` long."""
     return textwrap.wrap(words, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _written(row: tuple[Cell, ...]) -> tuple[str, ...]:
-    """A row for people."""
+    """A row as text, with thousands separators."""
     return tuple(cell if isinstance(cell, str) else f"{cell:,}" for cell in row)
 
 
 def _stacked(row: tuple[str, ...], second: int, columns: int) -> list[tuple[str, ...]]:
-    """A row as one line, or as two: the first filled up to `columns` cells, the second indented."""
+    """A row as one line, or as two: the first padded to `columns` cells, the second indented."""
     if not second:
         return [row]
     first, (name, *rest) = row[:second], row[second:]
@@ -76,7 +76,7 @@ def _stacked(row: tuple[str, ...], second: int, columns: int) -> list[tuple[str,
 
 
 def _wrapped(heads: list[str], widths: list[int]) -> list[list[str]]:
-    """The headings, broken at spaces to the width of their column where that is possible."""
+    """The headings, wrapped at spaces to the width of their column where possible."""
     parts = [
         textwrap.wrap(head, max(width, *map(len, head.split())), break_long_words=False, break_on_hyphens=False)
         for head, width in zip(heads, widths)
@@ -86,7 +86,7 @@ def _wrapped(heads: list[str], widths: list[int]) -> list[list[str]]:
 
 
 def markdown(table: Table) -> Iterator[str]:
-    """A heading, the table with the remarks as its last column, the notes below."""
+    """A heading, the table with remarks in its last column, and the notes below."""
     yield f"### {table.title}"
     yield ""
     yield _markdown_row((*table.header, "remark"))
@@ -103,7 +103,7 @@ def _markdown_row(cells: tuple[str, ...]) -> str:
 
 
 def csv(table: Table) -> Iterator[str]:
-    """The header and a record a row, with the remarks as the last column; what has no value is empty."""
+    """The header and one record per row, with remarks in the last column; a missing value is empty."""
     yield record((*table.header, "remark"))
     for row, remark in zip(table.rows, table.remarks):
         yield record((*("" if cell == NONE else cell for cell in row), remark))

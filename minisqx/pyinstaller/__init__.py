@@ -1,4 +1,4 @@
-"""Tells PyInstaller where the hook lies that says what a frozen program with minisqx needs; nothing to import."""
+"""The entry point that tells PyInstaller where its hook for minisqx is."""
 
 from pathlib import Path
 

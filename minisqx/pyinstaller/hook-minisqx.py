@@ -1,4 +1,4 @@
-"""PyInstaller follows import statements: our public names are loaded on first use, and the weights are files."""
+"""PyInstaller follows import statements only: it misses our public names, which are loaded on first use, and the weights."""
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules
 

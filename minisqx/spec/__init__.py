@@ -1,7 +1,7 @@
-"""What a network is, without one array: a row of units with their names, shapes, parameters and multiply-adds.
+"""Network descriptions: a sequence of units with their names, shapes, parameters and multiply-adds, and no arrays.
 
-`summary`, `paper` and `draw` compute everything from here; `network` and `plan` build layers and inference steps from the same
-description. `units` has the building blocks, `squeezenext` and `squeezenet` the two families, `zoo` the networks by name.
+`summary`, `paper` and `draw` need nothing else; `network` builds layers from a description, and `plan` inference steps. `units`
+has the building blocks, `squeezenext` and `squeezenet` the two families, `zoo` the networks by name.
 """
 
 from minisqx.spec.network import NetworkSpec as NetworkSpec
@@ -14,6 +14,6 @@ from minisqx.spec.units import DropoutSpec as DropoutSpec
 from minisqx.spec.units import FireSpec as FireSpec
 from minisqx.spec.units import LinearSpec as LinearSpec
 from minisqx.spec.units import MaxPoolSpec as MaxPoolSpec
+from minisqx.spec.units import ParameterFreeSpec as ParameterFreeSpec
 from minisqx.spec.units import Size as Size
 from minisqx.spec.units import Unit as Unit
-from minisqx.spec.units import WithoutParameters as WithoutParameters

@@ -1,6 +1,6 @@
-"""The names of the activations, for descriptions, options and pictures: read from `kernels/activation_table.py` without Numba.
+"""The names of the activations, read from `kernels/activation_table.py` without importing Numba.
 
-To import that file as a part of its package would import Numba, which `--help` must not wait for.
+A regular import of that file would run `minisqx.kernels`, which imports Numba and would slow down `--help`.
 """
 
 import sys
@@ -14,12 +14,12 @@ def _table() -> ModuleType:
     found = (finder.find_spec(name, folders) for finder in sys.meta_path)
     spec = next((spec for spec in found if spec is not None), None)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{name} is not there: run 'pip install -e .' in the repository")
+        raise ImportError(f"{name} not found: run 'pip install -e .' in the repository")
     table = module_from_spec(spec)
     spec.loader.exec_module(table)
     return table
 
 
-# By the name that descriptions and options have, what a picture says.
+# Name in descriptions and options -> name in pictures.
 TITLES: dict[str, str] = {activation.name: activation.title for activation in _table().ACTIVATIONS}
 ACTIVATIONS = tuple(TITLES)

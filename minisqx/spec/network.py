@@ -1,9 +1,9 @@
-"""What every network's description has; `squeezenext` and `squeezenet` are the two families."""
+"""`NetworkSpec`, the base class of all network descriptions; `squeezenext` and `squeezenet` are the two families."""
 
 import math
 from dataclasses import asdict, dataclass
 
-from minisqx.checks import is_number, is_whole, require, settle
+from minisqx.checks import is_number, is_whole, make_fields_plain, require
 from minisqx.errors import OptionError
 from minisqx.machine.limits import size_text
 from minisqx.spec.units import ConvolutionSpec, LinearSpec, Size, Unit
@@ -11,10 +11,10 @@ from minisqx.spec.units import ConvolutionSpec, LinearSpec, Size, Unit
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """What every network's description has; a family adds its options and says what `units` follow from them.
+    """A network description. A family is a subclass with more options and with `FAMILY`, `name` and `units`.
 
-    num_classes: classes to tell apart. dropout: probability that an element is dropped in training, in [0, 1).
-    input_size: (height, width) of the image in pixels.
+    num_classes: 1 to 100000. dropout: the probability of zeroing an element in training, in [0, 1). input_size: (height, width)
+    of the image in pixels, 1 to 4096. Raises OptionError for invalid options, and for an image too small for the strides.
     """
 
     num_classes: int = 10
@@ -24,40 +24,40 @@ class NetworkSpec:
     FAMILY = ""
 
     @property
-    def least_side(self) -> int:
-        """Side in pixels of the smallest square image."""
+    def min_side(self) -> int:
+        """The side of the smallest square image, in pixels."""
         return 8
 
     def __post_init__(self) -> None:
-        settle(self)
+        make_fields_plain(self)
         self._check_options()
         object.__setattr__(self, "dropout", float(self.dropout))
         object.__setattr__(self, "input_size", tuple(self.input_size))
-        self._settle()
+        self._convert_options()
         for unit in self.units:
-            for part in unit.layers or (unit,):
-                self._check_part(part)
+            for layer in unit.layers or (unit,):
+                self._check_layer(layer)
 
-    def _settle(self) -> None:
-        """Brings a family's own options to their types."""
+    def _convert_options(self) -> None:
+        """Converts the options of a family to their declared types."""
 
-    def _check_part(self, part) -> None:
-        if isinstance(part, ConvolutionSpec) and min(part.in_channels, part.out_channels) < 1:
-            width = self.width  # type: ignore[attr-defined]  # the family without one never gets here
-            raise OptionError(f"width {width!r} leaves {part.name} without channels: choose a width of 0.125 or more")
-        if min(part.output_shape) < 1:
+    def _check_layer(self, layer) -> None:
+        if isinstance(layer, ConvolutionSpec) and min(layer.in_channels, layer.out_channels) < 1:
+            width = self.width  # type: ignore[attr-defined]  # SqueezeNet has no width, but its channels are never 0
+            raise OptionError(f"width {width!r} leaves {layer.name} without channels: choose a width of 0.125 or more")
+        if min(layer.output_shape) < 1:
             raise OptionError(
                 f"input size {size_text(*self.input_size)} is too small for the network's strides:"
-                f" choose at least {self.least_side} x {self.least_side} pixels"
+                f" choose at least {self.min_side} x {self.min_side} pixels"
             )
 
     @property
     def larger_chunks(self) -> int:
-        """How many times as many images as usual a chunk of a batch has (`Layout.of_batch`): more where the maps are small."""
+        """The factor by which the images per chunk are increased (`Layout.of_batch`), over 1 for networks with small maps."""
         return 1
 
     def to_dict(self) -> dict:
-        """Plain JSON types: the family, and one entry an option."""
+        """The family and every option, in JSON types; `zoo.from_dict` is the inverse."""
         options = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return {"family": self.FAMILY, **options}
 
@@ -67,48 +67,50 @@ class NetworkSpec:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """The network, unit after unit, in the order of the forward pass."""
+        """The units in the order of the forward pass."""
         raise NotImplementedError
 
     @property
     def layers(self) -> tuple[ConvolutionSpec | LinearSpec, ...]:
-        """Every layer that has parameters, in the order of the forward pass, a bottleneck's main path before its shortcut."""
+        """All layers with parameters, in the order of the forward pass; a bottleneck's main path comes before its shortcut."""
         return tuple(layer for unit in self.units for layer in unit.layers)
 
     @property
     def convolutions(self) -> tuple[ConvolutionSpec, ...]:
-        """Every basic block, in the same order."""
+        """The basic blocks among `layers`, in the same order."""
         return tuple(layer for layer in self.layers if isinstance(layer, ConvolutionSpec))
 
     @property
     def groups(self) -> tuple[tuple[ConvolutionSpec, ...], ...]:
-        """The basic blocks that run as one, in the order of the forward pass."""
+        """Tuples of basic blocks that are computed together, in the order of the forward pass."""
         return tuple(group for unit in self.units for group in unit.groups)
 
-    def _shapes(self, kind: str) -> dict[str, tuple[int, ...]]:
-        return {f"{layer.name}.{key}": shape for layer in self.layers for key, shape in getattr(layer, kind).items()}
+    def _shapes(self, attribute: str) -> dict[str, tuple[int, ...]]:
+        return {f"{layer.name}.{key}": shape for layer in self.layers for key, shape in getattr(layer, attribute).items()}
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every parameter, in the order of `layers`."""
         return self._shapes("parameter_shapes")
 
     @property
     def buffer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every running mean and variance, in the order of `layers`."""
         return self._shapes("buffer_shapes")
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters."""
+        """The number of trainable parameters."""
         return sum(map(math.prod, self.parameter_shapes.values()))
 
     @property
     def state_bytes(self) -> int:
-        """Parameters and running statistics as float32, in bytes."""
+        """The size of parameters and running statistics in float32, in bytes."""
         return 4 * (self.parameters + sum(map(math.prod, self.buffer_shapes.values())))
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image."""
+        """Multiply-adds per image."""
         return sum(layer.macs for layer in self.layers)
 
     def _check_options(self) -> None:
@@ -117,7 +119,7 @@ class NetworkSpec:
             is_number(self.dropout) and 0 <= self.dropout < 1,
             "dropout",
             self.dropout,
-            "a probability from 0 up to, not including, 1",
+            "a probability of at least 0 and below 1",
         )
         size = self.input_size
         size_ok = isinstance(size, (tuple, list)) and len(size) == 2 and all(is_whole(s, 1, 4096) for s in size)

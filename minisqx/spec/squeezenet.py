@@ -1,7 +1,7 @@
-"""SqueezeNet 1.0 and 1.1: fire modules, max pooling, and a convolution as the classifier; no batch norm.
+"""SqueezeNet 1.0 and 1.1: fire modules, max pooling, a convolution as the classifier, no batch norm.
 
-Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", Table 1, and its
-authors' version 1.1; sizes and the ceil mode of the pools as in the public PyTorch implementation.
+Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", Table 1, and the
+authors' version 1.1. Sizes and the pools' ceil mode follow the public PyTorch implementation.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from minisqx.spec import (
     Unit,
 )
 
-# (channels, kernel) of the first convolution, then fire modules as (squeeze, expand1 = expand3), and None for a pool.
+# (channels, kernel) of the first convolution, then (squeeze, expand1 = expand3) for a fire module and None for a max pool.
 VERSIONS: dict[str, tuple[tuple[int, int], tuple[tuple[int, int] | None, ...]]] = {
     "1.0": (
         (96, 7),
@@ -35,7 +35,7 @@ VERSIONS: dict[str, tuple[tuple[int, int], tuple[tuple[int, int] | None, ...]]] 
 
 @dataclass(frozen=True)
 class SqueezeNetSpec(NetworkSpec):
-    """version: "1.0" or "1.1". dropout: before the classifier."""
+    """SqueezeNet. version: "1.0" or "1.1". dropout: before the classifier."""
 
     version: str = "1.1"
     dropout: float = field(default=0.5, kw_only=True)
@@ -43,7 +43,7 @@ class SqueezeNetSpec(NetworkSpec):
     FAMILY = "squeezenet"
 
     @property
-    def least_side(self) -> int:
+    def min_side(self) -> int:
         return 21 if self.version == "1.0" else 17
 
     @property
@@ -52,7 +52,7 @@ class SqueezeNetSpec(NetworkSpec):
 
     @property
     def larger_chunks(self) -> int:
-        # Its last maps have one pixel, and each chunk has a gradient of 700,000 weights to itself.
+        # The last maps have one pixel, while every chunk has its own gradients of 700,000 weights.
         return 4
 
     @cached_property
@@ -70,7 +70,7 @@ class SqueezeNetSpec(NetworkSpec):
             else:
                 fires += 1
                 squeezed, expanded = entry
-                name = f"fire{fires + 1}"  # the paper counts the stem as the first
+                name = f"fire{fires + 1}"  # the paper counts the stem as layer 1
                 squeeze = _convolution(f"{name}.squeeze", channels, squeezed, 1, size)
                 expand1 = _convolution(f"{name}.expand1", squeezed, expanded, 1, size)
                 expand3 = _convolution(f"{name}.expand3", squeezed, expanded, 3, size, padding=1)

@@ -1,8 +1,8 @@
-"""SqueezeNext and Shallow SqueezeNext: one description, whose options are what sets the two apart.
+"""SqueezeNext and Shallow SqueezeNext: one description, with options for all differences between the two.
 
 Source: Duggal and El-Sharkawy, "Shallow SqueezeNext: An Efficient & Shallow DNN", Table VI and section III; Gholami et al.,
-"SqueezeNext: Hardware-Aware Neural Network Design", for CIFAR-10 as the authors' code has it. Channel counts are cut as there,
-nested: `int(width * C)`, then `int(int(width * C) * r)`.
+"SqueezeNext: Hardware-Aware Neural Network Design", with the authors' code for CIFAR-10. Channel counts are
+truncated in two steps, as in that code: `int(width * C)`, then `int(int(width * C) * r)`.
 """
 
 from dataclasses import dataclass, replace
@@ -28,11 +28,11 @@ STAGE_STRIDES = (1, 2, 2, 2)
 HEAD_CHANNELS = 128
 
 SEPARABLE_ORDERS = ("1x3-3x1", "3x1-1x3")
-# What makes a SqueezeNext of it; its versions are the blocks of the four stages.
+# The options of SqueezeNext, and the blocks of its versions in the four stages.
 BASELINE = {"activation": "relu", "block_order": "conv-bn-act", "stem_padding": 1, "dropout": 0.0}
 VERSIONS = {"v1": (6, 6, 8, 1), "v5": (2, 4, 14, 1)}
 
-# (width, blocks) by the paper's name. Where the paper's own name or row is doubtful, `paper` says why these are the ones.
+# The paper's name -> (width, blocks). Where the paper is ambiguous, `paper` gives the reason for this choice.
 SHALLOW_NETWORKS: dict[str, tuple[float, tuple[int, int, int, int]]] = {
     "shallow-06-0.125x": (0.125, (1, 1, 1, 1)),
     "shallow-06-0.2x": (0.2, (1, 1, 1, 1)),
@@ -59,15 +59,15 @@ SHALLOW_NETWORKS: dict[str, tuple[float, tuple[int, int, int, int]]] = {
 
 @dataclass(frozen=True)
 class SqueezeNextSpec(NetworkSpec):
-    """The options that make one network. What each means, and which the paper leaves open, is in `docs/design.md`.
+    """SqueezeNext or Shallow SqueezeNext. docs/design.md explains the options and where the paper leaves them open.
 
-    width: the width multiplier, 0.2 for the paper's 06-0.2x.
-    blocks: bottlenecks in each of the four stages (the paper's "resolution multiplier").
-    activation: "elu" (Shallow SqueezeNext) or "relu" (SqueezeNext).
+    width: the width multiplier, over 0 and up to 16; 0.2 for the paper's 06-0.2x.
+    blocks: bottlenecks in each of the four stages, 1 to 100 (the paper's "resolution multiplier").
+    activation: one of `ACTIVATIONS`, such as "elu" (Shallow SqueezeNext) or "relu" (SqueezeNext).
     block_order: "conv-act-bn" (the paper's text) or "conv-bn-act" (public code, and SqueezeNext).
     stem_padding: 0 (Table VI) or 1 (public code, and SqueezeNext).
     separable_order: "1x3-3x1" (public code) or "3x1-1x3"; kernels are height x width.
-    shortcut_activation: whether the shortcut's basic block has its activation.
+    shortcut_activation: whether the shortcut's basic block has an activation.
     dropout: before the head.
     """
 
@@ -81,15 +81,15 @@ class SqueezeNextSpec(NetworkSpec):
 
     FAMILY = "squeezenext"
 
-    def _settle(self) -> None:
+    def _convert_options(self) -> None:
         object.__setattr__(self, "width", float(self.width))
         object.__setattr__(self, "blocks", tuple(self.blocks))
 
     @property
     def name(self) -> str:
-        """The paper's name: the sum of the blocks plus 2, then the width (`shallow-14-0.5x`, `squeezenext-23-1x-v5`).
+        """The paper's name: the sum of the blocks plus 2, and the width (`shallow-14-0.5x`, `squeezenext-23-1x-v5`).
 
-        A network that the paper doesn't have is named with its blocks (`shallow-11-1341-0.5x`) unless they are 1,1,1,1.
+        The name of a network that is not in the paper includes the blocks (`shallow-11-1341-0.5x`) unless they are 1,1,1,1.
         """
         depth, blocks, width = sum(self.blocks) + 2, "".join(map(str, self.blocks)), f"{self.width:g}x"
         if self.activation == "relu":
@@ -117,6 +117,7 @@ class SqueezeNextSpec(NetworkSpec):
             for index in range(1, count + 1):
                 steps = stride if index == 1 else 1
                 if steps == 2:
+                    # The next bottleneck reads this one's sum through 1x1 convolutions with stride 2 alone.
                     found[-1] = replace(found[-1], sampled=True)
                 found.append(self._bottleneck(f"stage{stage}.block{index}", channels, int(self.width * base), steps, size))
                 channels, size = found[-1].main[-1].out_channels, found[-1].main[-1].output_size

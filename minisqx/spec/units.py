@@ -1,21 +1,71 @@
-"""The units that a network is made of: names, shapes, parameters and multiply-adds, without one array."""
+"""The units of a network: names, shapes, parameters and multiply-adds, and no arrays."""
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
-# What follows the convolution of a basic block; without batch norm only the activation does.
+# The order of the operations in a basic block, with and without batch norm.
 BLOCK_ORDERS = ("conv-act-bn", "conv-bn-act")
 WITHOUT_NORM = "conv-act"
 
 Size = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class ConvolutionSpec:
-    """One basic block: a convolution with bias, its activation and its batch norm.
+def pair(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
 
-    `kernel`, `stride`, `padding`, `input_size` and `output_size` are (height, width) pairs. activation: of
-    `activations.ACTIVATIONS`, or None. order: of `BLOCK_ORDERS`, or `WITHOUT_NORM`.
+
+def stride_text(stride: Size) -> str:
+    """A stride as written after a kernel, such as " / 2"; empty for 1."""
+    return "" if stride == (1, 1) else f" / {stride[0]}" if stride[0] == stride[1] else f" / {pair(stride)}"
+
+
+class Unit:
+    """One step of a network, from one tensor to the next. A unit is a frozen dataclass with this base.
+
+    category: the name of its sort in a picture's legend. has_kinks: whether its output has places without a derivative.
+    """
+
+    name: str
+    category: ClassVar[str]
+    has_kinks: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return self.category
+
+    @property
+    def explanation(self) -> str:
+        """What it does with each value, for a unit without parameters."""
+        return ""
+
+    @property
+    def layers(self) -> tuple["ConvolutionSpec | LinearSpec", ...]:
+        """Its layers with parameters."""
+        return ()
+
+    @property
+    def groups(self) -> tuple[tuple["ConvolutionSpec", ...], ...]:
+        """Its convolutions; those of one group are computed together."""
+        return ()
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(C, H, W) or (C,)."""
+        raise NotImplementedError
+
+    def size_after(self, input_size: Size) -> Size:
+        """(height, width) of the output for an input of this size."""
+        return input_size
+
+
+@dataclass(frozen=True)
+class ConvolutionSpec(Unit):
+    """A basic block: convolution with bias, activation, batch norm.
+
+    kernel, stride, padding, input_size: (height, width). activation: one of `activations.ACTIVATIONS`, or None. order: one of
+    `BLOCK_ORDERS`, or `WITHOUT_NORM`.
     """
 
     name: str
@@ -28,8 +78,13 @@ class ConvolutionSpec:
     activation: str | None = "elu"
     order: str = "conv-act-bn"
 
+    category = "convolution"
+
+    @property
+    def title(self) -> str:
+        return f"{pair(self.kernel)} convolution{stride_text(self.stride)}"
+
     def size_after(self, input_size: Size) -> Size:
-        """The output's (height, width) for an input of another size."""
         height, width = (
             (size + 2 * padding - kernel) // stride + 1
             for size, padding, kernel, stride in zip(input_size, self.padding, self.kernel, self.stride)
@@ -64,7 +119,7 @@ class ConvolutionSpec:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image: the convolution's alone, as the field counts them."""
+        """Multiply-adds of the convolution per image; bias, activation and batch norm are not counted, as usual."""
         return math.prod(self.weight_shape) * math.prod(self.output_size)
 
     @property
@@ -77,11 +132,12 @@ class ConvolutionSpec:
 
 
 @dataclass(frozen=True)
-class BottleneckSpec:
-    """Five basic blocks in a row, and a shortcut where the shape changes (`None`: the input itself); their sum's activation.
+class BottleneckSpec(Unit):
+    """A bottleneck: f(main path + shortcut), f the activation.
 
-    sampled: whether what follows reads only every other row and column of the sum (stride 2, kernels of 1x1). What lies between
-    them is then never computed, see `kernels/sampling.py`.
+    main: five basic blocks, one after the other. shortcut: a basic block where the shape changes, else None for the identity.
+    sampled: whether all readers of the sum are 1x1 convolutions with stride 2. They skip every other row and column, so the sum
+    is not computed there, see `kernels/sampling.py`.
     """
 
     name: str
@@ -90,14 +146,21 @@ class BottleneckSpec:
     activation: str = "elu"
     sampled: bool = False
 
+    category = "bottleneck"
+
+    @property
+    def title(self) -> str:
+        stride = self.main[0].stride
+        return "bottleneck" if stride == (1, 1) else f"bottleneck, stride {stride[0]}"
+
     @property
     def layers(self) -> tuple[ConvolutionSpec, ...]:
-        """Every basic block, the main path before the shortcut."""
+        """All basic blocks, the main path before the shortcut."""
         return self.main if self.shortcut is None else (*self.main, self.shortcut)
 
     @property
     def groups(self) -> tuple[tuple[ConvolutionSpec, ...], ...]:
-        """Convolutions that run as one: the first with the shortcut (they read the same tensor); all others alone."""
+        """Convolutions that are computed together: the first and the shortcut, which read the same tensor; all others alone."""
         first, *rest = self.main
         return ((first,) if self.shortcut is None else (first, self.shortcut), *((layer,) for layer in rest))
 
@@ -107,13 +170,15 @@ class BottleneckSpec:
 
 
 @dataclass(frozen=True)
-class FireSpec:
-    """SqueezeNet's fire module: `squeeze` (1x1), then `expand1` (1x1) and `expand3` (3x3) side by side, concatenated."""
+class FireSpec(Unit):
+    """SqueezeNet's fire module: `squeeze` (1x1), then the channels of `expand1` (1x1) and `expand3` (3x3), concatenated."""
 
     name: str
     squeeze: ConvolutionSpec
     expand1: ConvolutionSpec
     expand3: ConvolutionSpec
+
+    category = "fire module"
 
     @property
     def layers(self) -> tuple[ConvolutionSpec, ...]:
@@ -129,12 +194,14 @@ class FireSpec:
 
 
 @dataclass(frozen=True)
-class LinearSpec:
-    """The classifier: a fully connected layer on the averaged map."""
+class LinearSpec(Unit):
+    """The classifier: a fully connected layer on the averages of the channels."""
 
     name: str
     in_features: int
     out_features: int
+
+    category = "fully connected"
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -156,35 +223,18 @@ class LinearSpec:
     def layers(self) -> tuple["LinearSpec", ...]:
         return (self,)
 
-    groups = ()
-
 
 @dataclass(frozen=True)
-class WithoutParameters:
-    """A unit that has nothing to learn. channels, input_size: of what it reads."""
+class ParameterFreeSpec(Unit):
+    """A unit without parameters. channels, input_size: of its input."""
 
     name: str
     channels: int
     input_size: Size
 
-    layers = groups = ()
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.input_size)
-
-
-@dataclass(frozen=True)
-class MaxPoolSpec(WithoutParameters):
-    """The largest of every window of `kernel` x `kernel` pixels, `stride` apart; windows may reach beyond the map (ceil mode)."""
-
-    kernel: int = 3
-    stride: int = 2
-
     @property
     def output_size(self) -> Size:
-        height, width = (-(-(size - self.kernel) // self.stride) + 1 for size in self.input_size)
-        return height, width
+        return self.size_after(self.input_size)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -192,19 +242,59 @@ class MaxPoolSpec(WithoutParameters):
 
 
 @dataclass(frozen=True)
-class DropoutSpec(WithoutParameters):
-    """Zeroes each element with `probability` in training."""
+class MaxPoolSpec(ParameterFreeSpec):
+    """Max pooling over windows of kernel x kernel pixels, `stride` apart, in ceil mode: windows may reach beyond the map."""
 
-    probability: float = 0.0
+    kernel: int = 3
+    stride: int = 2
+
+    category = "pool"
+    has_kinks = True
+
+    @property
+    def title(self) -> str:
+        return f"max pool {self.kernel}x{self.kernel} / {self.stride}"
+
+    @property
+    def explanation(self) -> str:
+        return f"the maximum of each {self.kernel}x{self.kernel} window, every {self.stride} pixels"
+
+    def size_after(self, input_size: Size) -> Size:
+        height, width = (-(-(size - self.kernel) // self.stride) + 1 for size in input_size)
+        return height, width
 
 
 @dataclass(frozen=True)
-class AveragePoolSpec(WithoutParameters):
-    """The mean over the whole map."""
+class DropoutSpec(ParameterFreeSpec):
+    """Dropout: in training, each element is zeroed with this probability."""
+
+    probability: float = 0.0
+
+    category = "dropout"
+
+    @property
+    def title(self) -> str:
+        return f"dropout {self.probability:g}"
+
+    @property
+    def explanation(self) -> str:
+        return f"in training, zeroes each element with probability {self.probability:g}"
+
+
+@dataclass(frozen=True)
+class AveragePoolSpec(ParameterFreeSpec):
+    """Global average pooling: (C, H, W) to (C,)."""
+
+    category = "pool"
+
+    @property
+    def title(self) -> str:
+        return f"average pool {pair(self.input_size)}"
+
+    @property
+    def explanation(self) -> str:
+        return f"the mean of each channel over {self.input_size[0]} x {self.input_size[1]} pixels"
 
     @property
     def output_shape(self) -> tuple[int, ...]:
         return (self.channels,)
-
-
-Unit = ConvolutionSpec | BottleneckSpec | FireSpec | MaxPoolSpec | DropoutSpec | AveragePoolSpec | LinearSpec

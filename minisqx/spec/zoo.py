@@ -1,4 +1,4 @@
-"""Networks by name: those of the paper, and every Shallow SqueezeNext by the name that its description gives itself."""
+"""Networks by name: those of the paper, and any other Shallow SqueezeNext by its `NetworkSpec.name`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,10 @@ from minisqx.spec.squeezenext import BASELINE, SHALLOW_NETWORKS, VERSIONS, Squee
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-SHALLOW = "shallow"  # with the options of the command line: width, blocks, ...
-DEFAULT = "shallow-06-0.2x"  # whose weights come with minisqx
+SHALLOW = "shallow"  # any Shallow SqueezeNext, by its options: width, blocks, ...
+DEFAULT = "shallow-06-0.2x"  # its weights are shipped with minisqx
 
-_FAMILIES: dict[str, type[NetworkSpec]] = {family.FAMILY: family for family in (SqueezeNextSpec, SqueezeNetSpec)}
-
-# Name -> what makes its description, the smaller networks of a family before the larger.
+# Name -> (family, options). Within a family, smaller networks come first.
 _NETWORKS: dict[str, tuple[type[NetworkSpec], dict]] = {
     **{name: (SqueezeNextSpec, {"width": width, "blocks": blocks}) for name, (width, blocks) in SHALLOW_NETWORKS.items()},
     **{f"squeezenet-v{version}": (SqueezeNetSpec, {"version": version}) for version in ("1.1", "1.0")},
@@ -28,15 +26,16 @@ _NETWORKS: dict[str, tuple[type[NetworkSpec], dict]] = {
         for version, blocks in VERSIONS.items()
     },
 }
+_FAMILIES = {family.FAMILY: family for family, _ in _NETWORKS.values()}
 
 
 def names() -> list[str]:
-    """The names of the paper's networks."""
+    """The names of the networks in the paper."""
     return list(_NETWORKS)
 
 
 def is_name(name: str) -> bool:
-    """Whether `network` knows the name."""
+    """Whether `network` accepts the name."""
     try:
         _find(name)
     except OptionError:
@@ -45,9 +44,9 @@ def is_name(name: str) -> bool:
 
 
 def network(name: str, **options) -> NetworkSpec:
-    """The description of a network by name; `options` replace the named network's own, or the defaults of "shallow".
+    """The description of a named network. `options` override those of the name, or the defaults of "shallow".
 
-    Raises OptionError for a name that is unknown, or an option that the family does not have.
+    Raises OptionError for an unknown name, an option that the family doesn't have, or an invalid value.
     """
     family, own = _find(name)
     known = family.__dataclass_fields__
@@ -63,17 +62,17 @@ def _find(name: str) -> tuple[type[NetworkSpec], dict]:
         return SqueezeNextSpec, {}
     if given in _NETWORKS:
         return _NETWORKS[given]
-    # As descriptions name themselves that the paper doesn't have, or with the blocks of one that it has: shallow-14-1281-0.5x.
+    # The name of a network that is not in the paper, or of one that is, with its blocks: shallow-14-1281-0.5x.
     parts = re.fullmatch(r"shallow-(\d\d+)(?:-(\d{4,12}))?-(\d+(?:\.\d+)?)x", given)
     if parts:
-        found = [blocks for blocks in _cuts(parts[2] or "1111") if sum(blocks) + 2 == int(parts[1])]
+        found = [blocks for blocks in _splits(parts[2] or "1111") if sum(blocks) + 2 == int(parts[1])]
         if len(found) == 1:
             return SqueezeNextSpec, {"width": float(parts[3]), "blocks": found[0]}
     raise OptionError(f"model {name!r}: expected {SHALLOW} (with --width and --blocks) or one of {', '.join(_NETWORKS)}")
 
 
-def _cuts(digits: str) -> Iterator[tuple[int, ...]]:
-    """Every way to read digits as four whole numbers from 1 on."""
+def _splits(digits: str) -> Iterator[tuple[int, ...]]:
+    """All splits of a string of digits into four positive integers without leading zeros."""
     for places in combinations(range(1, len(digits)), 3):
         parts = [digits[start:end] for start, end in zip((0, *places), (*places, len(digits)))]
         if not any(part.startswith("0") for part in parts):
@@ -81,7 +80,7 @@ def _cuts(digits: str) -> Iterator[tuple[int, ...]]:
 
 
 def weights() -> dict[str, "Traversable"]:
-    """Name -> checkpoint of the weights that come with minisqx: a file, or a part of the zip that minisqx is imported from."""
+    """Name -> checkpoint of the shipped weights: a file, or a member of the zip file that minisqx is imported from."""
     from importlib.resources import files
 
     folder = files("minisqx.data") / "weights"
@@ -91,8 +90,8 @@ def weights() -> dict[str, "Traversable"]:
 
 
 def from_dict(description: Mapping) -> NetworkSpec:
-    """The inverse of `NetworkSpec.to_dict`; unknown or missing entries are refused."""
-    options = _of_version_1(dict(description))
+    """The inverse of `NetworkSpec.to_dict`. Raises OptionError for unknown or missing entries and invalid values."""
+    options = _upgraded(dict(description))
     given = options.pop("family")
     family = _FAMILIES.get(given) if isinstance(given, str) else None
     if family is None:
@@ -110,8 +109,8 @@ def from_dict(description: Mapping) -> NetworkSpec:
     return family(**entries)
 
 
-def _of_version_1(options: dict) -> dict:
-    """A description as it was before there was a second family, in today's words."""
+def _upgraded(options: dict) -> dict:
+    """Converts a description written before there was a second family to today's entries."""
     if "family" not in options:
         options |= {"family": SqueezeNextSpec.FAMILY, "activation": "elu"}
         order = options.get("block_order")

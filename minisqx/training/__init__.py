@@ -1,4 +1,9 @@
-"""Training: options, data, the loop, its state on disk, and what watches over it. `run` starts and resumes runs."""
+"""Training. `run` starts and resumes runs, and `trainer` has the loop.
+
+The loop uses `options`, `data`, `optim` (loss and SGD), `schedule` (learning rate), `run_folder` and `run_state` (files of a
+run), `memory` (how much a run needs), `diagnosis` (NaN, divergence), `progress` and `curves` (output). `evaluation`,
+`reproducible` and `warmup` belong to commands of their own.
+"""
 
 from minisqx.training.options import TrainingOptions as TrainingOptions
 from minisqx.training.run import TrainingResult as TrainingResult

@@ -1,4 +1,4 @@
-"""How well a model does on labelled images."""
+"""Evaluation of a model on labelled images."""
 
 from dataclasses import dataclass, replace
 
@@ -14,9 +14,10 @@ from minisqx.training.optim import cross_entropy
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """classes: their names. confusion: int64 (classes, classes), images by true class (rows) and by the model's (columns).
+    """The result of `evaluate`.
 
-    loss: mean cross-entropy of an image.
+    classes: names. confusion: int64 (classes, classes), counts of images by true class (row) and predicted class (column).
+    loss: mean cross-entropy.
     """
 
     classes: tuple[str, ...]
@@ -33,12 +34,12 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images whose likeliest class is the true one, 0 to 1."""
+        """The share of images whose predicted class is the true one, 0 to 1."""
         return self.correct / self.images
 
     @property
     def class_accuracy(self) -> list[float | None]:
-        """The same for the images of each class; None where there are none."""
+        """The accuracy on the images of each class; None for a class without images."""
         sums = self.confusion.sum(axis=1)
         return [float(right / total) if total else None for right, total in zip(self.confusion.diagonal(), sums)]
 
@@ -46,8 +47,8 @@ class Evaluation:
 def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int = 256) -> Evaluation:
     """Runs the model on images uint8 (N, H, W, 3) of its input size, with labels int64 (N,) from 0 to its classes - 1.
 
-    The batch size changes the time alone. Raises OptionError if it is below 1, CheckpointError where the model gives
-    numbers that are not finite, or doesn't know its normalisation.
+    The batch size affects only speed. Raises OptionError if it is below 1, CheckpointError if logits are not finite or the model
+    has no normalisation.
     """
     model.check_described()
     assert model.classes is not None and model.mean is not None and model.std is not None
@@ -74,37 +75,37 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
 
 
 def with_classes(model: Model, classes: tuple[str, ...], say: Say) -> Model:
-    """The model; where its file names no classes, one whose classes are a data set's, in their order, which `say` is told.
+    """The model, with the class names of a data set if it has none of its own, which is reported through `say`.
 
-    Raises DataError if there are more or fewer of them than the model tells apart.
+    Raises DataError if the number of classes differs.
     """
     if model.classes is not None:
         return model
     count = model.spec.num_classes
     if len(classes) != count:
         raise DataError(
-            f"the data has {len(classes)} classes, and the model {model.name!r} tells {count} apart, without names for them:"
-            " expected as many; save the model with its classes"
+            f"the data has {len(classes)} classes, and the model {model.name!r} has {count}, without names:"
+            " expected the same number; save the model with its classes"
         )
-    say(f"the model {model.name!r} has no names for its classes: the data's are taken, in their order")
+    say(f"the model {model.name!r} has no class names: using those of the data, in their order")
     return replace(model, classes=classes)
 
 
 def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray, say: Say) -> np.ndarray:
-    """Labels of a data set with `classes` in the numbering of the model: by name, never by number.
+    """Converts labels of a data set to the numbering of the model, matching classes by name and never by number.
 
-    `say` takes a line where names are the same but for case or Unicode form. Raises DataError for a class with images that the
-    model doesn't know.
+    Names that differ only in case or Unicode form match, which is reported through `say`. Raises DataError if the model doesn't
+    know a class that has images.
     """
     known = model.classes
-    assert known is not None  # `with_classes` comes first
+    assert known is not None  # see `with_classes`
     used = [classes[label] for label in np.unique(labels)]
-    # Of all names, since one without images makes another's likeness doubtful, too.
+    # All names take part, because a class without images, too, can make a match ambiguous.
     matched = match_classes(classes, known)
     unknown = [name for name in used if name not in matched]
     if unknown:
         left = [name for name in known if name not in matched.values()]
-        raise DataError(_unknown(f"the model {model.name!r}", known, classes, unknown, left))
+        raise DataError(_unknown_classes(f"the model {model.name!r}", known, classes, unknown, left))
     line = likeness_line({name: matched[name] for name in used}, f"those of the model {model.name!r}")
     if line is not None:
         say(line)
@@ -112,18 +113,18 @@ def model_labels(model: Model, classes: tuple[str, ...], labels: np.ndarray, say
     return np.array([numbers.get(matched.get(name, name), -1) for name in classes], np.int64)[labels]
 
 
-def _unknown(model: str, known: tuple[str, ...], classes: tuple[str, ...], unknown: list[str], left: list[str]) -> str:
-    """What is said of classes that the model doesn't know, and what to do about them."""
+def _unknown_classes(model: str, known: tuple[str, ...], classes: tuple[str, ...], unknown: list[str], left: list[str]) -> str:
+    """The error message for classes that the model doesn't know. left: classes of the model that matched none of the data."""
     what, are = ("class", "is") if len(unknown) == 1 else ("classes", "are")
     line = f"the data's {what} {listed(unknown)} {are} unknown to {model}"
-    line += f", whose other classes are {listed(left)}: " if left else ", all of whose classes are there already: "
+    line += f", whose other classes are {listed(left)}: " if left else ", all of whose classes have matched: "
     if _are_numbers(known) and not _are_numbers(classes):
-        return line + "it has numbers for names: name the data's classes by them, or save the model with the names of its classes"
+        return line + "the model has numbers for names: use them in the data, or save the model with the names of its classes"
     if _are_numbers(classes) and not _are_numbers(known):
-        return line + "the data has numbers for names: name its classes as the model does ('classes' in an HDF5 file, or folders)"
-    return line + "name the data's classes as the model does, or take those away that it can't know"
+        return line + "the data has numbers for names: use the model's names ('classes' in an HDF5 file, or folder names)"
+    return line + "use the model's names in the data, or remove the classes that the model can't know"
 
 
 def _are_numbers(classes: tuple[str, ...]) -> bool:
-    """Whether they are what stands in for names where there are none."""
+    """Whether the names are the default ones, for data without names: "0", "1", ..."""
     return classes == tuple(map(str, range(len(classes))))

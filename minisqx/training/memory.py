@@ -1,12 +1,11 @@
-"""How much memory a run needs, before it is taken.
+"""Estimates how much memory a run needs before it starts.
 
-The estimate follows the arrays that `layers`, `plan`, `loader` and `checkpoint` make, from the description alone. It is held
-against what processes really took by `python -m tests.stress.memory`.
+The estimate counts the arrays that `layers`, `plan`, `loader` and `checkpoint` allocate, from the network's spec alone.
+`python -m tests.stress.memory` compares it with the peak memory of real processes.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -14,53 +13,53 @@ import numpy as np
 from minisqx.errors import OptionError
 from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
+from minisqx.layers import PARAMETER_FREE
 from minisqx.machine.limits import available, megabytes, size_text
-from minisqx.machine.threads import most_threads, threads
+from minisqx.machine.threads import max_threads, threads
 from minisqx.plan import measured_memory
 from minisqx.spec import (
-    AveragePoolSpec,
     BottleneckSpec,
     ConvolutionSpec,
-    DropoutSpec,
     FireSpec,
     LinearSpec,
     MaxPoolSpec,
     NetworkSpec,
-    Size,
+    ParameterFreeSpec,
+    Unit,
 )
 
-# What Python, Numba and the machine code of training come to, beside all arrays.
+# Bytes of Python, Numba and the compiled kernels of training.
 CODE = 64 << 20
-# For what is freed and not given back to the system at once, and for what is too small to be followed.
+# For freed memory that the allocator keeps, and for small arrays that are not counted.
 MARGIN = 1.04
 COLOURS = 3
-FLOAT, DOUBLE, INDEX = 4, 8, 4
+FLOAT, DOUBLE, INDEX = 4, 8, 4  # bytes
 
 
-def training_bytes(spec: NetworkSpec, batch_size: int, images: int, measured: int = 0, measuring_batch: int = 256) -> int:
-    """What training takes beside the data set, in bytes: weights, activations, gradients, tables, batches, a checkpoint.
+def training_bytes(spec: NetworkSpec, batch_size: int, images: int, evaluated: int = 0, evaluation_batch: int = 256) -> int:
+    """Bytes that training needs besides the data set: weights, activations, gradients, tables, batches, a checkpoint.
 
-    images: training images, whose last batch keeps memory of its own. measured: validation or test images, in batches of
-    `measuring_batch`.
+    images: training images; a smaller last batch has buffers of its own. evaluated: validation or test images, whichever are
+    more, in batches of evaluation_batch.
     """
     layouts = [_layout(spec, count) for count in _batches(images, batch_size)]
     tables = {table for layout in (*layouts, _layout(spec, 2)) for table in _tables(spec, layout)}
     kept = sum(_activations(spec, layout) for layout in layouts) + _scratch(spec, layouts) + sum(size for _, size in tables)
-    # Parameters, gradients, velocity, and weights folded and flipped.
+    # Parameters, gradients, velocity, folded weights, flipped weights.
     weights = (5 * spec.parameters + _statistics(spec)) * FLOAT
-    # The state, its tensors as bytes, those joined, and the file.
+    # A checkpoint being saved: the state, its tensors as bytes, the payload, the file.
     saving = 4 * (2 * spec.parameters + _statistics(spec)) * FLOAT
-    measuring = 0
-    if measured:
-        measuring = _loader(spec, measured, measuring_batch) + inference_bytes(spec, *_batches(measured, measuring_batch))
-    return CODE + int(MARGIN * (weights + kept + saving + max(_loader(spec, images, batch_size), measuring)))
+    evaluation = 0
+    if evaluated:
+        evaluation = _loader(spec, evaluated, evaluation_batch) + inference_bytes(spec, *_batches(evaluated, evaluation_batch))
+    return CODE + int(MARGIN * (weights + kept + saving + max(_loader(spec, images, batch_size), evaluation)))
 
 
 def inference_bytes(spec: NetworkSpec, *batches: int) -> int:
-    """What a frozen network takes to run batches of so many images, in bytes, beside the batches themselves."""
-    most = MAX_IMAGES_IN_CHUNK * spec.larger_chunks
+    """Bytes that a network frozen for inference needs to run batches of these sizes, besides the batches themselves."""
+    full = MAX_IMAGES_IN_CHUNK * spec.larger_chunks
     total = (2 * DOUBLE + 2 * FLOAT) * (spec.parameters + _statistics(spec))
-    chunks = {most: max(batches) // most} | {images % most: 1 for images in batches}
+    chunks = {full: max(batches) // full} | {images % full: 1 for images in batches}
     for in_chunk, count in chunks.items():
         if in_chunk and count:
             memory, tables = measured_memory(spec, in_chunk)
@@ -69,11 +68,12 @@ def inference_bytes(spec: NetworkSpec, *batches: int) -> int:
 
 
 def _batches(images: int, size: int) -> set[int]:
-    """The sizes of the batches in which so many images come."""
+    """The sizes of the batches in an epoch: full ones, and the last one."""
     return {min(size, images), images % size or min(size, images)}
 
 
 def _statistics(spec: NetworkSpec) -> int:
+    """The number of running means and variances."""
     return sum(map(math.prod, spec.buffer_shapes.values()))
 
 
@@ -82,33 +82,38 @@ def _layout(spec: NetworkSpec, images: int) -> Layout:
 
 
 def _loader(spec: NetworkSpec, images: int, size: int) -> int:
-    """Two batches of the full size, if there are so many, and the last one, if it is smaller."""
+    """Bytes of a loader: two full batches, if there are two, and a smaller last one."""
     full = _tensor(_layout(spec, min(size, images)), COLOURS)
     return min(2, max(images // size, 1)) * full + _tensor(_layout(spec, images % size or 1), COLOURS)
 
 
 def _tensor(layout: Layout, channels: int) -> int:
+    """Bytes of a tensor."""
     return layout.chunks * channels * layout.stride * FLOAT
 
 
 def _activations(spec: NetworkSpec, batch: Layout) -> int:
-    """All that the layers keep for batches of one shape."""
+    """Bytes of all layers' buffers for one batch shape."""
     return sum(size for unit, x in _units(spec, batch) for size in _unit(unit, x))
 
 
 def _units(spec: NetworkSpec, x: Layout) -> Iterator[tuple]:
-    """Every unit with the layout of its input, as training has it: after a sampled sum, of its samples."""
+    """Each unit with the layout of its input in training: after a sampled sum, that of the samples."""
     for unit in spec.units:
+        if not isinstance(unit, Unit):
+            raise _unknown(unit)
         yield unit, x
-        match unit:
-            case BottleneckSpec():
-                x = _sum_layout(unit, x)
-            case ConvolutionSpec() | MaxPoolSpec():
-                x = x.resized(*_size_after(unit, (x.height, x.width)))
+        x = _layout_after(unit, x)
 
 
-def _size_after(unit: ConvolutionSpec | MaxPoolSpec, size: Size) -> Size:
-    return unit.size_after(size) if isinstance(unit, ConvolutionSpec) else replace(unit, input_size=size).output_size
+def _layout_after(unit: Unit, x: Layout) -> Layout:
+    if isinstance(unit, BottleneckSpec):
+        return _sum_layout(unit, x)
+    return x.resized(*unit.size_after((x.height, x.width)))
+
+
+def _unknown(unit: object) -> OptionError:
+    return OptionError(f"{unit!r}: its memory use is not known; expected a unit of minisqx.spec")
 
 
 def _sum_layout(unit: BottleneckSpec, x: Layout) -> Layout:
@@ -117,9 +122,10 @@ def _sum_layout(unit: BottleneckSpec, x: Layout) -> Layout:
 
 
 def _unit(unit, x: Layout) -> Iterator[int]:
+    """Bytes of the buffers of a unit's layers. x: the layout of its input."""
     match unit:
         case ConvolutionSpec():
-            yield _block((unit,), x.resized(*unit.size_after((x.height, x.width))))
+            yield _block((unit,), _layout_after(unit, x))
         case BottleneckSpec():
             inside, after = x.resized(*unit.main[-1].output_size), _sum_layout(unit, x)
             yield from (_block(group, inside) for group in unit.groups)
@@ -127,22 +133,19 @@ def _unit(unit, x: Layout) -> Iterator[int]:
             yield (3 if unit.sampled else 1) * _tensor(after, channels) + 3 * DOUBLE * after.chunks * channels
         case FireSpec():
             yield from (_block((layer,), x) for layer in unit.layers)
-            # Each expansion lies in the concatenation, which is counted with them; its gradient, and the squeezed tensor's.
+            # The outputs of the expansions are the concatenation, already counted. Its gradient, and that of squeeze's output.
             yield _tensor(x, unit.output_shape[0]) + _tensor(x, unit.squeeze.out_channels)
-        case MaxPoolSpec():
-            yield 3 * _tensor(x.resized(*_size_after(unit, (x.height, x.width))), unit.channels) + _tensor(x, unit.channels)
-        case DropoutSpec():
-            yield 2 * _tensor(x, unit.channels) if unit.probability else 0
-        case AveragePoolSpec():
-            yield _tensor(x, unit.channels)
+        case ParameterFreeSpec() if type(unit) in PARAMETER_FREE:
+            of_input, of_output = PARAMETER_FREE[type(unit)].kept_tensors(unit)
+            yield of_input * _tensor(x, unit.channels) + of_output * _tensor(_layout_after(unit, x), unit.channels)
         case LinearSpec():
-            pass  # all that it keeps is counted with the parameters
+            pass  # counted with the parameters
         case _:
-            raise OptionError(f"{unit!r}: the memory that such a layer takes is not known; expected a unit of minisqx.spec")
+            raise _unknown(unit)
 
 
 def _block(group: tuple[ConvolutionSpec, ...], layout: Layout) -> int:
-    """The stored output, with what batch norm before the activation needs beside it; moments; each chunk's gradients."""
+    """Bytes of a basic block: its output, a second tensor if batch norm comes first, moments, the gradients of each chunk."""
     channels, taps = sum(layer.out_channels for layer in group), math.prod(group[0].kernel)
     tensors = 2 if group[0].order == "conv-bn-act" else 1
     gradients = layout.chunks * channels * (group[0].in_channels * taps + taps) * FLOAT
@@ -150,7 +153,7 @@ def _block(group: tuple[ConvolutionSpec, ...], layout: Layout) -> int:
 
 
 def _tables(spec: NetworkSpec, batch: Layout) -> Iterator[tuple]:
-    """A key and the bytes for each look-up table; equal keys share one."""
+    """(key, bytes) of each look-up table of im2col; equal keys share a table."""
     for unit, x in _units(spec, batch):
         if isinstance(unit, MaxPoolSpec):
             layers: tuple = (unit,)
@@ -162,14 +165,14 @@ def _tables(spec: NetworkSpec, batch: Layout) -> Iterator[tuple]:
             if isinstance(unit, BottleneckSpec):
                 y = x = x.resized(*layer.output_size)
             else:
-                y = x.resized(*_size_after(layer, (x.height, x.width)))
+                y = _layout_after(layer, x)
             for out, other in ((y, x), (x, y)):
                 size = math.prod(kernel) * out.stride * (FLOAT + INDEX)
                 yield (kernel, padding, out, other.height, other.width), size
 
 
 def _scratch(spec: NetworkSpec, layouts: list[Layout]) -> int:
-    """Every thread's; a longer one is made when a layer needs it, and the layers before keep theirs."""
+    """Bytes of scratch. A layer that needs more than the layers before allocates a new one; their prepared calls keep the old."""
     depths = [layer.in_channels * math.prod(layer.kernel) for layer in spec.convolutions]
     rows = [depth + layer.out_channels for depth, layer in zip(depths, spec.convolutions)]
     rows = [
@@ -178,14 +181,14 @@ def _scratch(spec: NetworkSpec, layouts: list[Layout]) -> int:
     ]
     rows.append(-(-max(layout.stride for layout in layouts) // BLOCK))
     highest = list(accumulate(rows, max))
-    return most_threads() * SCRATCH_STRIDE * FLOAT * sum(set(highest))
+    return max_threads() * SCRATCH_STRIDE * FLOAT * sum(set(highest))
 
 
-def check_training(spec: NetworkSpec, batch_size: int, images: int, measured: int, measuring_batch: int) -> None:
-    """Raises OptionError, with what would fit, if training needs more memory than there is."""
+def check_training(spec: NetworkSpec, batch_size: int, images: int, evaluated: int, evaluation_batch: int) -> None:
+    """Raises OptionError, which names a batch size that fits, if training needs more memory than is available."""
 
     def needed(size: int) -> int:
-        return training_bytes(spec, size, images, measured, measuring_batch)
+        return training_bytes(spec, size, images, evaluated, evaluation_batch)
 
     found = available()
     if found is None or needed(batch_size) <= found[0]:
@@ -198,6 +201,6 @@ def check_training(spec: NetworkSpec, batch_size: int, images: int, measured: in
     wanted = megabytes(needed(batch_size), up=True)
     advice = f"--batch-size {size} fits" if size > 1 and needed(size) <= free else "no batch size fits"
     raise OptionError(
-        f"batch size {batch_size} with images of {size_text(height, width)}: expected to need {wanted} of"
-        f" memory, and {megabytes(free)} are {why}; {advice}, smaller images (--image-size) or a smaller --width need less"
+        f"batch size {batch_size} with images of {size_text(height, width)}: training needs about {wanted} of memory, and"
+        f" {megabytes(free)} are {why}; {advice}, smaller images (--image-size) or a smaller --width need less"
     )

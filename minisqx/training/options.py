@@ -1,13 +1,13 @@
-"""What a training run is told: `TrainingOptions`, and the same options on the command line.
+"""`TrainingOptions`, and the same options on the command line.
 
-Nothing here reads a file or imports Numba, so a wrong option is refused before anything else happens.
+This module reads no files and does not import Numba, so that invalid options are reported at once.
 """
 
 import argparse
 import shlex
 from dataclasses import asdict, dataclass, fields
 
-from minisqx.checks import is_number, is_whole, require, settle
+from minisqx.checks import is_number, is_whole, make_fields_plain, require
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
 from minisqx.spec.activations import ACTIVATIONS
@@ -18,29 +18,31 @@ AUGMENTATIONS = ("crop-flip", "none")
 NETWORK_OPTIONS = (
     "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
 )  # fmt: skip
-SKIP_BAD_IMAGES = "leave out files of an image folder that are no usable images, and name them, instead of ending"
-# These say where a run happens, not what it computes: they may differ when it is resumed.
+SKIP_BAD_IMAGES = "skip and list the files of an image folder that can't be used, instead of stopping at the first"
+# Options that may change when a run is resumed, since they don't change its results.
 PLACE_OPTIONS = ("data", "threads")
-MOST_EPOCHS = 10_000  # a checkpoint has room for their history
+MAX_EPOCHS = 10_000  # limited by the size of the history in a checkpoint
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Everything that makes one training run; the defaults are the paper's recipe (docs/design.md says what it leaves open).
+    """All options of a training run. The defaults are the paper's recipe; docs/design.md says what the paper leaves open.
 
     model: "shallow" or another name of `zoo`.
     width, blocks, dropout, activation, block_order, stem_padding, separable_order, shortcut_activation: see
-        `SqueezeNextSpec`; None takes the model's own.
-    data: archive, folder or HDF5 file, or a name; None is CIFAR-10 or, without network, the embedded data (see `open_dataset`).
-    image_size: side in pixels to which the images of an image folder are brought; None: the size they have.
-    skip_bad_images: leave out the files of an image folder that are no usable images, each with a line, instead of refusing it.
+        `SqueezeNextSpec`; None: the default of the model.
+    data: archive, folder, HDF5 file, or a name; None: CIFAR-10 or, without network, the embedded data (see `open_dataset`).
+    image_size: side in pixels to which the images of an image folder are resized; None: their own size.
+    skip_bad_images: skip the files of an image folder that can't be used, with a line for each, instead of raising DataError.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
-        "one-cycle" climbs straight from 0 to `lr` in the first 20 % of all steps and then falls straight to 0.
+        "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
     augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
-    validation: training images set aside to choose best.h5: a share below 1, or a count. With 0, best.h5 is the last epoch.
-        Where the data has validation images of its own, those choose, and none is set aside.
-    threads: None takes MINISQX_NUM_THREADS, else the CPUs that this process may use.
-    out: the run folder, or, if something is in it already, the folder to make the run folder in; None: runs/<network>-<time>.
+    validation: training images set aside to select best.h5: a share below 1, or a count; 0: best.h5 is the last epoch. Not used
+        if the data set has validation images.
+    threads: None: MINISQX_NUM_THREADS, else the CPUs available to this process.
+    out: the run folder; if it isn't empty, the run folder is created in it. None: runs/<network>-<time>.
+
+    Raises OptionError for invalid values.
     """
 
     model: str = zoo.SHALLOW
@@ -71,7 +73,7 @@ class TrainingOptions:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        settle(self)
+        make_fields_plain(self)
         _check(self)
         for name in ("blocks", "milestones"):
             given = getattr(self, name)
@@ -85,10 +87,10 @@ class TrainingOptions:
 
     @classmethod
     def from_dict(cls, options: dict) -> "TrainingOptions":
-        """The inverse of `to_dict`; unknown or missing names are refused."""
+        """The inverse of `to_dict`. Raises OptionError for unknown or missing entries."""
         names = {field.name for field in fields(cls)}
         if isinstance(options, dict):
-            # Runs from before there was this option go on as they began.
+            # The config of an older run lacks this option.
             options = {"skip_bad_images": False, **options}
         if not isinstance(options, dict) or set(options) != names:
             given = sorted(options) if isinstance(options, dict) else options
@@ -96,15 +98,15 @@ class TrainingOptions:
         return cls(**options)
 
     def to_dict(self) -> dict:
-        """Plain JSON types, one entry an option."""
+        """Every option, in JSON types."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def recipe(self) -> dict:
-        """`to_dict` without what changes no result and says more of the machine than of the run."""
+        """`to_dict` without the options that don't affect results: data, threads, out."""
         return {key: value for key, value in self.to_dict().items() if key not in (*PLACE_OPTIONS, "out")}
 
     def command(self) -> str:
-        """The command line that means the same run: every option that is not the default, but for --threads and --out."""
+        """The equivalent command line: every option that differs from its default, except --threads and --out."""
         words = ["minisqx", "train"]
         for name, value in asdict(self).items():
             option = name.replace("_", "-")
@@ -117,7 +119,7 @@ class TrainingOptions:
         return shlex.join(words)
 
     def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
-        """The network for data of `num_classes` classes and images of `input_size` (height, width) pixels."""
+        """The network for this number of classes and these images, (height, width) in pixels."""
         chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS if getattr(self, name) is not None}
         return zoo.network(self.model, num_classes=num_classes, input_size=input_size, **chosen)
 
@@ -131,10 +133,10 @@ def _check(options: TrainingOptions) -> None:
         "a side in pixels from 1 to 4096, such as 64",
     )
     require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
-    require(is_whole(o.epochs, 1, MOST_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MOST_EPOCHS}")
+    require(is_whole(o.epochs, 1, MAX_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MAX_EPOCHS}")
     require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
     require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
-    require(is_number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number from 0 up to, not including, 1")
+    require(is_number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number of at least 0 and below 1")
     require(isinstance(o.nesterov, bool), "nesterov", o.nesterov, "True or False")
     if o.nesterov and o.momentum == 0:
         raise OptionError("momentum 0 with nesterov: expected a momentum over 0, or --no-nesterov (nesterov=False)")
@@ -161,12 +163,12 @@ def _check(options: TrainingOptions) -> None:
             o.schedule == "step",
             "milestones",
             o.milestones,
-            "none with the one-cycle schedule: leave them out or take the step schedule",
+            "none with the one-cycle schedule: leave them out or use the step schedule",
         )
         steps = o.milestones
         rising = isinstance(steps, (tuple, list)) and all(is_whole(m, 1, 2**31) for m in steps)
         rising = rising and all(before < after for before, after in zip(steps, steps[1:]))
-        require(rising, "milestones", steps, "increasing epochs from 1 on, such as 60,120,150,180")
+        require(rising, "milestones", steps, "increasing positive epochs, such as 60,120,150,180")
 
 
 def whole(text: str) -> int:
@@ -187,7 +189,7 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers with commas between them") from None
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers separated by commas") from None
 
 
 def _count_or_share(text: str) -> int | float:
@@ -195,51 +197,51 @@ def _count_or_share(text: str) -> int | float:
 
 
 class _Group:
-    """Options with a heading of their own. One that is not given stays absent; its help ends with the default."""
+    """A group of options with a heading. Options not given are absent from the parsed arguments; the help shows defaults."""
 
     def __init__(self, parser, heading: str):
         self._group = parser.add_argument_group(heading)
 
-    def value(self, option: str, kind, metavar: str, text: str, default: str | None = None) -> None:
+    def value(self, option: str, convert, metavar: str, text: str, default: str | None = None) -> None:
         if default is None:
             name = option[2:].replace("-", "_")
             known = getattr(SqueezeNextSpec if name in NETWORK_OPTIONS else TrainingOptions, name)
             default = ",".join(map(str, known)) if isinstance(known, tuple) else str(known)
         self._group.add_argument(
-            option, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=f"{text} (default: {default})"
+            option, type=convert, metavar=metavar, default=argparse.SUPPRESS, help=f"{text} (default: {default})"
         )
 
     def flag(self, option: str, name: str, text: str, value: bool = False) -> None:
-        """An option without a value, which sets `name` to `value`."""
+        """An option without an argument, which sets `name` to `value`."""
         self._group.add_argument(option, dest=name, action="store_const", const=value, default=argparse.SUPPRESS, help=text)
 
 
 def add_model_arguments(parser, checkpoint: bool = False) -> None:
-    """Adds --model, a name, and the options of the network. One that is not given is absent from the parsed arguments.
+    """Adds --model and the options of the network. Options not given are absent from the parsed arguments.
 
-    checkpoint: whether the help says that --model may be a checkpoint's path, too.
+    checkpoint: whether the help offers a checkpoint file as --model, too.
     """
     group = _Group(parser, "model")
-    text = f"{zoo.SHALLOW}, with the options below, or a name that `minisqx models` lists"
+    text = f"{zoo.SHALLOW}, with the options below, or a name from `minisqx models`"
     group.value("--model", str, "MODEL" if checkpoint else "NAME", text + ", or a checkpoint file" * checkpoint)
     add_network_arguments(parser)
 
 
 def add_network_arguments(parser) -> None:
-    """Adds the options of the network. An option that is not given is absent from the parsed arguments."""
-    group = _Group(parser, "network (a named one of SqueezeNext's family has its own defaults)")
-    group.value("--width", number, "W", "width multiplier: the channels of every layer")
+    """Adds the options of the network. Options not given are absent from the parsed arguments."""
+    group = _Group(parser, "network (the named SqueezeNext networks have their own defaults)")
+    group.value("--width", number, "W", "width multiplier, which scales the channels of every layer")
     group.value("--blocks", _whole_numbers, "A,B,C,D", "bottlenecks in each of the four stages")
-    group.value("--dropout", number, "P", "probability that an element is dropped before the head")
-    group.value("--activation", str, "NAME", "activation: " + " or ".join(ACTIVATIONS))
-    group.value("--block-order", str, "ORDER", "order in a basic block: " + " or ".join(BLOCK_ORDERS))
+    group.value("--dropout", number, "P", "dropout probability, before the head")
+    group.value("--activation", str, "NAME", "activation function: " + " or ".join(ACTIVATIONS))
+    group.value("--block-order", str, "ORDER", "order of operations in a basic block: " + " or ".join(BLOCK_ORDERS))
     group.value("--stem-padding", whole, "N", "padding of the first convolution: 0 or 1")
-    group.value("--separable-order", str, "ORDER", "order of the two thin convolutions: " + " or ".join(SEPARABLE_ORDERS))
-    group.flag("--no-shortcut-activation", "shortcut_activation", "leave out the shortcut's activation")
+    group.value("--separable-order", str, "ORDER", "order of the 1x3 and the 3x1 convolution: " + " or ".join(SEPARABLE_ORDERS))
+    group.flag("--no-shortcut-activation", "shortcut_activation", "no activation in the shortcut")
 
 
 def add_arguments(parser) -> None:
-    """Adds every option of training to an `argparse` parser; `given_options` reads them back."""
+    """Adds all options of training to an `argparse` parser; `given_options` reads them."""
     add_model_arguments(parser)
     group = _Group(parser, "training")
     group.value(
@@ -249,56 +251,53 @@ def add_arguments(parser) -> None:
         "CIFAR-10 archive or folder, image folder or HDF5 file",
         "found or downloaded CIFAR-10, else embedded data",
     )
-    group.value(
-        "--image-size", whole, "N", "side in pixels to which the images of an image folder are brought", "the size they have"
-    )
+    group.value("--image-size", whole, "N", "resize and crop the images of an image folder to N x N pixels", "their own size")
     group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
-    group.value("--epochs", whole, "N", "times that every training image is seen")
-    group.value("--batch-size", whole, "N", "images a step")
-    group.value("--lr", number, "X", "learning rate: at the start (step), at the peak (one-cycle)")
-    group.value("--momentum", number, "X", "momentum of SGD")
+    group.value("--epochs", whole, "N", "passes over the training images")
+    group.value("--batch-size", whole, "N", "images per step")
+    group.value("--lr", number, "X", "learning rate at the start (step) or at the peak (one-cycle)")
+    group.value("--momentum", number, "X", "momentum")
     group.flag("--no-nesterov", "nesterov", "plain momentum instead of Nesterov's")
-    group.value("--weight-decay", number, "X", "weight decay of every parameter")
-    group.value("--schedule", str, "NAME", "learning rate over time: " + " or ".join(SCHEDULES))
+    group.value("--weight-decay", number, "X", "weight decay, for all parameters")
+    group.value("--schedule", str, "NAME", "learning rate schedule: " + " or ".join(SCHEDULES))
     group.value(
         "--milestones",
         _whole_numbers,
         "E,E,...",
-        "epochs after which the step schedule falls",
+        "epochs after which the step schedule lowers the learning rate",
         "30, 60, 75 and 90 %% of the epochs",
     )
-    group.value("--gamma", number, "X", "factor of the step schedule")
-    group.value("--augment", str, "NAME", "change of the training images: " + " or ".join(AUGMENTATIONS))
+    group.value("--gamma", number, "X", "factor by which the step schedule lowers the learning rate")
+    group.value("--augment", str, "NAME", "augmentation of the training images: " + " or ".join(AUGMENTATIONS))
     group.value(
         "--validation",
         _count_or_share,
         "N",
-        "training images that choose best.h5, a count or a share, where the data has no validation images; 0: best.h5 is the"
-        " last epoch",
+        "training images set aside for validation, which selects best.h5, a count or a share; 0: best.h5 is the last epoch; not"
+        " used if the data has validation images",
     )
-    group.value("--seed", whole, "N", "seed of weights, dropout, order and augmentation; results do not depend on --threads")
-    group.value("--threads", whole, "N", "threads", "MINISQX_NUM_THREADS, else every CPU this process may use")
-    group.value(
-        "--out", str, "DIR", "run folder; if something is in it, the run gets a fresh folder below it", "runs/NETWORK-TIME"
-    )
+    group.value("--seed", whole, "N", "seed for weights, dropout, shuffling and augmentation; results do not depend on --threads")
+    group.value("--threads", whole, "N", "threads", "MINISQX_NUM_THREADS, else the CPUs available to this process")
+    group.value("--out", str, "DIR", "run folder; if it isn't empty, the run gets a new folder in it", "runs/NETWORK-TIME")
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help="go on with a stopped run to its planned end; only --data and --threads may be given with it",
+        help="continue a stopped run to its planned end; only --data and --threads may be given with it",
     )
     parser.add_argument(
         "--check-reproducible",
         action="store_true",
-        help="only show that the run's first batches give the same bits on 1 to 4 threads, stopped and resumed; leaves no files",
+        help="instead of training, check that the first batches give identical bits on 1 to 4 threads, and when stopped and"
+        " resumed; leaves no files",
     )
 
 
 def given_network(args: argparse.Namespace, model: str | None = None) -> NetworkSpec:
-    """The network that the options on the command line describe; `model` goes before --model."""
+    """The network described by the parsed arguments. model: overrides --model."""
     chosen = {name: getattr(args, name) for name in (*NETWORK_OPTIONS, "num_classes", "input_size") if hasattr(args, name)}
     return zoo.network(str(model or getattr(args, "model", zoo.SHALLOW)), **chosen)
 
 
 def given_options(args: argparse.Namespace) -> dict:
-    """The training options that stand on the command line, name -> value; none of the others."""
+    """Name -> value of the training options given on the command line."""
     return {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if hasattr(args, field.name)}

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar during an epoch, a line after it."""
+"""Progress output: a bar during an epoch, a line after it."""
 
 import sys
 from contextlib import suppress
@@ -6,7 +6,10 @@ from importlib.util import find_spec
 
 
 class EpochBar:
-    """One epoch's bar on stderr with images/s, loss and accuracy; nothing where stderr is no terminal or tqdm is missing."""
+    """A progress bar for one epoch, on stderr; nothing if stderr is not a terminal or tqdm is missing.
+
+    images: training images. done: images already trained, in a resumed epoch.
+    """
 
     def __init__(self, title: str, images: int, done: int) -> None:
         self._bar = None
@@ -19,14 +22,14 @@ class EpochBar:
         self._bar = tqdm(total=images, initial=done, desc=title, unit=" images", leave=False, dynamic_ncols=True)
 
     def update(self, images: int, loss: float, accuracy: float) -> None:
-        """Adds a batch of `images`; `loss` and `accuracy` are the averages of the epoch so far."""
+        """images: the number of images in the last batch. loss, accuracy: averages of the epoch so far."""
         if self._bar is None:
             return
         try:
             self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", refresh=False)
             self._bar.update(images)
         except OSError:
-            # The terminal is gone: there is nobody to show a bar to.
+            # The terminal was closed.
             self._bar = None
 
     def close(self) -> None:
@@ -36,19 +39,19 @@ class EpochBar:
 
 
 def _on_terminal() -> bool:
-    """Whether stderr is one; a process may have no stderr at all (`2>&-`)."""
+    """Whether stderr is a terminal; a process may have no stderr (`2>&-`)."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def missing_packages() -> list[str]:
-    """A line that says what the user will miss without packages of the extra, or no line."""
+    """A line that names features unavailable without optional packages; an empty list if none is missing."""
     wanted = {"matplotlib": "curves.png"} | ({"tqdm": "progress bar"} if _on_terminal() else {})
     missing = [f"no {what} without {package}" for package, what in wanted.items() if find_spec(package) is None]
     return [f"{', '.join(missing)}: pip install 'minisqx[train]'"] if missing else []
 
 
 def epoch_line(history: list[dict], epochs: int) -> str:
-    """The newest row of `history` in words, with the time that the other epochs should take."""
+    """The last row of `history` in words, with an estimate of the remaining time."""
     row = history[-1]
     parts = [f"epoch {row['epoch']}/{epochs}: lr {row['lr']:.3g}"]
     for split, name in (("train", "training"), ("validation", "validation"), ("test", "test")):
@@ -60,13 +63,13 @@ def epoch_line(history: list[dict], epochs: int) -> str:
     return "; ".join(parts)
 
 
-def three(values: tuple[float, float, float]) -> str:
-    """The numbers of red, green and blue."""
+def rgb_text(values: tuple[float, float, float]) -> str:
+    """One number each for red, green and blue."""
     return ", ".join(f"{value:.4f}" for value in values)
 
 
 def duration(seconds: float) -> str:
-    """In words: 0.4 s, 50 s, 12 min, 3 h 20 min."""
+    """A time in words: 0.4 s, 50 s, 12 min, 3 h 20 min."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

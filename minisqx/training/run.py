@@ -1,7 +1,7 @@
-"""Training, from `TrainingOptions` to a finished run folder; and the command line's `train`.
+"""`train` and `resume`: from `TrainingOptions` to a finished run folder; and the command `train`.
 
-A run is a function of its options and its data alone: not of the number of threads, nor of how often it was stopped and resumed.
-Nothing heavy is imported before the options are known to be good and the number of threads is set.
+The results of a run depend on its options and its data alone, not on the number of threads or on how often it was stopped and
+resumed. Numba and other large packages are imported only after the options are checked and the number of threads is set.
 """
 
 import functools
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minisqx.errors import DataError, OptionError, TrainingError
-from minisqx.machine.interrupt import Stopped, StopRequest, ended_by
+from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
 from minisqx.machine.threads import thread_count, use_threads
 from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 
@@ -24,7 +24,7 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished run. folder: its files. history: the rows of history.csv. best_epoch: the one that best.h5 holds."""
+    """A finished run. folder: the run folder. history: the rows of history.csv. best_epoch: the epoch of best.h5, from 1."""
 
     folder: Path
     history: list[dict]
@@ -32,12 +32,13 @@ class TrainingResult:
 
 
 def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
-    """Trains a new network to the planned end; `say` takes the lines that report the run.
+    """Trains a new network to the planned end. say: called with each line of the report.
 
-    Ctrl-C (SIGTERM, SIGHUP) saves the run after the current batch, then raises KeyboardInterrupt (SystemExit); before the first
-    batch, and where it is the second, it does so at once. The same becomes of a run whose `say` raises OSError.
-    Raises DataError for bad data, OptionError for options that don't fit it, TrainingError if the loss is not finite or the
-    run folder can't be written.
+    Ctrl-C saves the run after the current batch and raises KeyboardInterrupt; SIGTERM and SIGHUP save it and raise SystemExit.
+    Before the first batch, and at the second signal, the exception is raised at once. If `say` raises OSError, the run is saved
+    and the error raised again.
+    Raises DataError for invalid data, OptionError for options that don't fit the data, TrainingError if the loss is not finite or
+    the run folder can't be written.
     """
     with _stoppable():
         _use_threads(options, say)
@@ -47,7 +48,7 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
 
         command = options.command()
         if options.data is not None and Path(options.data).exists():
-            # A run may be resumed from another working folder.
+            # The run may be resumed from another working directory.
             options = replace(options, data=str(Path(options.data).absolute()))
         with RunFolder.create(options.out, options.network().name) as folder:
             try:
@@ -57,23 +58,23 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
             except BaseException:
                 folder.remove()
                 raise
-            return _go(trainer, say)
+            return _run(trainer, say)
 
 
 def resume(run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None) -> TrainingResult:
-    """Goes on with a stopped run to its planned end, as `train` would have.
+    """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
-    data: where its data lies now, if it was moved. threads: if it should run on another number of them.
-    Raises TrainingError if `run_folder` is no run folder, another process trains in it, or the data has changed, CheckpointError
-    if both last.h5 and previous.h5 are damaged. Else as `train`.
+    data: the new place of the data, if it was moved. threads: None: as before.
+    Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed;
+    CheckpointError if both last.h5 and previous.h5 are damaged; and the errors of `train`.
     """
     with _stoppable():
         from minisqx.training.run_folder import RunFolder
 
         with RunFolder.open(run_folder) as folder:
-            folder.sweep()
+            folder.remove_leftovers()
             config = folder.read_config()
-            options = _options(folder, config)
+            options = _read_options(folder, config)
             options = replace(
                 options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
             )
@@ -84,7 +85,7 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
 
             checkpoint, state = load_run(folder, say)
             if state.epoch >= options.epochs:
-                # The last thing that a run writes may be what it failed at.
+                # The run may have failed as it wrote history.csv, after last.h5.
                 folder.write_history(state.history)
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
@@ -94,44 +95,44 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
             except DataError as error:
                 if data is not None or options.data is None:
                     raise
-                # An empty folder, for one, is what is left where a disk was.
+                # Any DataError may mean that the data moved: an unmounted disk, for example, leaves an empty folder.
                 raise DataError(
-                    f"{error}; if the data of this run lies elsewhere now, name its place with --data (in Python: data=)"
+                    f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
             trainer = Trainer(options, images, folder, str(config.get("command", "")), say)
             trainer.restore(checkpoint, state)
             _warn_of_another_machine(config, trainer.config(), say)
             trainer.save()
-            return _go(trainer, say)
+            return _run(trainer, say)
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Within it, a signal ends what is going on at once and in order; the process then ends as the signal would have ended it."""
+    """Unwinds the block at a signal, and then raises the exception of that signal."""
     try:
-        with StopRequest(at_once=True):
+        with StopRequest(immediate=True):
             yield
     except Stopped as stopped:
-        if isinstance(stopped.wish, OSError):
-            raise stopped.wish from None
-        raise ended_by(stopped.wish) from None
+        if isinstance(stopped.cause, OSError):
+            raise stopped.cause from None
+        raise exception_of(stopped.cause) from None
 
 
-def _options(folder, config: dict) -> TrainingOptions:
+def _read_options(folder, config: dict) -> TrainingOptions:
     try:
         return TrainingOptions.from_dict(config["options"])
     except (OptionError, TypeError, OverflowError) as error:
         raise TrainingError(
-            f"{str(folder.config)!r} is not as minisqx wrote it ({error}): restore the file or start a new run"
+            f"{str(folder.config)!r} was changed or damaged ({error}): restore the file or start a new run"
         ) from None
 
 
 def _warn_of_another_machine(before: dict, now: dict, say: Say) -> None:
-    """Says in a line if what decides the bits of a result is not what the run began with."""
+    """Reports if the versions or the CPU, on which the bits of the results depend, have changed since the start of the run."""
     old, new = _machine(before), _machine(now)
     changes = [f"{name} {str(old.get(name))[:40]} (now {new[name]})" for name in new if old.get(name) != new[name]]
     if changes:
-        say(f"the run began with {', '.join(changes)}: it goes on, but perhaps not to the bits of a run that never stopped")
+        say(f"the run began with {', '.join(changes)}: results may differ in some bits from those of an uninterrupted run")
 
 
 def _machine(config: dict) -> dict:
@@ -140,7 +141,7 @@ def _machine(config: dict) -> dict:
 
 
 def check_reproducible(options: TrainingOptions, say: Say = print) -> None:
-    """Shows that the first batches of a run have the same bits however they are trained; see `reproducible`."""
+    """Checks that the first batches of a run give the same bits every time; see `reproducible.check`."""
     with _stoppable():
         _use_threads(options, say)
         from minisqx.training.reproducible import check
@@ -154,14 +155,14 @@ def _use_threads(options: TrainingOptions, say: Say) -> None:
     say(f"threads: {count} ({source})")
 
 
-def _go(trainer, say: Say) -> TrainingResult:
+def _run(trainer, say: Say) -> TrainingResult:
     folder = trainer.folder
     try:
         trainer.run()
     except Stopped:
-        # Where nobody reads any more, it is saved all the same.
+        # If the reason is that `say` failed, the run is saved all the same.
         with suppress(OSError):
-            say(f"stopped and saved; to go on: minisqx train --resume {shlex.quote(str(folder.path))}")
+            say(f"stopped and saved; to continue: minisqx train --resume {shlex.quote(str(folder.path))}")
         raise
     result = TrainingResult(folder.path, trainer.state.history, trainer.state.best_epoch)
     say(_outcome(result))
@@ -177,13 +178,15 @@ def _outcome(result: TrainingResult) -> str:
 
 
 def run(args) -> int:
-    """The command `train`: `args` come from a parser that `add_arguments` filled. Returns the exit code."""
+    """Runs the command `train`; args: parsed by a parser with `add_arguments`. Returns the exit code."""
     say = functools.partial(print, flush=True)
     given = given_options(args)
     try:
         if args.check_reproducible:
             if args.resume is not None:
-                raise OptionError("--check-reproducible with --resume: expected the options of a new run, or only one of the two")
+                raise OptionError(
+                    "--check-reproducible with --resume: expected one of the two; the check needs the options of a new run"
+                )
             check_reproducible(TrainingOptions(**given), say)
         elif args.resume is None:
             train(TrainingOptions(**given), say)
@@ -191,8 +194,8 @@ def run(args) -> int:
             fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
             if fixed:
                 raise OptionError(
-                    f"{', '.join(fixed)} with --resume: expected nothing but --data and --threads beside it;"
-                    " a run keeps its options, so start a new one for others"
+                    f"{', '.join(fixed)} with --resume: expected only --data and --threads;"
+                    " the other options of a run can't change, so start a new run"
                 )
             resume(args.resume, say, **given)
     except KeyboardInterrupt:

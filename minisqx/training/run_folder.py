@@ -1,13 +1,13 @@
-"""The folder of one training run.
+"""The folder of a training run.
 
     config.json   every option, the network, the data, versions and the command
-    history.csv   one row an epoch; the columns are `COLUMNS`
-    curves.png    the same as a picture, where Matplotlib is installed
-    last.h5       the newest state, with all that is needed to go on
-    previous.h5   the state before it, should a bit of last.h5 flip
-    best.h5       the best epoch's weights, small
+    history.csv   one row per epoch; the columns are `COLUMNS`
+    curves.png    history.csv as a picture, if Matplotlib is installed
+    last.h5       the latest checkpoint, with everything needed to resume
+    previous.h5   the checkpoint before it, in case last.h5 is damaged
+    best.h5       the weights of the best epoch, without the state for resuming
 
-last.h5 is the truth: it holds the history too, and the other files are written again from it when a run is resumed.
+last.h5 is authoritative: it also contains the history, and a resumed run writes the other files again from it.
 """
 
 import csv
@@ -32,8 +32,8 @@ try:
 except ImportError:
     fcntl = None  # type: ignore[assignment]  # Windows
 
-# Loss: mean cross-entropy of an image. Accuracy: share of the images, 0 to 1. Training's two are averages over the epoch while
-# the weights change, with dropout and augmentation. seconds: the whole epoch with its tests. images_per_second: training alone.
+# loss: mean cross-entropy. accuracy: 0 to 1. train_*: averages over the epoch while the weights change, with dropout and
+# augmentation. seconds: the whole epoch with its evaluation. images_per_second: of training alone.
 COLUMNS = (
     "epoch",
     "lr",
@@ -47,15 +47,14 @@ COLUMNS = (
     "images_per_second",
 )
 
-
-MOST_CONFIG_BYTES = 64 << 20
+MAX_CONFIG_BYTES = 64 << 20
 
 
 class RunFolder:
-    """The files of the run in `path`; every fault of the disk becomes a `TrainingError`.
+    """The files of the run in `path`. Errors of the file system are raised as TrainingError.
 
-    While it is entered, no other process goes on with the same run.
-    last_is_whole: whether last.h5 is known to be good, so that it may take the place of previous.h5.
+    As a context manager it locks the folder, so that no other process resumes the same run.
+    last_is_intact: whether last.h5 is known to be readable, so that it may replace previous.h5.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,30 +65,30 @@ class RunFolder:
         self.last = path / "last.h5"
         self.previous = path / "previous.h5"
         self.best = path / "best.h5"
-        self.last_is_whole = False
-        self._made: list[Path] = []
+        self.last_is_intact = False
+        self._created: list[Path] = []
         self._lock: int | None = None
 
     @classmethod
     def create(cls, out: str | None, name: str) -> "RunFolder":
-        """A new folder: `out` itself if it is new or empty, else a fresh one below it; without `out`, one below runs/."""
+        """Creates a run folder: `out` itself if it is new or empty, else a new folder in it; None: a new folder in runs/."""
         for path in _candidates(out, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"):
             folder = cls(path)
             try:
-                folder._made = [new for new in (path, *path.parents) if not new.exists()]
+                folder._created = [new for new in (path, *path.parents) if not new.exists()]
                 path.mkdir(parents=True, exist_ok=True)
                 if not any(path.iterdir()) and folder._claim():
                     return folder
             except OSError as error:
                 raise TrainingError(
-                    f"run folder {str(path)!r} can't be used ({reason(error)}): expected a folder, new or old, to write to;"
-                    " choose another with --out"
+                    f"run folder {str(path)!r} can't be used ({reason(error)}): expected a writable folder, or a path"
+                    " where one can be created; choose another with --out"
                 ) from None
-        raise AssertionError("the candidates never end")
+        raise AssertionError("unreachable: there is always another candidate")
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
-        """The folder of an earlier run, to go on with it."""
+        """The folder of an earlier run. Raises TrainingError if config.json is missing, or both last.h5 and previous.h5 are."""
         folder = cls(Path(path))
         missing = [file.name for file in (folder.config, folder.last) if not file.is_file()]
         if missing and not (missing == ["last.h5"] and folder.previous.is_file()):
@@ -99,7 +98,7 @@ class RunFolder:
         return folder
 
     def _claim(self) -> bool:
-        """Whether this process, and no other that started at the same time, has the folder; proves that it can be written to."""
+        """Creates config.json, empty; False if another process was faster. Raises OSError if the folder is not writable."""
         try:
             self.config.open("x").close()
         except FileExistsError:
@@ -107,15 +106,15 @@ class RunFolder:
         return True
 
     def __enter__(self) -> "RunFolder":
-        """Locks the folder; the system unlocks it when the process ends, however it does."""
+        """Locks the folder; the system releases the lock when the process ends, even if it is killed."""
         try:
-            self._lock = _locked(self.path)
+            self._lock = _lock(self.path)
         except BlockingIOError:
             raise TrainingError(
-                f"another process trains in {str(self.path)!r}: expected a run that was stopped; wait until it ends, or stop it"
+                f"another process is training in {str(self.path)!r}: expected a stopped run; wait until it ends, or stop it"
             ) from None
         except OSError:
-            # Some network disks can't lock a folder: there nothing keeps a second process out.
+            # Some network file systems don't support locks; a second process is not detected there.
             pass
         return self
 
@@ -124,29 +123,29 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
-    def sweep(self) -> None:
-        """Removes the unfinished files of a process that was killed; nothing where another process may be writing them."""
+    def remove_leftovers(self) -> None:
+        """Removes temporary files of a killed process; without a lock none, since another process may be writing them."""
         if self._lock is not None:
-            for litter in self.path.glob(".minisqx-*.part"):
+            for file in self.path.glob(".minisqx-*.part"):
                 with suppress(OSError):
-                    litter.unlink()
+                    file.unlink()
 
     def remove(self) -> None:
-        """Takes back what `create` made, and what was written since, for a run that can't begin."""
+        """Removes last.h5, config.json and the folders that `create` created, after a run failed to start."""
         with suppress(OSError):
             for file in (self.last, self.config):
                 file.unlink(missing_ok=True)
-            for folder in self._made:
+            for folder in self._created:
                 folder.rmdir()
 
     def write_config(self, config: dict) -> None:
         self._write(self.config, json.dumps(config, indent=2) + "\n")
 
     def read_config(self) -> dict:
-        """The dictionary that `write_config` kept."""
+        """The dictionary written by `write_config`. Raises TrainingError if it can't be read or has no "options"."""
         try:
-            if self.config.stat().st_size > MOST_CONFIG_BYTES:
-                raise ValueError(f"more than {MOST_CONFIG_BYTES} bytes")
+            if self.config.stat().st_size > MAX_CONFIG_BYTES:
+                raise ValueError(f"more than {MAX_CONFIG_BYTES} bytes")
             config = json.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise TrainingError(
@@ -157,20 +156,20 @@ class RunFolder:
         return config
 
     def save_last(self, checkpoint: Checkpoint) -> None:
-        """Writes last.h5; what it was becomes previous.h5. At every moment one of the two is whole."""
-        if self.last_is_whole:
+        """Writes last.h5, after renaming the old one to previous.h5. One of the two is complete at any time."""
+        if self.last_is_intact:
             try:
                 self._keep_previous()
             except OSError as error:
                 raise self._unwritable(self.previous, error) from None
         self._save(self.last, checkpoint)
-        self.last_is_whole = True
+        self.last_is_intact = True
 
     def save_best(self, checkpoint: Checkpoint) -> None:
         self._save(self.best, checkpoint)
 
     def write_history(self, history: list[dict]) -> None:
-        """Writes all rows; a split without images has empty cells."""
+        """Writes history.csv; cells of a part without images are empty."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -178,7 +177,7 @@ class RunFolder:
         self._write(self.history, text.getvalue())
 
     def draw(self, history: list[dict], title: str) -> None:
-        """Draws `curves.png`, or nothing without Matplotlib. Raises OSError, or whatever Matplotlib does."""
+        """Draws curves.png; does nothing without Matplotlib. Raises OSError and any error of Matplotlib."""
         with suppress(ImportError):
             replace_file(self.curves, draw_curves(history, title))
 
@@ -189,13 +188,13 @@ class RunFolder:
         except FileNotFoundError:
             return
         except OSError:
-            # A disk without hard links, such as a memory card's.
+            # The file system has no hard links, such as FAT on a memory card.
             replace_file(self.previous, self.last.read_bytes())
             return
         try:
             os.replace(link, self.previous)
         finally:
-            # Where both names are of one file already, the system leaves both.
+            # If both names already refer to one file, POSIX rename does nothing and leaves the link.
             link.unlink(missing_ok=True)
 
     def _save(self, path: Path, checkpoint: Checkpoint) -> None:
@@ -214,16 +213,14 @@ class RunFolder:
 
     def _unwritable(self, path: Path, error: OSError) -> TrainingError:
         if isinstance(error, FileNotFoundError):
-            return TrainingError(
-                f"run folder {str(self.path)!r} is gone: it was removed while the run was going; start a new one"
-            )
+            return TrainingError(f"run folder {str(self.path)!r} is gone: it was removed during the run; start a new run")
         begun = os.path.exists(self.last) or os.path.exists(self.previous)
-        then = f"go on with --resume {shlex.quote(str(self.path))}" if begun else "start again"
-        return TrainingError(f"can't write {str(path)!r} ({reason(error)}): make room or give permission, then {then}")
+        then = f"continue with --resume {shlex.quote(str(self.path))}" if begun else "start again"
+        return TrainingError(f"can't write {str(path)!r} ({reason(error)}): free space or grant permission, then {then}")
 
 
-def _locked(path: Path) -> int | None:
-    """A descriptor of the folder, which is locked until that is closed; None on a system without such locks."""
+def _lock(path: Path) -> int | None:
+    """Locks a folder; returns the file descriptor that holds the lock until it is closed. None on systems without flock."""
     if fcntl is None:
         return None
     descriptor = os.open(path, os.O_RDONLY)
@@ -236,6 +233,7 @@ def _locked(path: Path) -> int | None:
 
 
 def _candidates(out: str | None, stamped: str) -> Iterator[Path]:
+    """Paths to try for a new run folder. stamped: network and time."""
     base = Path("runs" if out is None else out)
     if out is not None:
         yield base
@@ -245,5 +243,5 @@ def _candidates(out: str | None, stamped: str) -> Iterator[Path]:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line and without the file's name."""
+    """The message of an error in one line, without the file name."""
     return getattr(error, "strerror", None) or " ".join(str(error).split())

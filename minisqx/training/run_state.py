@@ -1,4 +1,4 @@
-"""How far a run is: what last.h5 keeps of it beside the weights, and how that is read back."""
+"""The progress of a run, as last.h5 stores it besides the weights."""
 
 import reprlib
 from collections.abc import Callable
@@ -16,10 +16,11 @@ from minisqx.training.run_folder import COLUMNS, RunFolder
 
 @dataclass
 class RunState:
-    """How far a run is, in plain numbers; kept in last.h5.
+    """The progress of a run, in JSON types.
 
-    epoch: epochs that are complete. batch: batches of the next one that are; loss_sum, correct, samples, seconds: sums over them.
-    lr: the learning rate of the last batch. best_accuracy: on the validation images. history: the rows of history.csv.
+    epoch: completed epochs. batch: completed batches of the current epoch; loss_sum, correct, samples, seconds: sums over these.
+    lr: learning rate of the last batch. best_epoch: from 1, 0 before the first. best_accuracy: on the validation images, or -1.
+    history: the rows of history.csv.
     """
 
     epoch: int = 0
@@ -35,7 +36,7 @@ class RunState:
 
     @classmethod
     def from_dict(cls, state: Any) -> "RunState":
-        """The inverse of `asdict`; raises ValueError, with what is wrong, for anything that is no state of a run."""
+        """The inverse of `asdict`. Raises ValueError for invalid or inconsistent entries."""
         _check_state(state)
         return cls(**state)
 
@@ -65,32 +66,32 @@ def _check_state(state: Any) -> None:
 
     names = {entry.name: entry.type for entry in fields(RunState)}
     require(isinstance(state, dict) and set(state) == set(names), "its state has other entries")
-    for name, kind in names.items():
+    for name, field_type in names.items():
         if name != "history":
-            require((whole if kind is int else number)(state[name]), f"its {name} is {reprlib.repr(state[name])}")
+            require((whole if field_type is int else number)(state[name]), f"its {name} is {reprlib.repr(state[name])}")
     history, epoch = state["history"], state["epoch"]
-    require(isinstance(history, list) and len(history) == epoch, f"its history has not the {epoch} rows of as many epochs")
+    require(isinstance(history, list) and len(history) == epoch, f"its history doesn't have {epoch} rows for {epoch} epochs")
     for count, row in enumerate(history, start=1):
         require(
-            isinstance(row, dict) and set(row) == set(COLUMNS) and row["epoch"] == count, f"row {count} of its history is no row"
+            isinstance(row, dict) and set(row) == set(COLUMNS) and row["epoch"] == count, f"row {count} of its history is invalid"
         )
         for name, value in row.items():
             empty = value is None and name.startswith(("validation_", "test_"))
             require(empty or number(value), f"{name} of epoch {count} is {reprlib.repr(value)}")
     require(bool(state["best_epoch"]) == bool(epoch) and state["best_epoch"] <= epoch, f"its best epoch is {state['best_epoch']}")
     begun = bool(state["batch"])
-    require(begun == bool(state["samples"]) == (state["seconds"] > 0), "its sums over a part of an epoch don't fit each other")
-    require(state["correct"] <= state["samples"], "it has more right answers than images")
+    require(begun == bool(state["samples"]) == (state["seconds"] > 0), "its sums over the current epoch are inconsistent")
+    require(state["correct"] <= state["samples"], "it has more correct predictions than images")
 
 
 def load_run(folder: RunFolder, say: Callable[[str], object]) -> tuple[Checkpoint, RunState]:
-    """last.h5 and the state in it; or previous.h5 and a line that says so, if last.h5 is no good.
+    """Loads last.h5 and its state, or, with a line through `say`, previous.h5 if last.h5 is damaged.
 
-    Raises CheckpointError if both are damaged, TrainingError if they are of no run that this version knows.
+    Raises CheckpointError if both are damaged, TrainingError if their training state is not one of this version.
     """
     try:
         loaded = _load_state(folder.last)
-        folder.last_is_whole = True
+        folder.last_is_intact = True
         return loaded
     except (CheckpointError, TrainingError) as error:
         if not folder.previous.is_file():
@@ -99,8 +100,8 @@ def load_run(folder: RunFolder, say: Callable[[str], object]) -> tuple[Checkpoin
     try:
         checkpoint, state = _load_state(folder.previous)
     except (CheckpointError, TrainingError) as error:
-        raise type(fault)(f"{fault}; nor can previous.h5 stand in for it: {error}") from None
-    say(f"going on from previous.h5, {state.epoch} epochs and {state.batch} batches, instead of last.h5: {fault}")
+        raise type(fault)(f"{fault}; previous.h5 can't be used either: {error}") from None
+    say(f"resuming from previous.h5, {state.epoch} epochs and {state.batch} batches, instead of last.h5: {fault}")
     return checkpoint, state
 
 
@@ -109,15 +110,15 @@ def _load_state(path: Path) -> tuple[Checkpoint, RunState]:
     training = checkpoint.training
     try:
         if not isinstance(training, dict) or set(training) != {"state", "dropout_step", "data_digest"}:
-            raise ValueError("expected a state, a dropout step and a digest of the data")
+            raise ValueError("expected a state, a dropout step and a data digest")
         if not is_whole(training["dropout_step"], 0, 2**63 - 1):
             raise ValueError(f"its dropout step is {reprlib.repr(training['dropout_step'])}")
         optimizer = checkpoint.optimizer or {}
         velocity = optimizer.get("velocity")
         if velocity is None or len(optimizer) > 1 or not np.isfinite(velocity).all():
-            raise ValueError("expected the optimizer's velocity, all of it finite, and nothing else")
+            raise ValueError("expected the optimizer's velocity, finite, and nothing else")
         return checkpoint, RunState.from_dict(training["state"])
     except ValueError as error:
         raise TrainingError(
-            f"{str(path)!r} has no training state that this minisqx knows ({error}): resume with the version that wrote it"
+            f"{str(path)!r} has no training state for this version of minisqx ({error}): resume with the version that wrote it"
         ) from None

@@ -1,4 +1,4 @@
-"""The loop of a training run: batches, measurements after each epoch, checkpoints, and a clean end when one is asked for."""
+"""The training loop: batches, evaluation after each epoch, checkpoints, and an orderly stop on request."""
 
 import gc
 import math
@@ -21,22 +21,26 @@ from minisqx.kernels.compiler.cache import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.network import Network
 from minisqx.training.data import TrainingData
-from minisqx.training.diagnosis import all_finite, diverges, first_in, first_in_backward, first_in_forward
+from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
 from minisqx.training.memory import check_training
-from minisqx.training.optim import SGD, StepSchedule, cross_entropy
+from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
-from minisqx.training.progress import EpochBar, epoch_line, missing_packages, three
+from minisqx.training.progress import EpochBar, epoch_line, missing_packages, rgb_text
 from minisqx.training.run_folder import RunFolder, reason
 from minisqx.training.run_state import RunState, load_run
-from minisqx.training.schedule import OneCycleSchedule
+from minisqx.training.schedule import OneCycleSchedule, StepSchedule
 from minisqx.training.warmup import compile_training
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
-MEASURING_BATCH = 256  # images
+EVALUATION_BATCH = 256  # images
 
 
 class Trainer:
-    """One run in `folder`: new, until `restore` puts it where an earlier one stopped; `run` takes it to the planned end."""
+    """A run in `folder`. It starts new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
+
+    command: the command line, for config.json. say: called with each line of the report. Raises OptionError if the options don't
+    fit the data, or training needs more memory than is available.
+    """
 
     def __init__(
         self, options: TrainingOptions, data: TrainingData, folder: RunFolder, command: str, say: Callable[[str], object]
@@ -44,7 +48,9 @@ class Trainer:
         self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
-        check_training(self.spec, options.batch_size, len(data.train), max(len(data.validation), len(data.test)), MEASURING_BATCH)
+        check_training(
+            self.spec, options.batch_size, len(data.train), max(len(data.validation), len(data.test)), EVALUATION_BATCH
+        )
         self.network = Network(self.spec, seed=options.seed)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
@@ -56,14 +62,14 @@ class Trainer:
         self._warned = False
 
     def _check_last_batch(self) -> None:
-        """Refuses at once what batch norm would refuse at the epoch's end: one image whose last map has one pixel."""
+        """Raises OptionError if the last batch has one image whose last map is one pixel: batch norm would refuse it."""
         images, batch_size = len(self.data.train), self.options.batch_size
         if (images - 1) % batch_size == 0 and any(
             layer.has_norm and layer.output_size == (1, 1) for layer in self.spec.convolutions
         ):
             raise OptionError(
-                f"batch size {batch_size}: the last of {images} training images is a batch alone, too few for batch norm with"
-                " images this small; choose another batch size"
+                f"batch size {batch_size} leaves a last batch of one of the {images} training images, too few for batch norm with"
+                " images this small: choose another batch size"
             )
 
     def _loader(self, part: Part, batch_size: int, training: bool) -> Loader:
@@ -81,27 +87,25 @@ class Trainer:
         )
 
     def restore(self, checkpoint: Checkpoint, state: RunState) -> None:
-        """Takes over what `load_run` read; raises TrainingError if it is of another network, other data or another plan."""
+        """Continues from what `load_run` returned. Raises TrainingError if network, data or number of batches differ."""
         training, optimizer = checkpoint.training, checkpoint.optimizer
-        assert training is not None and optimizer is not None  # `load_run` has seen to it
+        assert training is not None and optimizer is not None  # checked by `load_run`
         if training["data_digest"] != self.data.digest:
             raise TrainingError(
-                f"{self.data.name} is not the data that {str(self.folder.path)!r} was trained on: name that with --data,"
+                f"{self.data.name} is not the data that {str(self.folder.path)!r} was trained on: give that with --data,"
                 " or start a new run"
             )
         seen = min(state.batch * self.options.batch_size, len(self.data.train))
         planned = state.batch <= len(self.loader) and state.samples == seen
         if checkpoint.spec != self.spec or checkpoint.dtype != self.network.dtype or not planned:
-            raise TrainingError(
-                f"{str(self.folder.config)!r} describes another run than last.h5: restore the file or start a new run"
-            )
+            raise TrainingError(f"{str(self.folder.config)!r} doesn't fit last.h5: restore the file or start a new run")
         self.network.load_state_dict(checkpoint.state)
         self.network.dropout_step = training["dropout_step"]
         self.optimizer.velocity[:] = optimizer["velocity"]
         self.state = state
 
     def config(self) -> dict:
-        """What config.json says of the run; `options` are what a resumed run reads back."""
+        """The content of config.json; a resumed run reads `options`."""
         data, spec = self.data, self.spec
         return {
             "command": self.command,
@@ -119,18 +123,18 @@ class Trainer:
         }
 
     def run(self) -> None:
-        """Trains to the planned end, from what `save` saved.
+        """Trains to the planned end; `save` must have been called.
 
-        Raises Stopped, with everything saved, after a signal or where nobody reads what it says; TrainingError if the loss is not
-        finite, or the run folder can't be written.
+        Raises Stopped, with everything saved, after a signal or if `say` raised OSError; TrainingError if the loss is not finite
+        or the run folder can't be written.
         """
-        for line in self._plan():
+        for line in self._summary():
             self.say(line)
-        # So that no epoch's time has it in it. Nothing is lost if it is stopped.
+        # Compile before the clock starts. Nothing is lost if this is interrupted.
         compile_training(self.spec)
-        # The network with which that was done refers to itself and would stay for a while.
+        # Free the network used for compiling, which is in a reference cycle.
         gc.collect()
-        hurry = False
+        draw = True
         with self._stop:
             try:
                 self.folder.write_history(self.state.history)
@@ -139,31 +143,31 @@ class Trainer:
                     self._train_epoch()
                     self._finish_epoch()
             except Stopped as stopped:
-                # A person looks at the picture; a system that shuts down waits for the end.
-                hurry = stopped.wish != signal.SIGINT
+                # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
+                draw = stopped.cause == signal.SIGINT
                 self.save()
                 raise
             finally:
-                if self.state.history and not hurry:
+                if self.state.history and draw:
                     self._draw()
 
     def say(self, line: str) -> None:
-        """Tells whoever started the run; if nobody reads it any more, that is a wish to stop."""
+        """Reports a line; if that raises OSError, such as for a closed pipe, the run stops after the current batch."""
         try:
             self._print(line)
         except OSError as error:
-            self._stop.wish = self._stop.wish or error
+            self._stop.cause = self._stop.cause or error
 
-    def _plan(self) -> list[str]:
-        """What is going to happen, a line for each thing."""
+    def _summary(self) -> list[str]:
+        """The lines reported at the start."""
         data, spec, state, batches = self.data, self.spec, self.state, len(self.loader)
-        source = "measured on the training images" if data.measured else "the usual constants of CIFAR-10"
-        chosen = f"best on {len(data.validation)} validation images" if len(data.validation) else "last epoch"
-        begun = f", from epoch {state.epoch + 1}, batch {state.batch + 1} on" if state.epoch or state.batch else ""
+        source = "of the training images" if data.measured else "the usual constants of CIFAR-10"
+        selected = f"best on {len(data.validation)} validation images" if len(data.validation) else "last epoch"
+        resumed = f", from epoch {state.epoch + 1}, batch {state.batch + 1} on" if state.epoch or state.batch else ""
         return [
-            f"normalisation: mean {three(data.mean)}, standard deviation {three(data.std)} ({source})",
-            f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds an image",
-            f"run: {self.options.epochs} x {batches} batches{begun}; best.h5: the {chosen}; in {str(self.folder.path)!r}",
+            f"normalisation: mean {rgb_text(data.mean)}, standard deviation {rgb_text(data.std)} ({source})",
+            f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds per image",
+            f"run: {self.options.epochs} x {batches} batches{resumed}; best.h5: the {selected}; in {str(self.folder.path)!r}",
             *missing_packages(),
         ]
 
@@ -185,7 +189,7 @@ class Trainer:
             bar.close()
 
     def train_batches(self, count: int) -> Checkpoint:
-        """Trains the next `count` batches, measures after each epoch that ends, and saves; returns what can be read back."""
+        """Trains the next `count` batches, with evaluation after each complete epoch, and saves; returns the checkpoint."""
         state = self.state
         while count:
             for batch in islice(self.loader.epoch(state.epoch, start=state.batch), count):
@@ -197,49 +201,49 @@ class Trainer:
         return load_run(self.folder, self.say)[0]
 
     def _train_batch(self, batch: Batch) -> tuple[float, int]:
-        """One step; returns the batch's mean loss and its number of right answers."""
+        """Trains one batch; returns its mean loss and its number of correct predictions."""
         self.optimizer.lr = self.state.lr = self._learning_rate()
         network = self.network
         logits = network.forward(batch, training=True)
         loss, dlogits = cross_entropy(logits, batch.labels)
         if not math.isfinite(loss):
-            raise self._not_finite(f"the loss is {loss} (first not finite: {first_in_forward(network, batch, logits)})")
+            raise self._not_finite(f"the loss is {loss} (first not finite: {first_nonfinite_output(network, batch, logits)})")
         network.backward(dlogits)
-        # A loss can be finite and its gradients not, and those be finite and too large for a step.
+        # Gradients can overflow although the loss is finite, and the step although the gradients are.
         if not all_finite(network.flat_gradients):
-            raise self._not_finite(f"{first_in_backward(network)} is not finite")
+            raise self._not_finite(f"{first_nonfinite_gradient(network)} is not finite")
         self.optimizer.step()
         if not (all_finite(network.flat_parameters) and all_finite(network.flat_buffers)):
-            raise self._not_finite(f"{first_in(network.parameters() | network.buffers())} is not finite after the step")
-        return float(loss), right_answers(logits, batch.labels)
+            raise self._not_finite(f"{first_nonfinite(network.parameters() | network.buffers())} is not finite after the step")
+        return float(loss), count_correct(logits, batch.labels)
 
     def _learning_rate(self) -> float:
-        """Of the batch that comes next."""
+        """The learning rate of the next batch."""
         options, state = self.options, self.state
         if options.schedule == "one-cycle":
             return OneCycleSchedule(options.lr, options.epochs).lr(state.epoch + (state.batch + 0.5) / len(self.loader))
         return StepSchedule(options.lr, options.epochs, options.milestones, options.gamma).lr(state.epoch)
 
-    def _measure(self, part: Part) -> tuple[float | None, float | None]:
-        """Mean loss and accuracy of a part as in inference; None without images."""
+    def _evaluate(self, part: Part) -> tuple[float | None, float | None]:
+        """Mean loss and accuracy of a part in inference; (None, None) without images."""
         if not len(part):
             return None, None
         loss_sum, correct, plan = 0.0, 0, self.network.plan()
-        for batch in self._loader(part, MEASURING_BATCH, training=False).epoch(0):
+        for batch in self._loader(part, EVALUATION_BATCH, training=False).epoch(0):
             logits = plan.run(batch.data, batch.layout)
             loss, _ = cross_entropy(logits, batch.labels)
             if not math.isfinite(loss):
-                raise self._not_finite(f"the loss in the test after the epoch is {loss}")
+                raise self._not_finite(f"the loss in the evaluation after the epoch is {loss}")
             loss_sum += float(loss) * len(batch.labels)
-            correct += right_answers(logits, batch.labels)
-            # The state still says "all batches trained": a resumed run comes straight back here.
+            correct += count_correct(logits, batch.labels)
+            # The state has all batches of the epoch, so a resumed run starts with this evaluation again.
             self._stop.check()
         return round(loss_sum / len(part), 6), round(correct / len(part), 6)
 
     def _finish_epoch(self) -> None:
         state, began = self.state, time.perf_counter()
-        validation_loss, validation_accuracy = self._measure(self.data.validation)
-        test_loss, test_accuracy = self._measure(self.data.test)
+        validation_loss, validation_accuracy = self._evaluate(self.data.validation)
+        test_loss, test_accuracy = self._evaluate(self.data.test)
         row = {
             "epoch": state.epoch + 1,
             "lr": float(f"{state.lr:.6g}"),
@@ -265,18 +269,18 @@ class Trainer:
             self._draw()
 
     def _warn_of_divergence(self) -> None:
-        """One line, once, when the epoch that has ended says that the run gets worse."""
+        """Reports once that the run diverges, see `diagnosis.diverges`."""
         losses, classes = [row["train_loss"] for row in self.state.history], len(self.data.classes)
         if not self._warned and diverges(losses, classes, self.state.epoch * len(self.loader)):
             self._warned = True
             self.say(
                 f"the run diverges: the training loss of epoch {self.state.epoch} is {losses[-1]:.3f}, the best was"
-                f" {min(losses):.3f}, and guessing has {math.log(classes):.3f}; if it stays so, start a new run with a lower --lr"
-                f" than {self.options.lr:g}"
+                f" {min(losses):.3f}, and random guessing has {math.log(classes):.3f}; if this continues, start a new run with"
+                f" a lower --lr than {self.options.lr:g}"
             )
 
     def _not_finite(self, what: str) -> TrainingError:
-        """`what` was found in the batch that comes next by the state."""
+        """The error for a number that is not finite, found in the current batch."""
         where = f"epoch {self.state.epoch + 1}, batch {min(self.state.batch + 1, len(self.loader))}"
         return TrainingError(
             f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr;"
@@ -285,7 +289,7 @@ class Trainer:
 
     def _checkpoint(self, **more) -> Checkpoint:
         state = self.network.state_dict()
-        name = first_in(state)
+        name = first_nonfinite(state)
         if name is not None:
             raise self._not_finite(f"{name} is not finite")
         return Checkpoint(
@@ -294,7 +298,7 @@ class Trainer:
             classes=self.data.classes,
             mean=self.data.mean,
             std=self.data.std,
-            # In the middle of an epoch nothing has been measured with these weights.
+            # In the middle of an epoch, these weights have not been evaluated.
             metrics={} if self.state.batch else self._metrics(),
             provenance={
                 "data": self.data.name,
@@ -310,29 +314,29 @@ class Trainer:
         return {name: value for name, value in last.items() if value is not None}
 
     def save(self) -> None:
-        """Writes last.h5, with all that a resumed run needs; before `run` it shows that the folder can be written."""
+        """Writes last.h5, with everything needed to resume."""
         training = {"state": asdict(self.state), "dropout_step": self.network.dropout_step, "data_digest": self.data.digest}
         self.folder.save_last(self._checkpoint(optimizer={"velocity": self.optimizer.velocity}, training=training))
         self._saved_at = time.monotonic()
 
     def _draw(self) -> None:
-        """Draws curves.png. Whatever goes wrong with a picture is no reason to end a run, and no signal waits for one."""
+        """Draws curves.png. An error only gives a line, and a signal interrupts the drawing."""
         try:
-            with StopRequest(at_once=True):
+            with StopRequest(immediate=True):
                 self.folder.draw(self.state.history, f"{self.spec.name} on {self.data.name}, seed {self.options.seed}")
         except Stopped as stopped:
-            self._stop.wish = stopped.wish
+            self._stop.cause = stopped.cause
         except Exception as error:
-            self.say(f"can't draw {str(self.folder.curves)!r} ({reason(error)}); the run goes on without")
+            self.say(f"can't draw {str(self.folder.curves)!r} ({reason(error)}); the run continues without it")
         self._drawn_at = time.monotonic()
 
 
-def right_answers(logits: np.ndarray, labels: np.ndarray) -> int:
-    """How many rows of logits (N, classes) are largest at their label."""
+def count_correct(logits: np.ndarray, labels: np.ndarray) -> int:
+    """The number of images whose largest logit is that of their label. logits: (N, classes). labels: (N,)."""
     return int(np.count_nonzero(logits.argmax(axis=1) == labels))
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the bits of a result."""
+    """The versions of everything that affects the bits of results."""
     packages = {"minisqx": minisqx, "numpy": np, "numba": numba}
     return {"python": platform.python_version(), **{name: package.__version__ for name, package in packages.items()}}

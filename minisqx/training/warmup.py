@@ -1,4 +1,4 @@
-"""Compiling ahead, on an image or two and a network of its own."""
+"""Compiles kernels in advance, by running a small network on one or two images."""
 
 import time
 from collections.abc import Iterator
@@ -13,31 +13,32 @@ from minisqx.spec.squeezenext import SqueezeNextSpec
 
 
 def warm_up(for_all_users: bool = False) -> Iterator[str]:
-    """Compiles what `infer` and `train` call in float32; a line for each, when it is done, and one on where the code lies.
+    """Compiles the kernels that `infer` and `train` call in float32. Yields a line for each, and one with the cache folder.
 
-    for_all_users: keeps it in the system's folder. Raises OptionError unless this process may fill that.
+    for_all_users: stores the code in the system cache. Raises OptionError if this process may not write there.
     """
     if for_all_users:
         cache.fill_system_folder()
     cache.before_compiling(None)
     spec = SqueezeNextSpec()
-    for what, run in (("inference", compile_inference), ("training", compile_training)):
+    for name, run in (("inference", compile_inference), ("training", compile_training)):
         before, began = _compiled(), time.perf_counter()
         run(spec)
         count, seconds = _compiled() - before, time.perf_counter() - began
         done = f"{count} kernels compiled" if count else "nothing was left to compile"
-        yield f"{what} (float32): {seconds:.1f} s, {done if cache.folder() else 'compiled, but not kept'}"
+        yield f"{name} (float32): {seconds:.1f} s, {done if cache.folder() else 'compiled, but not kept'}"
     if folder := cache.folder():
         yield f"compiled code: {folder_size(folder)}"
 
 
 def _compiled() -> int:
+    """The number of kernels in the cache."""
     folder = cache.folder()
     return len(list(Path(folder).glob("*.nbc"))) if folder else 0
 
 
 def compile_inference(spec: NetworkSpec) -> None:
-    """Runs a frozen network once. Its weights don't matter, nor does what it says."""
+    """Runs inference once; the weights don't matter."""
     from minisqx.plan import Plan
 
     shapes = spec.parameter_shapes | spec.buffer_shapes
@@ -47,7 +48,7 @@ def compile_inference(spec: NetworkSpec) -> None:
 
 
 def compile_training(spec: NetworkSpec) -> None:
-    """Takes two images all the way: augmentation, a frozen network, forward, loss, backward, a step."""
+    """Runs everything that training calls on two images: augmentation, inference, forward, loss, backward, a step."""
     from minisqx.data.loader import Loader
     from minisqx.network import Network
     from minisqx.training.optim import SGD, cross_entropy

@@ -1,13 +1,13 @@
 """Makes the golden files beside it with PyTorch: `pip install 'minisqx[golden]'`, then `python -m tests.golden.make_golden`.
 
 Each file is one small network with a random state in which no gamma is 1 and no bias, beta or mean is 0, so that a swapped or
-missing term shows. Expected tensors are float64. `store.py` says how they are packed.
+missing term shows. Expected tensors are float64. `store.py` describes the format.
 
-Every tensor carries the error of PyTorch's own float32: the largest of 72 runs that differ in rounding alone, since a single
-run can be near by luck (against one other run, every second group of tensors of PyTorch's own has a tensor that is over twice
-as far off). The runs are the images in 24 orders, each with oneDNN's kernels, with PyTorch's own, and with its own on
-channels-last tensors. oneDNN on channels-last tensors is left out: it writes past its workspace in a strided 1x1 convolution
-of fewer than 16 channels (uxlfoundation/oneDNN issue 6035). It takes one to five minutes.
+Every tensor has the error of PyTorch's own float32: the largest of 72 runs that differ only in rounding, since a single run can
+be close by chance (compared with one other run of PyTorch, half of the groups of tensors have one with over twice its error).
+The runs are the images in 24 orders, each with oneDNN's kernels, with PyTorch's own, and with its own on channels-last tensors.
+oneDNN on channels-last tensors is omitted: it writes past its workspace in a strided 1x1 convolution of fewer than 16 channels
+(uxlfoundation/oneDNN issue 6035). It takes one to five minutes.
 """
 
 import dataclasses
@@ -33,10 +33,10 @@ SEED = 2
 ORDERS = 24
 TINY = (0.125, (1, 1, 1, 1))
 
-# Of a network with so few stored elements a tensor no tensor is stored whole, and the state only as the seed it is drawn from.
+# With this few stored elements per tensor, all tensors are sampled, and the state is stored only as its seed.
 FEW = 64
 
-# name -> (batch, most stored elements of a tensor of activations, spec)
+# name -> (batch, maximum of stored elements per tensor of activations, spec)
 CASES = {
     "every_element": (4, None, SqueezeNextSpec(*TINY, dropout=0.0, input_size=(16, 16))),
     "more_blocks": (4, 256, SqueezeNextSpec(0.2, (1, 2, 2, 1), dropout=0.0)),
@@ -59,7 +59,7 @@ CASES = {
     "squeezenet_10": (3, FEW, SqueezeNetSpec("1.0")),
     "squeezenet_11": (3, FEW, SqueezeNetSpec("1.1")),
 }
-# Without batch norm, or with ReLU and few channels, three steps at 0.1 go astray: rounding would decide where to.
+# Without batch norm, or with ReLU and few channels, three steps at 0.1 diverge, with results that depend on rounding.
 LR = {"squeezenext": 1e-3, "squeezenet_10": 1e-4, "squeezenet_11": 1e-4}
 
 

@@ -1,11 +1,11 @@
-"""Golden files: how tensors are packed into HDF5, and how a test reads and compares them.
+"""Golden files: their format in HDF5, and how tests read and compare them.
 
 A file holds one network's `x`, `labels`, `mask` (with dropout) and initial `state` (or its seed), and five groups of expected
-tensors, float64. A group is one dataset, its tensors end to end, with the JSON attribute `index` of (name, shape, stride,
-float32_error) a tensor: hundreds of small datasets would cost more than the numbers in them.
+tensors, float64. A group is one dataset of concatenated tensors with a JSON attribute `index`, (name, shape, stride,
+float32_error) per tensor: hundreds of small datasets would take more space than their numbers.
 
-stride: a large tensor is stored as a sample, every stride-th element of the flattened array. The stride shares no factor with the
-tensor's size, so the sample meets every row, column, channel and image.
+stride: a large tensor is stored as a sample, every stride-th element of the flattened array. The stride is coprime to the
+tensor's size, so the sample covers every row, column, channel and image.
 float32_error: how far PyTorch's own float32 is from the stored float64, as `Expected.difference` measures it; see
 `make_golden.py`.
 """
@@ -22,8 +22,8 @@ import numpy as np
 from minisqx.gradcheck import random_state
 from minisqx.spec import NetworkSpec, zoo
 
-# What the expected tensors `after_three_steps` come from: this many steps of this optimizer, with the file's learning rate, on
-# the same batch.
+# The expected tensors `after_three_steps` are those after this many steps of this optimizer on the same batch, with the file's
+# learning rate.
 STEPS = 3
 OPTIMIZER = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
 
@@ -41,15 +41,15 @@ class Expected:
     float32_error: float = math.nan
 
     @classmethod
-    def sampled(cls, tensor: np.ndarray, most: int | None) -> "Expected":
-        """All of the tensor, or a sample of at most `most` elements."""
-        stride = 1 if most is None else -(-tensor.size // most)
+    def sampled(cls, tensor: np.ndarray, max_elements: int | None) -> "Expected":
+        """The whole tensor, or a sample of at most `max_elements` elements."""
+        stride = 1 if max_elements is None else -(-tensor.size // max_elements)
         while math.gcd(stride, tensor.size) != 1:
             stride += 1
         return cls(tensor.shape, stride, tensor.ravel()[::stride].copy())
 
     def difference(self, tensor: np.ndarray) -> float:
-        """Largest difference over the largest expected value, or over 1 where zero is expected everywhere; infinity for NaN."""
+        """The largest difference, relative to the largest expected value, or to 1 if all are zero; infinity for NaN."""
         if tensor.shape != self.shape:
             return math.inf
         largest = np.abs(self.values).max() or 1.0

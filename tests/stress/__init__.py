@@ -1,1 +1,1 @@
-"""Faults at full count, one command each: `python -m tests.stress.NAME`; see docs/reliability.md."""
+"""Stress tests, one command each: `python -m tests.stress.NAME`; see docs/reliability.md."""

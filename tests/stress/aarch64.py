@@ -1,12 +1,12 @@
 """The numeric tests on 64-bit ARM, emulated: `sudo python -m tests.stress.aarch64 --folder FOLDER`.
 
-Unpacks a Debian for arm64 into FOLDER (600 MB, once), and there this checkout and the wheels that the package index has for
-aarch64; both without emulation, since Python needs no set-up. Then it runs there, under qemu-user: `minisqx info`, one
-`minisqx infer`, `tests.stress.cpus --write`, and the numeric tests a file at a time. Prints what passed, and ends with 1 if
-anything failed or ran out of time. Kernels compile under emulation, too, but only once.
+Unpacks Debian for arm64 into FOLDER (600 MB, once), and installs this checkout and aarch64 wheels in it, both without emulation,
+since Python needs no set-up. Then it runs there, under qemu-user: `minisqx info`, one `minisqx infer`, `tests.stress.cpus
+--write`, and the numeric tests file by file. Prints the results, and exits with 1 if anything failed or timed out. Kernels are
+compiled under emulation, too, but only once.
 
 It needs Linux, root, pip, and Debian's packages debootstrap and qemu-user-static. Mounts are private to each emulated command
-and end with it; what stays is qemu's registration in binfmt_misc, as the package itself makes it where systemd runs.
+and end with it; only qemu's registration in binfmt_misc remains, which the package itself makes on systems with systemd.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from PIL import Image
 from minisqx.data.shapes import draw_shapes
 
 TOP = Path(__file__).parents[2]
-# Files of tests.
+# Test files, as in tests/test_NAME.py.
 TESTS = (
     "inference",
     "kernels_product",
@@ -51,7 +51,7 @@ TESTS = (
 )
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 REGISTRATION = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
-# glibc versions that wheels are made for, up to bookworm's own.
+# The glibc versions of wheels, up to bookworm's.
 PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -61,13 +61,13 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "MINISQX_CACHE": "/cache",
 }
-# Private mounts, and process numbers of its own: nothing that is started here outlives it.
+# Own mount and process namespaces: no process that is started here outlives it.
 ISOLATED = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
 ENTER = """
 mount -t proc proc "$0/proc" && mount --bind "$0/cpuinfo" "$0/proc/cpuinfo" && mount --rbind /dev "$0/dev" &&
 exec chroot "$0" env --chdir=/checks "$@"
 """
-# qemu shows the host's; LLVM, which chooses instructions by it, shall see what a Raspberry Pi 5 says of itself (Cortex-A76).
+# qemu shows the host's; LLVM selects instructions by this file, so it is that of a Raspberry Pi 5 (Cortex-A76).
 CPUINFO = """processor\t: 0
 BogoMIPS\t: 108.00
 Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
@@ -86,12 +86,12 @@ class Machine:
         self.folder, self.root = folder, folder / "root"
 
     def run(self, *command: str, minutes: float = 60, **options) -> subprocess.CompletedProcess:
-        """Runs a command there; raises CalledProcessError where it fails, TimeoutExpired after so many minutes."""
+        """Runs a command in it. Raises CalledProcessError if it fails, TimeoutExpired after `minutes`."""
         options = {"check": True, "text": True, "env": ENVIRONMENT, "timeout": 60 * minutes} | options
         return subprocess.run([*ISOLATED, "sh", "-c", ENTER, str(self.root), *command], **options)
 
     def build(self, suite: str, mirror: str) -> None:
-        """Debian's smallest system with Python and OpenMP; left alone if it is complete."""
+        """Builds a minimal Debian with Python and OpenMP, unless it is complete."""
         complete = self.root / "complete"
         if complete.exists():
             return
@@ -102,7 +102,7 @@ class Machine:
             tar = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], check=True, capture_output=True).stdout
             subprocess.run(["tar", "-x", "--keep-directory-symlink", "-C", str(self.root)], input=tar, check=True)
         for name in ("proc", "dev"):
-            # Within a container debootstrap leaves links to the host's.
+            # In a container, debootstrap leaves links to the host's folders.
             if (self.root / name).is_symlink():
                 (self.root / name).unlink()
             (self.root / name).mkdir(exist_ok=True)
@@ -110,7 +110,7 @@ class Machine:
         complete.touch()
 
     def install(self) -> None:
-        """This checkout, what it requires, and pytest; beside them the tests, without the package's sources."""
+        """Installs this checkout, its requirements and pytest; and the tests in a folder without the package's sources."""
         project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
         wanted = [name for name in project["optional-dependencies"]["dev"] if name.startswith("pytest")]
         python = os.readlink(self.root / "usr/bin/python3").removeprefix("python")
@@ -129,7 +129,7 @@ class Machine:
             shutil.copy(checkout / "pyproject.toml", checks)
 
     def test(self, name: str, minutes: float) -> Counter:
-        """Runs a file of tests; how many passed, failed and so on, and "stopped": 1 where the time ran out."""
+        """Runs a test file. Returns the number of tests by outcome, and "stopped": 1 if it timed out."""
         log = self.folder / f"test_{name}.log"
         command = ["python3", "-m", "pytest", "-vv", "-p", "no:cacheprovider", f"tests/test_{name}.py"]
         with log.open("w") as file:
@@ -142,14 +142,14 @@ class Machine:
 
 
 def count(output: str) -> Counter:
-    """Tests by outcome in what `pytest -vv` has printed, up to wherever it got."""
+    """Tests by outcome in the output of `pytest -vv`, which may be incomplete."""
     return Counter(
         outcome.lower() for outcome in re.findall(r"^tests/\S+::.* (PASSED|FAILED|ERROR|SKIPPED)\b", output, re.MULTILINE)
     )
 
 
 def copy_checkout(folder: Path) -> Path:
-    """The tracked files, as they are now."""
+    """Copies the tracked files in their current state."""
     for name in subprocess.run(["git", "ls-files", "-z"], cwd=TOP, check=True, capture_output=True, text=True).stdout.split("\0"):
         if name:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -162,15 +162,15 @@ def host_mirror() -> tuple[str, str]:
     command = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
     lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines() if shutil.which("apt-get") else []
     if not lines:
-        raise SystemExit("apt names no Debian mirror here; give --suite and --mirror")
+        raise SystemExit("apt has no Debian mirror here; give --suite and --mirror")
     suite, mirror = lines[0].split()
     return suite, mirror
 
 
 def prepare_emulation() -> None:
-    """Has the kernel start ARM programs with qemu. Ends with one line where something is missing."""
+    """Registers qemu with the kernel for ARM programs. Raises SystemExit if something is missing."""
     if os.geteuid() != 0:
-        raise SystemExit("a root file system is built here: run it as root")
+        raise SystemExit("this builds a root file system: run it as root")
     missing = [tool for tool in ("debootstrap", "unshare", "qemu-aarch64-static") if shutil.which(tool) is None]
     if missing:
         raise SystemExit(f"there is no {' and no '.join(missing)}: apt-get install debootstrap qemu-user-static")
@@ -181,7 +181,7 @@ def prepare_emulation() -> None:
 
 
 def infer(machine: Machine) -> bool:
-    """Whether the shipped weights say the same of an image there as here."""
+    """Whether the included weights give the same prediction in the emulated machine as here."""
     picture = machine.root / "checks/shape.png"
     Image.fromarray(draw_shapes().test_images[0]).resize((100, 80)).save(picture)
     here = subprocess.run([sys.executable, "-m", "minisqx", "infer", str(picture)], cwd=TOP, capture_output=True, text=True)
@@ -199,10 +199,10 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir(), "minisqx-aarch64"), help="(default: %(default)s)"
     )
-    parser.add_argument("--suite", help="of Debian, with --mirror (default: this machine's)")
-    parser.add_argument("--mirror", help="where Debian's packages come from (default: from this machine's apt)")
-    parser.add_argument("--tests", nargs="*", default=TESTS, metavar="NAME", help="files of tests, as in tests/test_NAME.py")
-    parser.add_argument("--minutes", type=float, default=60, help="for one file of tests (default: %(default)s)")
+    parser.add_argument("--suite", help="Debian's suite, with --mirror (default: this machine's)")
+    parser.add_argument("--mirror", help="Debian's mirror (default: that of this machine's apt)")
+    parser.add_argument("--tests", nargs="*", default=TESTS, metavar="NAME", help="test files, as in tests/test_NAME.py")
+    parser.add_argument("--minutes", type=float, default=60, help="time limit per test file (default: %(default)s)")
     arguments = parser.parse_args()
     prepare_emulation()
     arguments.folder.mkdir(parents=True, exist_ok=True)

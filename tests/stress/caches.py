@@ -1,4 +1,4 @@
-"""The folder of compiled kernels: filled by many processes at once, and damaged in every way; the answers stay right.
+"""The folder of compiled kernels is filled by many processes at once, and damaged in every way; results must stay right.
 
 python -m tests.stress.caches --processes 8 --flips 2000
 """
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SECONDS = 600
-AT_ONCE = 6  # faults
+AT_ONCE = 6  # faults that are tried in parallel
 NOBODY = 65534
 
-# What every process says: a digest of its answers. Half of them are asked for float64, whose kernels have other signatures.
+# Every process prints a digest of its results. Half of them run in float64, whose kernels have other signatures.
 ANSWER = """
 import dataclasses, hashlib, sys
 import numpy as np
@@ -35,7 +35,7 @@ print(hashlib.sha256(found.tobytes()).hexdigest())
 """
 
 
-# Has the system's folder lie elsewhere than where this machine has one.
+# Moves the system cache, since this machine may have one.
 SYSTEM = """
 from pathlib import Path
 from minisqx.machine import folders
@@ -46,7 +46,7 @@ folders.system_cache = lambda: Path({system!r})
 def start(
     cache: Path | None, dtype: str = "float32", *, limit: int | None = None, user: int | None = None, system: str = "/nowhere"
 ) -> subprocess.Popen:
-    """A process that answers; without a cache it has no HOME either, and no name in the system's list of users."""
+    """Starts a process that prints the digest; cache None: without MINISQX_CACHE and HOME."""
     without = ("MINISQX_CACHE", "XDG_CACHE_HOME", "HOME", "MINISQX_QUIET")
     environment = {name: value for name, value in os.environ.items() if name not in without}
     if cache is not None:
@@ -59,7 +59,7 @@ def start(
 
 
 def can_be_others() -> bool:
-    """Whether this process may start Python as another user, and that user may read it."""
+    """Whether this process may start Python as another user, who may read minisqx."""
     if not hasattr(os, "getuid") or os.getuid() != 0:
         return False
     try:
@@ -70,7 +70,7 @@ def can_be_others() -> bool:
 
 
 def ended(process: subprocess.Popen) -> tuple[str, list[str]]:
-    """A process's answer, and its lines on stderr."""
+    """A process's output, and its lines on stderr."""
     try:
         out, err = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -80,7 +80,7 @@ def ended(process: subprocess.Popen) -> tuple[str, list[str]]:
 
 
 def at_once(cache: Path, dtypes: list[str], expected: dict[str, str]) -> bool:
-    """So many processes fill one empty folder; afterwards nothing is left to compile, or to say."""
+    """A process per dtype fills one empty folder; afterwards nothing is left to compile or to report."""
     processes = [start(cache, dtype) for dtype in dtypes]
     found = [ended(process) for process in processes]
     right = sum(answer == expected[dtype] and len(lines) <= 1 for dtype, (answer, lines) in zip(dtypes, found))
@@ -94,7 +94,7 @@ def entries(cache: Path) -> list[Path]:
 
 
 def change(make: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """Does so to an entry that every process needs, of a kernel that is compiled in a second."""
+    """Applies `make` to an entry that every process needs, of a kernel that compiles in a second."""
 
     def changed(cache: Path) -> None:
         for path in cache.glob("kernels/*/im2col._im2col-*.nbc"):
@@ -109,7 +109,7 @@ def flip(data: bytes, seed: int) -> bytes:
 
 
 def swap(cache: Path) -> None:
-    """Each entry has the next one's content."""
+    """Gives each entry the next one's content."""
     paths = entries(cache)
     contents = [path.read_bytes() for path in paths]
     for path, content in zip(paths, contents[1:] + contents[:1]):
@@ -143,9 +143,9 @@ def emptied(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to a full cache, how many lines the next process says of it, and whether the one after that says none.
+    """do: damages a full cache; None for no cache. lines: how many lines the next process prints about it.
 
-    settings: of `start`. Where nothing is done there is no cache at all.
+    heals: whether the process after that prints none. settings: arguments of `start`.
     """
 
     do: Callable[[Path], object] | None
@@ -163,12 +163,12 @@ FAULTS = {
     "garbage": Fault(change(lambda data: random.Random(0).randbytes(len(data))), heals=True),
     "a flipped bit": Fault(change(lambda data: flip(data, 1)), heals=True),
     "entries that were exchanged": Fault(swap, heals=True),
-    # These are said at every start, until somebody puts them right.
+    # These are reported at every start, until a person repairs them.
     "a file instead of the folder": Fault(file_instead),
     "folders instead of entries": Fault(folders_instead),
     "a folder that others can write to": Fault(folder(lambda path: path.chmod(0o777))),
     "a full disk (RLIMIT_FSIZE)": Fault(folder(emptied), settings={"limit": 4096}),
-    # As root, who may give folders away; and as others, since root may write everywhere.
+    # As root, who may change a folder's owner; and as another user, since root may write everywhere.
     "as root: a folder of another user": Fault(folder(lambda path: os.chown(path, 1234, 1234))),
     "not root: a full folder that is read-only": Fault(folder(lambda path: path.chmod(0o755)), lines=0, settings=AS_NOBODY),
     "not root: an empty folder that is read-only": Fault(folder(emptied), settings=AS_NOBODY),
@@ -179,7 +179,7 @@ FAULTS = {
 
 
 def injected(name: str, good: Path, cache: Path, expected: str) -> bool:
-    """Whether a process with the fault answers right, and says what it should."""
+    """Whether a process with the fault gives the right result and the expected number of lines."""
     fault = FAULTS[name]
     if fault.do is not None:
         shutil.copytree(good, cache)
@@ -196,8 +196,8 @@ def injected(name: str, good: Path, cache: Path, expected: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--flips", type=int, default=2000, help="single bits, all over the entries")
-    parser.add_argument("--only", nargs="+", help="faults whose names begin so")
+    parser.add_argument("--flips", type=int, default=2000, help="single-bit flips all over the entries")
+    parser.add_argument("--only", nargs="+", help="only faults whose names begin with this")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         os.chmod(work, 0o755)
@@ -209,7 +209,7 @@ def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bo
 
     good, usual = work / "good", usual_folder()
     if usual is not None:
-        # What is compiled already need not be compiled again, only to be damaged.
+        # Copy kernels that are compiled already: they are only to be damaged.
         shutil.copytree(usual, good / "kernels" / usual.name, ignore=shutil.ignore_patterns(".*", "probe*"))
     expected = {dtype: ended(start(good, dtype))[0] for dtype in (("float32", "float64") if processes else ("float32",))}
     right = [len(set(expected.values())) == len(expected), all(len(answer) == 64 for answer in expected.values())]
@@ -219,11 +219,11 @@ def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bo
     names = [name for name in FAULTS if only is None or any(name.startswith(beginning) for beginning in only)]
     for mark, possible in (("as root", os.getuid() == 0), ("not root", can_be_others())):
         if not possible and any(name.startswith(mark) for name in names):
-            print(f"skipped, since no other user can run this Python, or this is not root: what begins with {mark!r}")
+            print(f"skipped, since no other user can run this Python, or this is not root: faults {mark!r}")
             names = [name for name in names if not name.startswith(mark)]
     with ThreadPoolExecutor(AT_ONCE) as several:
         found = list(several.map(lambda name: injected(name, good, work / name.replace(" ", "-"), expected["float32"]), names))
-    print(f"{sum(found)} of {len(found)} kinds of fault: the right answer, and the lines that are due", flush=True)
+    print(f"{sum(found)} of {len(found)} kinds of fault: the right answer and the expected lines", flush=True)
     right += found
     if can_be_others():
         right += two_users(expected["float32"])
@@ -235,7 +235,7 @@ def stress(work: Path, processes: int, flips: int, only: list[str] | None) -> bo
 
 
 def two_users(expected: str) -> list[bool]:
-    """Root fills the system's folder by the command; another user, who has no folder, compiles nothing, or does not trust it."""
+    """Root fills the system cache by the command; another user, without a cache, uses it, or refuses it if it is not safe."""
     found = []
 
     def answers(name: str, lines: int) -> None:
@@ -243,7 +243,7 @@ def two_users(expected: str) -> list[bool]:
         found.append(answer == expected and len(said) == lines)
         print(f"another user, {name}: {f'right answer, lines: {lines}' if found[-1] else f'WRONG: {answer} {said}'}", flush=True)
 
-    # Everybody may write to the usual place of temporary folders, so nothing below it is trusted.
+    # Not in /tmp: everybody may write there, so nothing below it is trusted.
     with tempfile.TemporaryDirectory(prefix="minisqx-", dir="/var/cache") as place:
         system = os.path.join(place, "minisqx")
         os.chmod(place, 0o755)
@@ -264,7 +264,7 @@ def two_users(expected: str) -> list[bool]:
 
 
 def refused_flips(cache: Path, count: int) -> int:
-    """How many entries with one flipped bit are refused, read as they are read in earnest."""
+    """How many entries with one flipped bit the cache's own reader refuses."""
     from minisqx.kernels.compiler.cache import checked_content
 
     contents, refused = [path.read_bytes() for path in entries(cache)], 0

@@ -1,4 +1,4 @@
-"""A training in a process of its own, with a fault in it: `python -m tests.stress.child FAULT ... -- train ...`."""
+"""A training in its own process, with an injected fault: `python -m tests.stress.child FAULT ... -- train ...`."""
 
 import argparse
 import mmap
@@ -18,9 +18,7 @@ from minisqx.training.trainer import Trainer
 
 
 def watch(path: str) -> None:
-    """Keeps the first byte of the file at 1 while a checkpoint is written: a killed process can't tell any more, but a mapped
-    file can.
-    """
+    """Sets the first byte of the mapped file to 1 while a checkpoint is written, which is still readable after a kill."""
     with open(path, "r+b") as file:
         flag = mmap.mmap(file.fileno(), 1)
     plain = Trainer.save
@@ -34,7 +32,7 @@ def watch(path: str) -> None:
 
 
 def in_batch(number: int, fault) -> None:
-    """Has `fault(trainer)` called in the batch of this number, counted from 1 in this process."""
+    """Calls `fault(trainer)` in batch `number`, counted from 1 in this process."""
     plain, count = Trainer._train_batch, 0
 
     def train_batch(self, batch):
@@ -48,7 +46,7 @@ def in_batch(number: int, fault) -> None:
 
 
 def full(name: str, number: int) -> None:
-    """Lets the disk be full in the middle of the file `name` when it is written for the time of this number."""
+    """Simulates a full disk in the middle of the `number`-th write of the file `name`."""
     count = 0
 
     def replace_file(path: Path, data: bytes) -> None:
@@ -68,7 +66,7 @@ def full(name: str, number: int) -> None:
 
 
 def no_links() -> None:
-    """Makes the disk one without hard links."""
+    """Simulates a disk without hard links."""
 
     def link(*arguments, **settings):
         raise PermissionError(1, "Operation not permitted")
@@ -77,41 +75,43 @@ def no_links() -> None:
 
 
 def no_picture(*arguments):
-    """Drawing takes longer than training here."""
+    """Skips the curves, which take longer than the training."""
     raise ImportError
 
 
 def become(uid: int) -> None:
-    """Another user, who has no rights of the one that started this."""
+    """Becomes another user, without the rights of the one that started this."""
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
 
 
 def before_writing(fault) -> None:
-    """Has `fault()` called before anything is written: all is imported and read by then, wherever it lies."""
+    """Calls `fault()` before anything is written, when all modules and data are loaded."""
     for name in ("create", "save_last"):
         plain = getattr(RunFolder, name)
         setattr(RunFolder, name, lambda *arguments, plain=plain: (fault(), plain(*arguments))[1])
 
 
 def close(run: Trainer) -> None:
-    """Takes away the right to write to the run's folder."""
+    """Makes the run's folder read-only."""
     run.folder.path.chmod(0o555)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.child", description=__doc__)
-    parser.add_argument("--watch", metavar="FILE", help="has a first byte of 1 while a checkpoint is written")
+    parser.add_argument("--watch", metavar="FILE", help="its first byte is 1 while a checkpoint is written")
     parser.add_argument("--save-every", type=float, metavar="SECONDS", default=trainer.SAVE_EVERY)
-    parser.add_argument("--batch", type=int, metavar="N", help="the batch in which one of the next three happens")
-    parser.add_argument("--signal", metavar="NAME", help="is sent to this process")
-    parser.add_argument("--remove", action="store_true", help="removes the run folder")
-    parser.add_argument("--closed", action="store_true", help="the run folder can't be written any more")
-    parser.add_argument("--full", metavar="FILE:N", help="the disk is full at the Nth writing of this file")
-    parser.add_argument("--no-links", action="store_true", help="the disk has no hard links")
-    parser.add_argument("--uid", type=int, metavar="N", help="the user to become, then or before anything is written")
-    parser.add_argument("words", nargs="+", metavar="WORD", help="minisqx's own")
+    parser.add_argument("--batch", type=int, metavar="N", help="the batch of the next three faults")
+    parser.add_argument("--signal", metavar="NAME", help="send this process a signal")
+    parser.add_argument("--remove", action="store_true", help="remove the run folder")
+    parser.add_argument("--closed", action="store_true", help="make the run folder read-only")
+    parser.add_argument("--full", metavar="FILE:N", help="simulate a full disk at the Nth write of this file")
+    parser.add_argument("--no-links", action="store_true", help="simulate a disk without hard links")
+    parser.add_argument(
+        "--uid", type=int, metavar="N", help="become this user, with --closed then, else before anything is written"
+    )
+    parser.add_argument("words", nargs="+", metavar="WORD", help="arguments of minisqx")
     chosen = parser.parse_args(arguments)
     trainer.SAVE_EVERY = chosen.save_every
     if chosen.watch:
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         run_folder.draw_curves = no_picture
     if chosen.signal:
         if chosen.signal != "SIGKILL":
-            # Under nohup it would be ignored.
+            # Under nohup SIGHUP would be ignored.
             signal.signal(getattr(signal, chosen.signal), signal.SIG_DFL)
         in_batch(chosen.batch, lambda _: os.kill(os.getpid(), getattr(signal, chosen.signal)))
     if chosen.remove:

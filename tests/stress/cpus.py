@@ -1,9 +1,9 @@
 """How far results differ between CPUs: `python -m tests.stress.cpus`.
 
-The same work in a process for each CPU that code can be made for here: this one, x86-64 with AVX2 alone, and without either.
-Other machines join by a file: `--write arm.npz` there, `--with arm.npz` here (`python -m tests.stress.aarch64` makes one). Prints
-a table of the largest differences, and ends with 1 where they are more than rounding, or an image's class is another. Beside the
-CPUs stands a control: this CPU, with every initial weight of the training moved to the next float.
+Runs the same work in one process for each target CPU: this one, x86-64 with AVX2, and x86-64 without AVX. Results of other
+machines come from files: `--write arm.npz` there, `--with arm.npz` here (`python -m tests.stress.aarch64` writes one). Prints a
+table of the largest differences, and exits with 1 if one is more than rounding or an image's class differs. The table has a
+control: this CPU, with every initial weight of the training moved to the next float.
 """
 
 import argparse
@@ -26,14 +26,14 @@ from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.plan import Plan
 from minisqx.spec import zoo
 
-# The host's CPU, and others by their NUMBA_CPU_NAME.
+# The host's CPU, and others by NUMBA_CPU_NAME.
 CPUS = (None, "haswell", "generic") if platform.machine() in ("x86_64", "AMD64") else (None,)
 DTYPES = ("float32", "float64")
 IMAGES, BATCH, STEPS = 256, 32, 50
 CPU, EQUAL = "CPU", "equal bits"
-# Limits of the largest difference, in units of the largest value. Images and initial weights are integers, and single operations
-# that IEEE 754 fixes. Logits and gradients are sums of up to a few thousand terms in another order, through some 30 layers.
-# What training makes of that has no limit: a step multiplies the differences of the one before, as the control shows.
+# Limits of the largest difference, relative to the largest value. Images and initial weights come from integers and single
+# operations that IEEE 754 fixes. Logits and gradients are sums of up to a few thousand terms in another order, through some 30
+# layers. Training has no limit: each step multiplies the differences of the one before, as the control shows.
 LIMITS = {
     "images": {"": 0.0},
     "initial weights": {"float32": 0.0, "float64": 0.0},
@@ -45,10 +45,10 @@ Results = dict[str, np.ndarray]
 
 
 def results(images: int, batch: int, steps: int, nudge: bool = False) -> Results:
-    """What this process's CPU makes of the embedded images: "TYPE: WHAT" -> array.
+    """This CPU's results on the embedded images: "DTYPE: RESULT" -> array.
 
-    Logits of the shipped weights for test images; of a small network in training the first gradients, and at the end weights with
-    running statistics and the loss. nudge: the control, whose training starts at the next floats above the initial weights.
+    Logits of the included weights for test images; the first gradients of training a small network, its weights and running
+    statistics at the end, and its loss. nudge: the control, whose training starts at the next floats above the initial weights.
     """
     data = draw_shapes()
     found = {
@@ -89,25 +89,25 @@ def _training(data: Dataset, batch: int, steps: int, dtype: str, nudge: bool) ->
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference over the largest value of `one`; infinity where there is a NaN."""
+    """The largest difference, relative to the largest value of `one`; infinity if there is a NaN."""
     largest = np.abs(one.astype(np.float64) - other).max() / np.abs(one).max()
     return float(largest) if np.isfinite(largest) else np.inf
 
 
 def compare(reference: Results, others: dict[str, Results]) -> tuple[list[list[str]], list[str]]:
-    """(rows of the table: what, and how far each of the others is from the reference; what differs by too much, a line each)."""
+    """(rows of the table: a result and each other's difference from the reference; a line for each that exceeds its limit)."""
     rows, wrong = [], []
     for what in (what for what in reference if what != CPU):
-        dtype, _, kind = what.rpartition(": ")
+        dtype, _, result = what.rpartition(": ")
         one, row = reference[what], [what]
         for name, other in others.items():
             far = difference(one, other[what])
             row.append(EQUAL if one.tobytes() == other[what].tobytes() else f"{far:.1e}")
-            limit = LIMITS.get(kind, {}).get(dtype, np.inf)
+            limit = LIMITS.get(result, {}).get(dtype, np.inf)
             if far > limit:
                 wrong.append(f"{name}, {what}: differs by {far:.1e}, expected at most {limit:.0e}")
         rows.append(row)
-        if kind == "logits":
+        if result == "logits":
             counts = [int((one.argmax(axis=1) == other[what].argmax(axis=1)).sum()) for other in others.values()]
             rows.append([f"{dtype}: same class", *(f"{count} of {len(one)}" for count in counts)])
             fewer = [(name, count) for name, count in zip(others, counts) if count < len(one)]
@@ -116,8 +116,8 @@ def compare(reference: Results, others: dict[str, Results]) -> tuple[list[list[s
 
 
 def run(file: Path, cpu: str | None = None, *options: str) -> Results:
-    """Has another process write its results, made for the CPU of that name; without one for this CPU."""
-    # An empty list of features: those that the name implies.
+    """The results of another process, compiled for the CPU of this name, or for the host's with None."""
+    # An empty feature list means those of the named CPU.
     environment = os.environ | ({"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""} if cpu else {})
     command = [sys.executable, "-m", "tests.stress.cpus", "--write", str(file), *options]
     subprocess.run(command, env=environment, check=True)
@@ -131,8 +131,8 @@ def read(file: Path) -> Results:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.cpus", description="How far results differ between CPUs.")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="only write this CPU's results, for --with elsewhere")
-    parser.add_argument("--nudge", action="store_true", help="with --write: every initial weight is the next float")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="only write this CPU's results, for --with on another machine")
+    parser.add_argument("--nudge", action="store_true", help="with --write: move every initial weight to the next float")
     parser.add_argument(
         "--with", type=Path, action="append", default=[], dest="files", metavar="FILE", help="another CPU's results"
     )

@@ -1,7 +1,7 @@
 """Reads mutated data sets: `python -m tests.stress.data_files --count 20000 --seed 0`.
 
-HDF5 files of the oldest kind, which has no checksums, and of the newest; CIFAR archives, changed inside their gzip; pickled
-batches. The promises are those of `tests.stress.weights`. HDF5's own library parses the first kind: a crash of it counts, too.
+HDF5 files in the oldest format, without checksums, and in the newest; CIFAR archives, mutated inside their gzip; pickled batches.
+The promises are those of `tests.stress.weights`. HDF5's own library parses HDF5 files: a crash of it counts, too.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import h5py
 import numpy as np
 
+from minisqx.data import open_dataset
 from minisqx.data.cifar10 import read_archive
-from minisqx.data.dataset import open_dataset
 from minisqx.data.hdf5 import SIGNATURE
 from minisqx.data.python_batch import read_pickle
 from tests.cifar10_files import binary_files, python2_pickle, python_files, random_batches
@@ -30,7 +30,7 @@ IMAGES, LABELS = np.arange(12 * 9 * 8 * 3, dtype=np.uint8).reshape(12, 9, 8, 3),
 
 @functools.cache
 def seeds() -> list[tuple[str, bytes]]:
-    """Right files as (kind, content); archives without their gzip."""
+    """Valid files as (format, content); archives without their gzip."""
     found = []
     for libver, packed, names in (
         ("earliest", False, True),
@@ -76,7 +76,7 @@ def shifted(whole: bytes, draw: random.Random) -> bytes:
 
 
 def first_bytes(whole: bytes, draw: random.Random) -> bytes:
-    """Changes where HDF5 has most of its structures, tar its header, and a pickle what it is."""
+    """Mutates the start, which has most of HDF5's structures, tar's header, and a pickle's protocol."""
     size = min(len(whole), draw.choice((100, 800, 4000)))
     return draw.choice((some_bits, some_bytes, a_number))(whole[:size], draw) + whole[size:]
 
@@ -85,11 +85,11 @@ MUTATIONS = (some_bits, some_bytes, a_number, first_bytes, first_bytes, first_by
 
 
 def make(seed: int, number: int) -> tuple[str, bytes, bool]:
-    """The mutation of this number, as (its kind, a file, whether it must be refused)."""
+    """Mutation number `number`, as (format, file, whether it must be refused)."""
     draw = random.Random(f"{seed} {number}")
-    kind, content = draw.choice(seeds())
+    name, content = draw.choice(seeds())
     content = draw.choice(MUTATIONS)(content, draw)
-    return kind, gzip.compress(content, 1) if kind.startswith("archive") else content, False
+    return name, gzip.compress(content, 1) if name.startswith("archive") else content, False
 
 
 def read(path: Path) -> object:
@@ -102,10 +102,10 @@ def read(path: Path) -> object:
 
 
 def warm_up() -> None:
-    """Each right file is read once, so that nothing is imported later."""
+    """Reads each valid file once, so that nothing is imported later."""
     with TemporaryDirectory() as folder:
-        for kind, content in seeds():
-            Path(folder, "file").write_bytes(gzip.compress(content, 1) if kind.startswith("archive") else content)
+        for name, content in seeds():
+            Path(folder, "file").write_bytes(gzip.compress(content, 1) if name.startswith("archive") else content)
             read(Path(folder, "file"))
 
 

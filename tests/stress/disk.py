@@ -1,13 +1,13 @@
-"""Lets the disk fail under a training in every way that can be had here: `python -m tests.stress.disk`.
+"""Simulates disk failures during a training: `python -m tests.stress.disk`.
 
-full       the limit of a file's size ends the writing of one file in its middle: every file that a run writes, more than once
-tmpfs      a file system of a few pages, of many sizes (as root)
-rights     the folder can't be written, from the start, from the resume or from some batch on (as root: by another user)
+full       a limit on the file size interrupts the writing of one file: every file of a run, more than once
+tmpfs      a file system of a few pages, in many sizes (as root)
+rights     the folder is read-only from the start, from the resume or from some batch on (as root: by another user)
 read-only  the file system becomes read-only (as root)
-removed    the folder is removed under the run
+removed    the folder is removed during the run
 
-Right means: the documented exit code; one line on stderr; the checkpoint that was there loads; no litter; and with the fault
-gone, the run is resumed and ends with the bits of one that never failed.
+Expected: the documented exit code; one line on stderr; the last checkpoint loads; no leftover files; and without the fault, the
+run is resumed and ends with the bits of one that never failed.
 """
 
 import argparse
@@ -26,22 +26,22 @@ from minisqx.training.run_folder import RunFolder
 from tests.stress.runs import Count, finish, generator, litter
 from tests.training_runs import bits, write_data
 
-KINDS = ("full", "tmpfs", "rights", "read-only", "removed")
+FAILURES = ("full", "tmpfs", "rights", "read-only", "removed")
 NOBODY = 65534
 REFUSED = TrainingError.exit_code
-# Every write of a run of two epochs: the file, and which writing of it. previous.h5 is written only on a disk without links.
+# Writes of a run of two epochs: the file, and the number of the write. previous.h5 is written only on a disk without links.
 NEW = ("config.json:1", "last.h5:1")
 LATER = ("history.csv:1", "last.h5:2", "last.h5:3", "last.h5:5", "best.h5:1", "history.csv:2", "history.csv:3", "last.h5:12")
 UNLINKED = ("previous.h5:1", "previous.h5:3", "last.h5:2")
 
 
 class Trials:
-    """Trains in fresh folders below `base` and judges what is left."""
+    """Trains in new folders below `base` and checks the results."""
 
     def __init__(self, base: Path) -> None:
         base.chmod(0o755)  # for the other user
         self.base, self.data, self.number = base, write_data(base / "colours.h5"), 0
-        self.counts = {kind: Count(f"{kind}: refused in one line, nothing lost") for kind in KINDS}
+        self.counts = {failure: Count(f"{failure}: refused in one line, nothing lost") for failure in FAILURES}
         self.recipe = ["--data", self.data, "--width", 0.125, "--epochs", 2, "--batch-size", 13, "--validation", 7]
         done = self.train(base / "good")
         if done.returncode:
@@ -49,7 +49,7 @@ class Trials:
         self.wanted = bits(RunFolder(base / "good"))
 
     def train(self, path: Path, *fault: object) -> subprocess.CompletedProcess:
-        """A new run in `path`, or the one that is there resumed."""
+        """Starts a run in `path`, or resumes the one in it."""
         run = ["--resume", path] if (path / "config.json").exists() else [*self.recipe, "--out", path]
         return finish("--save-every", 0, *fault, "--", "train", *run, "--threads", 1)
 
@@ -58,14 +58,14 @@ class Trials:
         return self.base / f"run-{self.number}"
 
     def stopped(self, batch: int) -> Path:
-        """A folder with a run that was stopped."""
+        """The folder of a run that was stopped in a batch."""
         path = self.folder()
         done = self.train(path, "--batch", batch, "--signal", "SIGTERM")
         assert done.returncode == 143, done.stderr
         return path
 
-    def judge(self, kind: str, what: str, path: Path, done: subprocess.CompletedProcess, repair=None, code=REFUSED) -> None:
-        """Counts a trial: `done` is the faulty run in `path`, `repair` makes the disk good again."""
+    def judge(self, failure: str, what: str, path: Path, done: subprocess.CompletedProcess, repair=None, code=REFUSED) -> None:
+        """Counts a trial: `done` is the failed run in `path`, `repair` removes the fault."""
         faults = []
         if done.returncode != code:
             faults.append(f"exit code {done.returncode} instead of {code}")
@@ -76,10 +76,10 @@ class Trials:
             repair()
         if path.exists():
             faults += self.faults_left(path)
-        self.counts[kind].add(what, faults)
+        self.counts[failure].add(what, faults)
 
     def faults_left(self, path: Path) -> list[str]:
-        """What is wrong in the folder, and with going on in it."""
+        """The faults of the folder's content, and of resuming the run."""
         faults = [f"litter: {litter(path)}"] if litter(path) else []
         try:
             load_checkpoint(path / "last.h5")
@@ -105,7 +105,7 @@ class Trials:
             path = self.stopped(batch=3)
             self.judge("full", f"{at} when resumed", path, self.train(path, "--full", at))
         path = self.folder()
-        # A picture is not worth a run.
+        # A run does not fail because of its picture.
         self.judge("full", "curves.png", path, self.train(path, "--full", "curves.png:1"), code=0)
 
     def tmpfs(self, sizes: list[int]) -> None:
@@ -129,7 +129,7 @@ class Trials:
 
     @contextmanager
     def mounted(self, options: str) -> Iterator[tuple[Path, Callable[[str], object]]]:
-        """A tmpfs of these options: its folder, and what gives it others."""
+        """A tmpfs with these mount options: its folder, and a function that remounts it with others."""
         mount = self.folder()
         mount.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", mount], check=True)
@@ -161,7 +161,7 @@ class Trials:
 
 
 def can_mount() -> bool:
-    """Whether a tmpfs can be had here."""
+    """Whether this process can mount a tmpfs."""
     with tempfile.TemporaryDirectory() as name:
         if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", name], capture_output=True).returncode:
             return False
@@ -170,16 +170,16 @@ def can_mount() -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.disk", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", action="append", choices=KINDS, help="this kind of fault; may be given several times")
-    parser.add_argument("--count", type=int, default=24, metavar="N", help="sizes of the tmpfs")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sizes")
+    parser.add_argument("--only", action="append", choices=FAILURES, help="only this failure; may be given several times")
+    parser.add_argument("--count", type=int, default=24, metavar="N", help="number of tmpfs sizes")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sizes")
     chosen = parser.parse_args(arguments)
-    kinds = chosen.only or KINDS
+    failures = chosen.only or FAILURES
     random = generator(chosen.seed)
-    mounts = can_mount() if {"tmpfs", "read-only"} & set(kinds) else False
+    mounts = can_mount() if {"tmpfs", "read-only"} & set(failures) else False
     with tempfile.TemporaryDirectory(prefix="minisqx-disk-") as name:
         trials = Trials(Path(name))
-        # From a page for the folder's first file to room for all of them.
+        # From one page, for the first file, to enough for all files.
         trials_of = {
             "full": trials.full,
             "tmpfs": lambda: trials.tmpfs(sorted(random.sample(range(1, 97), chosen.count))),
@@ -188,12 +188,12 @@ def main(arguments: list[str] | None = None) -> int:
             "removed": trials.removed,
         }
         codes = []
-        for kind in kinds:
-            if kind in ("tmpfs", "read-only") and not mounts:
-                print(f"{kind}: skipped, no file system can be mounted here")
+        for failure in failures:
+            if failure in ("tmpfs", "read-only") and not mounts:
+                print(f"{failure}: skipped, no file system can be mounted here")
                 continue
-            trials_of[kind]()
-            codes.append(trials.counts[kind].end())
+            trials_of[failure]()
+            codes.append(trials.counts[failure].end())
     return max(codes, default=0)
 
 

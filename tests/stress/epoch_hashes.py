@@ -2,8 +2,8 @@
 
 python -m tests.stress.epoch_hashes --count 7
 
---count: of the recipes, the first so many. Prints the table of docs/reliability.md: a hash of weights, running statistics and
-momentum after an epoch of the embedded shapes. Another kind of CPU, or another Numba, may have others.
+--count: use only the first recipes. Prints the table of docs/reliability.md: a hash of weights, running statistics and momentum
+after an epoch of the embedded shapes. Hashes may differ on another CPU model or with another Numba.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from minisqx.data.shapes import draw_shapes
 from minisqx.kernels.compiler.cache import cpu_name
 from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.training.options import TrainingOptions, add_arguments, given_options
-from minisqx.training.reproducible import THREADS, trained
+from minisqx.training.reproducible import THREADS, train_in_process
 
-# Numba's names, and the modules that have them.
+# Numba's threading layers -> their modules.
 LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
 RECIPES = (
     "",
@@ -53,24 +53,24 @@ def present_layers() -> list[str]:
 
 
 def places(layers: list[str]) -> list[tuple[str, int]]:
-    """Where each recipe is trained, (threading layer, threads): every number of threads on one layer, the others on three."""
+    """The (threading layer, threads) of each training: one layer with every number of threads, the others with three threads."""
     first, *others = layers
     return [*((first, threads) for threads in THREADS), *((layer, 3) for layer in others)]
 
 
 def hashes(options: TrainingOptions, places: list[tuple[str, int]], batches: int | None = None) -> set[str]:
-    """The different hashes of the same training in all of these places."""
+    """The distinct hashes of the same training in all these places."""
     found = set()
     for layer, threads in places:
         with tempfile.TemporaryDirectory() as folder:
-            result = trained(options, threads, batches, Path(folder) / "run", {"NUMBA_THREADING_LAYER": layer})
+            result = train_in_process(options, threads, batches, Path(folder) / "run", {"NUMBA_THREADING_LAYER": layer})
         assert result.layer == layer and result.together == result.alone
         found.add(result.weights)
     return found
 
 
 def write(dataset, path: Path) -> None:
-    """As an HDF5 file that minisqx reads."""
+    """Writes a data set as an HDF5 file that minisqx reads."""
     with h5py.File(path, "w") as file:
         file["classes"] = [name.encode() for name in dataset.classes]
         file["images"], file["labels"] = dataset.train_images, dataset.train_labels
@@ -83,7 +83,7 @@ def main() -> int:
     recipes, where, differ = RECIPES[: parser.parse_args().count], places(present_layers()), 0
     print("| options beside `--data shapes` | network | SHA-256 after an epoch |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        # Drawn once, not by every child.
+        # Drawn once, not in every child process.
         data = Path(folder) / "shapes.h5"
         write(draw_shapes(), data)
         for recipe in recipes:

@@ -1,4 +1,4 @@
-"""Flips one random bit of a checkpoint, again and again: `python -m tests.stress.flips --count 2000`. Each must be refused."""
+"""Flips one random bit of a checkpoint at a time: `python -m tests.stress.flips --count 2000`. Each flip must be refused."""
 
 import argparse
 import random
@@ -14,7 +14,7 @@ from minisqx.spec.squeezenext import SqueezeNextSpec
 
 
 def flip(count: int, seed: int) -> int:
-    """How many of `count` flips were not refused."""
+    """The number of `count` flips that were not refused."""
     spec, random_bits = SqueezeNextSpec(width=0.2), random.Random(seed)
     numbers = np.random.default_rng(seed)
     state = {name: numbers.normal(size=shape) for name, shape in {**spec.parameter_shapes, **spec.buffer_shapes}.items()}

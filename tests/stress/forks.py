@@ -1,4 +1,4 @@
-"""Processes forked while threads are inside `infer`, after a training, and spawned ones: each gives the right answers.
+"""Processes forked while threads are inside `infer`, after a training, and spawned ones: each must give the right results.
 
 python -m tests.stress.forks --forks 100 --spawns 20
 """
@@ -14,8 +14,8 @@ import time
 
 from tests.stress.threads import answer, jobs, models, train
 
-SECONDS = 600  # for one child, which takes a second or two; a machine with much else to do needs a hundred times as long
-AT_ONCE = 5  # processes that are started together
+SECONDS = 600  # time limit for a child, which takes a second or two; a busy machine needs a hundred times as long
+AT_ONCE = 5  # processes that run in parallel
 RIGHT, WRONG = 0, 1
 
 
@@ -27,13 +27,13 @@ def default():
 
 
 def right(expected: list[bytes], nets=None) -> bool:
-    """Whether a few images and lists get the expected answers."""
+    """Whether a few images and lists get the expected results."""
     (net, *_), work = nets or [default()], jobs()
     return [answer(net, job) for job in (*work[:5], *work[-2:])] == expected
 
 
 def ended_right(pid: int) -> bool:
-    """Whether a child ends with 0 in time."""
+    """Whether a child exits with 0 in time."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         found, status = os.waitpid(pid, os.WNOHANG)
@@ -59,9 +59,9 @@ def fork(child) -> bool:
 
 
 def trains_or_refuses(trained: str) -> bool:
-    """In a child: the same weights, or one line of an error where GNU OpenMP can't go on."""
+    """In a child: whether training gives the same weights, or a one-line error if GNU OpenMP can't continue."""
     from minisqx.errors import TrainingError
-    from minisqx.kernels.compiler.jit import threading_layer
+    from minisqx.kernels.compiler.alone import threading_layer
 
     try:
         return train() == trained
@@ -74,7 +74,7 @@ def spawned(expected: list[bytes], trained: str) -> None:
 
 
 def stress(forks: int, spawns: int) -> bool:
-    from minisqx.kernels.compiler.jit import threading_layer
+    from minisqx.kernels.compiler.alone import threading_layer
     from minisqx.machine.threads import use_threads
 
     use_threads(2)
@@ -126,7 +126,7 @@ def stress(forks: int, spawns: int) -> bool:
 
 
 def cold(delay: float) -> bool:
-    """A fork at some moment of the first inference: kernels are being loaded, plans made, locks held."""
+    """Forks during the first inference, when kernels are being loaded, plans made and locks held."""
     nets, work = models(), jobs()
     first = threading.Thread(target=lambda: [answer(net, work[-1]) for net in nets])
     first.start()
@@ -158,7 +158,7 @@ def main() -> int:
         return 0 if cold(args.after) else 1
     if args.layer:
         os.environ["NUMBA_THREADING_LAYER"] = args.layer
-    # The moments are spread over the time that the first inference takes.
+    # The delays are spread over the duration of the first inference.
     command, right_ones = [sys.executable, "-m", "tests.stress.forks", "--after"], 0
     for first in range(0, args.cold, AT_ONCE):
         delays = [0.4 * n / args.cold for n in range(first, min(first + AT_ONCE, args.cold))]

@@ -1,7 +1,7 @@
-"""How much memory an image takes: `python -m tests.stress.image_memory --side 2500`. Linux only.
+"""The memory of reading an image: `python -m tests.stress.image_memory --side 2500`. Linux only.
 
-Prints, for every format and kind of pixel, the bytes a pixel at the peak, beyond what the process has anyway: for
-`load_image(path)` and for `load_image(path, (32, 32))`, which is what `infer` does. Ends with 1 if one is over `MOST`.
+Prints for every format and pixel type the peak memory in bytes per pixel, without that of an idle process: for `load_image(path)`
+and for `load_image(path, (32, 32))`, as in `infer`. Exits with 1 if one exceeds `MAX_BYTES_PER_PIXEL`.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# A little over what was measured: 17 bytes a pixel, 1.2 GB for the most pixels that are taken.
-MOST = 18
+# Slightly over the measured 17 bytes per pixel, which are 1.2 GB for the largest image that is read.
+MAX_BYTES_PER_PIXEL = 18
 
 CASES = {
     "JPEG": ("JPEG", "RGB", {}),
@@ -44,8 +44,8 @@ CASES = {
 }
 
 
-def make(path: Path, side: int, kind: str, mode: str, options: dict) -> None:
-    """A file of noise in blocks of 4 x 4, so that it is neither tiny nor slow to make."""
+def make(path: Path, side: int, file_format: str, mode: str, options: dict) -> None:
+    """Writes an image of noise in blocks of 4 x 4 pixels, so that the file is neither tiny nor slow to write."""
     small = np.random.default_rng(0).integers(0, 256, (side // 4 + 1, side // 4 + 1, 4), np.uint8)
     noise = small.repeat(4, 0).repeat(4, 1)[:side, :side]
     if mode in ("F", "I;16"):
@@ -56,26 +56,26 @@ def make(path: Path, side: int, kind: str, mode: str, options: dict) -> None:
         picture = Image.frombytes(mode, (side, side), noise[:, :, :3].tobytes())
     else:
         picture = Image.fromarray(noise[:, :, :3].copy()).convert(mode)
-    picture.save(path, kind, **options)
+    picture.save(path, file_format, **options)
 
 
 def measure(path: str, fitted: bool) -> int:
-    """Bytes at the peak beyond those of a process that has read a small image."""
+    """Peak memory in bytes, less that of a process that has read a small image."""
     from minisqx.images.load import load_image
 
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small"
-        for kind, mode, options in CASES.values():
-            make(small, 64, kind, mode, options)
+        for case in CASES.values():
+            make(small, 64, *case)
             load_image(small)
-    before = peak_memory(again=True)
+    before = peak_memory(reset=True)
     load_image(path, (32, 32) if fitted else None)
     return peak_memory() - before
 
 
-def peak_memory(again: bool = False) -> int:
-    """The most bytes that this process had in memory at once; `again`: from now on."""
-    if again:
+def peak_memory(reset: bool = False) -> int:
+    """This process's peak resident memory in bytes; reset: measure from now on."""
+    if reset:
         Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
@@ -90,7 +90,7 @@ def main() -> int:
         print(measure(args.measure[0], args.measure[1] == "fitted"))
         return 0
     worst = 0.0
-    print(f"{'format':26}{'file':>8}{'array':>8}{'infer':>8}   (bytes a pixel, images of {args.side} x {args.side})")
+    print(f"{'format':26}{'file':>8}{'array':>8}{'infer':>8}   (bytes per pixel, images of {args.side} x {args.side})")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image"
         for name, case in CASES.items():
@@ -102,8 +102,8 @@ def main() -> int:
             pixels = args.side**2
             print(f"{name:26}" + "".join(f"{value / pixels:8.1f}" for value in row), flush=True)
             worst = max(worst, *(value / pixels for value in row[1:]))
-    print(f"worst: {worst:.1f}; expected at most {MOST}")
-    return worst > MOST
+    print(f"worst: {worst:.1f}; expected at most {MAX_BYTES_PER_PIXEL}")
+    return worst > MAX_BYTES_PER_PIXEL
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Image files that are nearly right: the samples, and `mutate`, which knows how the formats are built."""
+"""Image files that are nearly valid: sample files, and `mutate`, which knows the structure of their formats."""
 
 import random
 import struct
@@ -9,13 +9,13 @@ from PIL import Image, features
 from tests.golden_pixels import golden
 from tests.image_files import encoded, jpeg, jpeg_segments, png_chunk, riff, tiff, webp_chunks
 
-# Sizes, counts and offsets that programs get wrong; among them pictures just within the limits.
+# Sizes, counts and offsets that programs often handle wrong, also those of images just within the limits.
 NUMBERS = (0, 1, 2, 3, 7, 8, 15, 16, 127, 128, 255, 256, 2800, 4095, 7999, 8000, 9000, 32767, 32768, 65500, 65535, 65536)
 NUMBERS += (8_000_000, 2**24 - 1, 70_000_000, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def samples() -> list[tuple[str, bytes]]:
-    """(name, content) of good files: those of the golden table, and pictures of noise in all ways of storing them."""
+    """(name, content) of valid files: those of the golden table, and images of noise in all formats and modes."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (30, 40, 4), np.uint8)
     picture, alpha = Image.fromarray(noise[:, :, :3].copy()), Image.frombytes("RGBA", (40, 30), noise.tobytes())
@@ -55,7 +55,7 @@ def samples() -> list[tuple[str, bytes]]:
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
-    """`content` with one to four changes: of its bytes, or of its parts with sizes and sums put right again."""
+    """`content` with one to four changes of its bytes, or of its parts, with sizes and checksums corrected."""
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         structured = rng.random() < 0.6
         changed = _structured(content, rng) if structured else None
@@ -72,7 +72,7 @@ def _plain(content: bytes, rng: random.Random) -> bytes:
     changed = bytearray(content)
     if not changed:
         return content
-    # Most of what matters stands at the start.
+    # Most of the structure is at the start.
     at = rng.randrange(min(len(changed), 200) if rng.random() < 0.5 else len(changed))
     kind = rng.randrange(8)
     if kind == 0:
@@ -97,7 +97,7 @@ def _plain(content: bytes, rng: random.Random) -> bytes:
 
 
 def _structured(content: bytes, rng: random.Random) -> bytes | None:
-    """One change that keeps the rest of the structure; None where this content has none (any more)."""
+    """One change that keeps the rest of the structure; None if the content has no valid structure."""
     try:
         if content.startswith(b"\x89PNG"):
             return _png(content, rng)
@@ -121,7 +121,7 @@ def _structured(content: bytes, rng: random.Random) -> bytes | None:
 
 
 def _in_list(parts: list, rng: random.Random) -> None:
-    """Drops, doubles, moves or multiplies a part."""
+    """Removes, duplicates, moves or repeats a part."""
     at = rng.randrange(len(parts))
     kind = rng.randrange(4)
     if kind == 0:
@@ -180,7 +180,7 @@ def _jpeg(content: bytes, rng: random.Random) -> bytes:
     if kind == 0:
         _in_list(segments, rng)
     elif kind == 1:
-        # The frame: precision, height, width, and what each component is sampled and quantised by.
+        # The frame: precision, height, width, and each component's sampling factors and quantisation table.
         number = next(i for i, (marker, _) in enumerate(segments) if 0xC0 <= marker <= 0xC2)
         marker, data = segments[number]
         if rng.random() < 0.6:
@@ -193,7 +193,7 @@ def _jpeg(content: bytes, rng: random.Random) -> bytes:
     elif kind == 2:
         segments[number] = rng.randrange(0xC0, 0xFF), segments[number][1]
     elif kind == 3 and b"\xff\xda" in rest:
-        # A scan more than once.
+        # Repeats a scan.
         at = rest.index(b"\xff\xda")
         rest = rest[:at] + rest[at:-2] * rng.choice((2, 5, 50)) + rest[-2:]
     else:
@@ -278,7 +278,7 @@ def _fields(content: bytes, rng: random.Random, order: str, places: tuple[int, .
     changed = bytearray(content)
     at = rng.choice(places)
     if content.startswith(b"GIF") and rng.random() < 0.5:
-        # The first frame: where it lies, how large it is, and how the codes begin.
+        # The first frame: its position, its size and the start of its codes.
         at = content.index(b",", 13) + 1 + rng.choice((0, 2, 4, 6))
     width = rng.choice((2, size))
     changed[at : at + width] = _number(rng, 8 * width).to_bytes(width, "little")
@@ -296,7 +296,7 @@ def _ppm(content: bytes, rng: random.Random) -> bytes:
 def _avif(content: bytes, rng: random.Random) -> bytes:
     changed = bytearray(content)
     if rng.random() < 0.4:
-        # The header of a part's frames, which has their size: behind a unit's two bytes, as they are written here.
+        # The sequence header of a part, which has the size of its frames: it follows the unit's two bytes.
         at = changed.find(b"\x0a", changed.index(b"mdat")) + 2
         changed[at + rng.randrange(10)] ^= 1 << rng.randrange(8)
         return bytes(changed)

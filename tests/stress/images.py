@@ -1,11 +1,10 @@
-"""Mutated images, by the hundred thousand: `python -m tests.stress.images --count 100000 --seed 1`. Linux only.
+"""Reads mutated images: `python -m tests.stress.images --count 100000 --seed 1`. Linux only.
 
-Every image is made from the seed and its number, written to a file and read by a child process. Counted as a fault: a child that
-dies or that says nothing for 30 seconds, more than 2 seconds of the processor or more than 256 MB of memory for an image (all of
-the process counts), an error that is no ImageError or that is not one line, an array that is no image, another outcome when the
-file is read at a small size, anything that Python code writes to stderr, and any file, process or connection that is opened
-meanwhile. Ends with 1 if there was one; `--only NUMBER` keeps that image's file. What the C library libtiff writes to stderr by
-itself is counted, no more: nothing in Python can stop it.
+Every image is made from the seed and its number, written to a file and read by a child process. Faults are: a child that crashes
+or is silent for 30 seconds, more than 2 seconds of CPU time or more than 256 MB of memory (of the whole process) for an image, an
+error that is not an ImageError or not one line, an array that is not an image, another outcome when the file is read at a small
+size, output of Python code on stderr, and any file, process or connection that is opened meanwhile. Exits with 1 if there was a fault; `--only NUMBER` writes that image to a file.
+Lines that the C library libtiff writes to stderr are only counted: Python can't prevent them.
 """
 
 import argparse
@@ -27,29 +26,29 @@ from tests.stress.image_mutations import mutate, samples
 
 # So small that a JPEG is decoded at a fraction of its size.
 SMALL = (3, 3)
-MOST_SECONDS = 2.0
-MOST_MEMORY = 256_000_000
-PATIENCE = 30
-# What opens something by Python's own account; imports of Python's and Pillow's modules are let through.
+MAX_SECONDS = 2.0
+MAX_MEMORY = 256_000_000
+PATIENCE = 30  # seconds
+# Audit events of opening something; imports of Python's and Pillow's modules are allowed.
 OPENING = ("open", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "ctypes.dlopen")
 
 
 def make(seed: int, number: int, found: list) -> tuple[str, bytes]:
-    """The name of the sample and the mutated content. Each format is as likely as the others."""
+    """The name of a sample and the mutated content. All formats are equally likely."""
     rng = random.Random(f"{seed} {number}")
-    kind = rng.choice(FORMATS)
-    name, content = rng.choice([sample for sample in found if kind_of(sample[0]) == kind])
+    chosen = rng.choice(FORMATS)
+    name, content = rng.choice([sample for sample in found if format_of(sample[0]) == chosen])
     return name, mutate(content, rng)
 
 
-def kind_of(name: str) -> str:
+def format_of(name: str) -> str:
     """The format in the name of a sample."""
-    kind = name.replace(",", " ").split()[0].upper()
-    return kind if kind in FORMATS else "PPM"
+    first = name.replace(",", " ").split()[0].upper()
+    return first if first in FORMATS else "PPM"
 
 
 class Watch:
-    """What is opened while `path` is read, other than itself."""
+    """Records what is opened while `path` is read, other than `path`."""
 
     def __init__(self) -> None:
         self.path: str | None = None
@@ -66,7 +65,7 @@ class Watch:
 
 
 def outcome_at_small_size(path: str) -> str:
-    """The line that refuses the file there, or nothing."""
+    """The message that refuses the file at that size, or ""."""
     try:
         load_image(path, SMALL)
     except ImageError as error:
@@ -75,7 +74,7 @@ def outcome_at_small_size(path: str) -> str:
 
 
 def read_one(path: str, watch: Watch) -> tuple[str, str]:
-    """(what became of it, the fault or nothing)."""
+    """(outcome, fault or "")."""
     descriptors = len(os.listdir("/proc/self/fd"))
     watch.path, watch.seen = path, []
     fault = ""
@@ -89,7 +88,7 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
         load_image(path, SMALL)
     except ImageError as error:
         text = str(error)
-        kinds = (
+        reasons = (
             "is not an image",
             "damaged or incomplete",
             "that isn't read",
@@ -99,7 +98,7 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
             "parts",
             "memory",
         )
-        outcome = "refused: " + next((kind for kind in kinds if kind in text.replace(path, "")), "else")
+        outcome = "refused: " + next((reason for reason in reasons if reason in text.replace(path, "")), "else")
         if outcome_at_small_size(path) != text:
             fault = f"refused with {text!r}, but not at a small size"
         if "\n" in text:
@@ -118,7 +117,7 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
 
 
 def work(first: int, last: int, seed: int, folder: str) -> None:
-    """The child: a line for every image."""
+    """The child process: prints a line for every image."""
     found, path, watch = samples(), str(Path(folder) / "image"), Watch()
     for _, content in found:
         Path(path).write_bytes(content)
@@ -127,19 +126,19 @@ def work(first: int, last: int, seed: int, folder: str) -> None:
     for number in range(first, last):
         name, content = make(seed, number, found)
         Path(path).write_bytes(content)
-        peak_memory(again=True)
+        peak_memory(reset=True)
         start = time.process_time()
         outcome, fault = read_one(path, watch)
         seconds, memory = time.process_time() - start, peak_memory()
-        if seconds > MOST_SECONDS:
+        if seconds > MAX_SECONDS:
             fault = fault or f"{seconds:.1f} seconds"
-        if memory > MOST_MEMORY:
+        if memory > MAX_MEMORY:
             fault = fault or f"{memory / 1e6:.0f} MB"
-        print(number, kind_of(name), outcome, f"{seconds:.4f}", memory, fault, sep="\t", flush=True)
+        print(number, format_of(name), outcome, f"{seconds:.4f}", memory, fault, sep="\t", flush=True)
 
 
 def run(count: int, seed: int, first: int = 0) -> int:
-    """Reads images number `first` to `first + count`; prints the counts; returns the number of faults."""
+    """Reads `count` images from number `first` on, prints the counts, and returns the number of faults."""
     outcomes, faults = collections.Counter(), []
     slowest, largest = (0.0, -1), (0, -1)
     remarks = 0
@@ -150,9 +149,9 @@ def run(count: int, seed: int, first: int = 0) -> int:
             errors = Path(folder) / "errors"
             with open(errors, "wb") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as child:
                 for line in _lines(child):
-                    place, kind, outcome, seconds, memory, fault = line.rstrip("\n").split("\t")
+                    place, image_format, outcome, seconds, memory, fault = line.rstrip("\n").split("\t")
                     number = int(place) + 1
-                    outcomes[kind, outcome] += 1
+                    outcomes[image_format, outcome] += 1
                     slowest, largest = max(slowest, (float(seconds), int(place))), max(largest, (int(memory), int(place)))
                     if fault:
                         faults.append(f"{place}: {fault}")
@@ -164,15 +163,15 @@ def run(count: int, seed: int, first: int = 0) -> int:
             else:
                 remarks += len(said)
     names = sorted({outcome for _, outcome in outcomes})
-    for kind in sorted({kind for kind, _ in outcomes}):
-        row = {name: outcomes[kind, name] for name in names if outcomes[kind, name]}
-        print(f"{kind:6}" + "".join(f"  {name}: {value}" for name, value in row.items()))
+    for image_format in sorted({image_format for image_format, _ in outcomes}):
+        row = {name: outcomes[image_format, name] for name in names if outcomes[image_format, name]}
+        print(f"{image_format:6}" + "".join(f"  {name}: {value}" for name, value in row.items()))
     totals = collections.Counter()
     for (_, outcome), value in outcomes.items():
         totals[outcome] += value
     print("all   " + "".join(f"  {name}: {value}" for name, value in sorted(totals.items())))
     print(f"lines that libtiff wrote to stderr: {remarks}")
-    print(f"slowest: {slowest[0]:.2f} s of the processor (number {slowest[1]})")
+    print(f"slowest: {slowest[0]:.2f} s of CPU time (number {slowest[1]})")
     print(f"largest: {largest[0] / 1e6:.0f} MB in the whole process (number {largest[1]})")
     print(f"{sum(totals.values())} mutated images, seed {seed}, {time.monotonic() - started:.0f} s: {len(faults)} faults")
     for fault in faults[:50]:
@@ -181,7 +180,7 @@ def run(count: int, seed: int, first: int = 0) -> int:
 
 
 def _lines(child: subprocess.Popen):
-    """The child's lines; it is killed when it says nothing for too long."""
+    """The child's lines; it is killed after `PATIENCE` seconds of silence."""
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
         rest = b""
@@ -202,7 +201,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first image")
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="write this image to a file beside you")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="write this image to a file in the current folder")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:

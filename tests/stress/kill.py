@@ -1,7 +1,7 @@
 """Kills a training that saves after every batch, at random moments, and resumes it each time: `python -m tests.stress.kill`.
 
-A trial is one `kill -9` after the first save of a process, and the next process that goes on with the run. Right means: last.h5
-(or previous.h5) loads, what it holds is not behind what was loaded before, the next process saves again, and leaves no litter.
+A trial is one `kill -9` after a process's first save, and the next process, which resumes the run. Expected: last.h5 (or
+previous.h5) loads and is no older than at the trial before, and the next process saves again and leaves no stray files.
 """
 
 import argparse
@@ -16,21 +16,21 @@ from minisqx.training.run_state import load_run
 from tests.stress.runs import Count, generator, litter, number_of, start, wait_for_another
 from tests.training_runs import write_data
 
-# After its first save a process loads kernels for a second or two; then batches and saves follow each other. This share of the
-# moments falls into the latter.
+# After its first save a process loads kernels for a second or two; then batches and saves alternate. `LOOP` is the fraction of
+# kills in the latter phase.
 LOOP, LOOP_SECONDS, START_SECONDS = 0.85, 0.5, 2.0
 
 
 def loaded(folder: RunFolder, said: list[str]) -> tuple[int, int]:
-    """How far the run is, (epoch, batch), as a resumed one would find it."""
+    """The (epoch, batch) at which the run would be resumed."""
     state = load_run(folder, said.append)[1]
     return state.epoch, state.batch
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.kill", description=__doc__)
-    parser.add_argument("--count", type=int, default=200, metavar="N", help="kills")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments")
+    parser.add_argument("--count", type=int, default=200, metavar="N", help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the moments")
     chosen = parser.parse_args(arguments)
     random, count = generator(chosen.seed), Count("killed, loaded and resumed")
     during, parts, both, stood_in, batches = 0, 0, 0, 0, 0
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
                     break
                 if trial % 10 == 0:
                     print(f"{trial} kills, {during} during a save, epoch and batch {reached}", flush=True)
-            # It trains, then: before, a signal is an exception wherever the program is, be it where coverage holds its lock.
+            # Wait until it trains: before, a signal raises an exception anywhere, even while coverage holds its lock.
             wait_for_another(folder.last, number_of(folder.last), process)
             process.terminate()
             errors = process.communicate(timeout=60)[1]

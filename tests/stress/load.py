@@ -1,4 +1,4 @@
-"""One process answers for minutes, from one thread and from two: how long an answer takes, and that its memory stays flat.
+"""One process infers for minutes, on one thread and on two: prints latencies, and checks that memory doesn't grow.
 
 python -m tests.stress.load --minutes 10
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 WARM_UP_SECONDS = 5.0
-GROWTH = 8e6  # bytes that a process may have grown by from the start to the end; a leak of 100 bytes a call would be more
+GROWTH = 8e6  # allowed growth of the process in bytes; a leak of 100 bytes per call would exceed it
 
 
 def images(folder: Path) -> list:
-    """Images of many sizes, modes and kinds: arrays, PIL images and files of three formats; and a list of 16."""
+    """Images of many sizes and modes: arrays, PIL images and files of three formats; and a list of 16."""
     from PIL import Image
 
     generator, found = np.random.default_rng(0), []
@@ -30,22 +30,22 @@ def images(folder: Path) -> list:
                 found.append(pixels)
             case 1:
                 found.append(image)
-            case kind:
-                path = folder / f"{index}.{('png', 'jpg', 'bmp')[kind - 2]}"
-                (image.convert("RGB") if kind > 2 else image).save(path)
+            case number:
+                path = folder / f"{index}.{('png', 'jpg', 'bmp')[number - 2]}"
+                (image.convert("RGB") if number > 2 else image).save(path)
                 found.append(path)
     return [*found, found[:16]]
 
 
 def resident() -> int:
-    """Bytes of memory that the process holds now (Linux)."""
+    """The process's resident memory in bytes (Linux)."""
     import mmap
 
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def answer_until(end: float, model, jobs: list, seconds: array, first: int) -> None:
-    """Answers one job after another until then, and notes how long each single image took."""
+    """Runs jobs until `end`, and records the seconds of each single image."""
     at = first
     while (began := time.perf_counter()) < end:
         job = jobs[at % len(jobs)]
@@ -56,7 +56,7 @@ def answer_until(end: float, model, jobs: list, seconds: array, first: int) -> N
 
 
 def phase(threads: int, duration: float, model, jobs: list) -> array:
-    """Seconds of each answer of a phase in which so many threads ask at once."""
+    """Seconds of each single image while `threads` threads infer in parallel."""
     seconds = [array("f") for _ in range(threads)]
     end = time.perf_counter() + duration
     callers = [
@@ -89,7 +89,7 @@ def main() -> int:
             phase(threads, min(WARM_UP_SECONDS, 6 * args.minutes), model, jobs)
         memory, found = [resident()], {1: [], 2: []}
         for _ in range(stages):
-            # Kept as float32: an hour's answers take a few megabytes, which are no leak.
+            # As float32: an hour's latencies take a few megabytes, which are subtracted below.
             for threads in (1, 2):
                 found[threads].append(np.array(phase(threads, 60 * args.minutes / stages / 2, model, jobs)))
             memory.append(resident() - sum(one.nbytes for of in found.values() for one in of))

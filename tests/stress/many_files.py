@@ -1,7 +1,7 @@
-"""What it costs to know a folder of images by content: `python -m tests.stress.many_files --count 50000 --repeats 5`.
+"""The time to hash a folder of images: `python -m tests.stress.many_files --count 50000 --repeats 5`.
 
-Makes so many PNG files of 32 x 32 pixels in ten classes. Prints the seconds of the processor that a start takes which decodes
-them, starts that find them decoded, and a part of these: to read and hash every file; beside it, to ask for size and time alone.
+Creates `count` PNG files of 32 x 32 pixels in ten classes. Prints the CPU seconds of a start that decodes them, of later starts
+with decoded data, and of a part of these, reading and hashing every file; for comparison, of reading only sizes and times.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    open_dataset("shapes", say=lambda line: None)  # imports, before anything is measured
+    open_dataset("shapes", say=lambda line: None)  # import modules before anything is measured
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["MINISQX_CACHE"] = str(Path(temporary, "cache"))
         folder = Path(temporary, "images")

@@ -1,8 +1,8 @@
-"""The estimate of a training's memory against the peak that a process really had, network by network.
+"""The estimated memory of a training against the peak of a process, network by network.
 
 python -m tests.stress.memory --count 12
 
---count: of the trainings below, the first so many. Ends with 1 if one took more than was estimated, or less than 1 / 1.25 of it.
+--count: run only the first trainings below. Exits with 1 if one took more than the estimate, or less than 1 / 1.25 of it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minisqx.training.options import TrainingOptions
 
-# Options, and the side of the images.
+# (options, side of the images in pixels).
 TRAININGS = (
     ({}, 32),
     ({"batch_size": 512}, 32),
@@ -29,18 +29,18 @@ TRAININGS = (
     ({"model": "squeezenext-23-1x-v5", "batch_size": 128}, 32),
     ({"model": "shallow-14-2x", "batch_size": 64}, 32),
 )
-MOST_OVER = 1.25
+MAX_RATIO = 1.25
 
 
 def child(options: dict, side: int) -> dict[str, int]:
-    """Trains two batches of the full size and one of the rest, and measures; the data is there before."""
+    """Measures the memory of training two full batches and a smaller one; the data is in memory before."""
     import numpy as np
 
     from minisqx.machine.threads import use_threads
     from minisqx.training import memory
     from minisqx.training.data import Part, TrainingData
     from minisqx.training.run_folder import RunFolder
-    from minisqx.training.trainer import MEASURING_BATCH, Trainer
+    from minisqx.training.trainer import EVALUATION_BATCH, Trainer
 
     use_threads(2)
     chosen = TrainingOptions(**options, epochs=1)
@@ -53,9 +53,9 @@ def child(options: dict, side: int) -> dict[str, int]:
     data = TrainingData("noise", tuple("abcdefghij"), part(images), part(0), part(300), (0.5,) * 3, (0.3,) * 3, True, "")
     with tempfile.TemporaryDirectory() as path, RunFolder.create(str(Path(path) / "run"), "") as folder:
         before = status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         spec = chosen.network(10, (side, side))
-        estimate = memory.training_bytes(spec, chosen.batch_size, images, 300, MEASURING_BATCH)
+        estimate = memory.training_bytes(spec, chosen.batch_size, images, 300, EVALUATION_BATCH)
         trainer = Trainer(chosen, data, folder, "", lambda line: None)
         trainer.save()
         trainer.run()
@@ -63,7 +63,7 @@ def child(options: dict, side: int) -> dict[str, int]:
 
 
 def status(name: str) -> int:
-    """Bytes, of this process."""
+    """A size from this process's status, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) << 10
@@ -87,11 +87,11 @@ def main() -> int:
         run = TrainingOptions(**options)
         total = found["before"] + found["estimate"]
         ratio = total / found["peak"]
-        wrong += not 1 <= ratio <= MOST_OVER
+        wrong += not 1 <= ratio <= MAX_RATIO
         sizes = " | ".join(f"{size / 1e6:.0f} MB" for size in (found["before"], total, found["peak"]))
         print(f"| {run.network().name} | {side} x {side} | {run.batch_size} | {sizes} | {ratio:.2f} |", flush=True)
     fine = len(chosen) - wrong
-    print(f"\n{len(chosen)} trainings: {fine} took what was estimated, or down to 1 / {MOST_OVER} of it; {wrong} did not")
+    print(f"\n{len(chosen)} trainings: {fine} took at most the estimate and at least 1 / {MAX_RATIO} of it; {wrong} did not")
     return int(wrong > 0)
 
 

@@ -1,4 +1,4 @@
-"""A real Jupyter kernel: stop is pressed twice while it trains, and it goes on with all its variables.
+"""A real Jupyter kernel: stop is pressed twice while it trains; it must survive with all its variables.
 
 python -m tests.stress.notebook (needs ipykernel)
 """
@@ -17,7 +17,7 @@ train(TrainingOptions(data="shapes", width=0.125, epochs=1000, threads=1, out={o
 
 
 class Notebook:
-    """A kernel and what it said of the last cell."""
+    """A kernel, and the output of its last cell."""
 
     def __init__(self, client) -> None:
         self.client, self.text, self.error = client, "", ""
@@ -44,11 +44,11 @@ class Notebook:
                 return
             if until is not None and until in self.text:
                 return
-        raise SystemExit(f"the kernel has ended, or said nothing more: {self.text!r}")
+        raise SystemExit(f"the kernel has died or timed out: {self.text!r}")
 
 
 def stopped(presses: int, pause: float) -> bool:
-    """Whether the kernel knows its variables, and trains again, after so many presses of stop."""
+    """Whether the kernel keeps its variables and trains again after `presses` interrupts."""
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(kernel_name="python3")

@@ -2,10 +2,10 @@
 
 python -m tests.stress.placements --code --kernels 1000 --steps 2000
 
---code: compiles every kernel anew and reads what LLVM gets and makes: no operation may allow another order or another rounding.
---kernels: places at which every recorded call of every kernel is run, its arrays close beside each other and far, in any order.
---steps: training steps on fresh networks, on one to four threads, with other allocations in between, beside two busy processes.
-Ends with 1 if any bit differs.
+--code: recompiles every kernel and reads LLVM's input and output: no operation may allow another order or rounding.
+--kernels: the number of memory placements of every recorded call of every kernel, with arrays near and far, in any order.
+--steps: training steps of new networks on one to four threads, with other allocations in between and two busy processes.
+Exits with 1 if any bit differs.
 """
 
 import argparse
@@ -26,17 +26,17 @@ from tests.kernel_records import every_kernel, run_networks
 
 DTYPES = ("float32", "float64")
 THREADS = (1, 2, 3, 4)
-# Cut into one chunk, into unequal ones, and into more than sixteen.
+# One chunk, chunks of unequal sizes, and more than sixteen.
 BATCHES = (1, 37, 130)
 OPERATION = re.compile(r" = [a-z ]*\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b|@llvm\.(fmuladd|fma|exp|log|sqrt|vector\.reduce)\.")
 FLAGS = re.compile(r"\b(reassoc|contract|arcp|afn|nsz|nnan|ninf|fast)\b")
 
 
 def flagged_operations(compile_kernels: Callable[[], object]) -> tuple[int, list[str]]:
-    """How many floating-point operations all that is compiled meanwhile has, as LLVM gets and leaves it; those with a flag."""
-    from minisqx.kernels.compiler import jit
+    """The number of floating-point operations in all code compiled meanwhile, before and after LLVM; and those with a flag."""
+    from minisqx.kernels.compiler.numba_members import Library
 
-    texts, make_code = [], jit._Library._make_code
+    texts, make_code = [], Library._make_code
 
     def noted(self) -> None:
         is_new = not self._is_code
@@ -46,26 +46,26 @@ def flagged_operations(compile_kernels: Callable[[], object]) -> tuple[int, list
         if is_new:
             texts.append(str(self._final_module))
 
-    jit._Library._make_code = noted
+    Library._make_code = noted
     try:
         compile_kernels()
     finally:
-        jit._Library._make_code = make_code
+        Library._make_code = make_code
     operations = [line for text in texts for line in text.splitlines() if OPERATION.search(line)]
     return len(operations), [line for line in operations if FLAGS.search(line)]
 
 
 def check_code() -> int:
-    """How many operations have a flag."""
+    """The number of operations with a flag."""
     with tempfile.TemporaryDirectory() as cache:
-        os.environ["MINISQX_CACHE"] = cache  # nothing is there, so all is compiled
+        os.environ["MINISQX_CACHE"] = cache  # empty, so everything is compiled
         count, flagged = flagged_operations(lambda: [run_networks(dtype) for dtype in DTYPES])
     print(f"{count} floating-point operations, {len(flagged)} of them with a flag", flush=True)
     return len(flagged)
 
 
 def check_kernels(places: int) -> int:
-    """How many recorded calls have more than one result."""
+    """The number of recorded calls with more than one result."""
     from minisqx.kernels import im2col
     from minisqx.kernels.tiles import product
 
@@ -87,7 +87,7 @@ def check_kernels(places: int) -> int:
 
 
 def step_digest(dtype: str, images: int) -> str:
-    """A hash of all that one step of a new network makes."""
+    """A hash of all results of one step of a new network."""
     import minisqx
 
     network = minisqx.ShallowSqueezeNext(width=0.125, seed=3, dtype=dtype)
@@ -102,7 +102,7 @@ def step_digest(dtype: str, images: int) -> str:
 
 
 def check_steps(count: int) -> int:
-    """How many kinds of steps have more than one result."""
+    """The number of cases (dtype and batch size) with more than one result."""
     generator, kept, differ = np.random.default_rng(0), [], 0
     cases = [(dtype, images) for dtype in DTYPES for images in BATCHES]
     found: dict[tuple[str, int], Counter] = {case: Counter() for case in cases}
@@ -110,20 +110,20 @@ def check_steps(count: int) -> int:
         use_threads(THREADS[number // len(cases) % len(THREADS)])
         case = cases[number % len(cases)]
         found[case][step_digest(*case)] += 1
-        # Blocks and holes of any size among what is allocated next.
+        # Leaves blocks and holes of random sizes for the next allocations.
         kept += [np.empty(size, np.uint8) for size in generator.integers(1, 4000, 20)]
         kept = [kept[index] for index in generator.permutation(len(kept))[:500]]
     for case, digests in found.items():
         if len(digests) > 1:
             differ += 1
             print(f"steps of {case}: {len(digests)} results, {dict(digests)}", flush=True)
-    print(f"{count} steps of {len(cases)} kinds on {THREADS} threads: {len(cases) - differ} with one result", flush=True)
+    print(f"{count} steps of {len(cases)} cases on {THREADS} threads: {len(cases) - differ} with one result", flush=True)
     return differ
 
 
 def spin() -> None:
     parent = os.getppid()
-    while os.getppid() == parent:  # it may be killed, and this process must not go on then
+    while os.getppid() == parent:  # stops if the parent is killed
         sum(range(100_000))
 
 

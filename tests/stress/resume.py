@@ -3,8 +3,8 @@
     python -m tests.stress.resume --count 20
 
 A trial is stopped in random batches, by SIGTERM, Ctrl-C, a closed terminal or `kill -9`, with checkpoints after every batch or
-only after epochs. Right means: weights, velocity and dropout's counter in last.h5, history.csv but for its times, and the
-weights in best.h5 are the same bytes, and nothing else lies in the folder.
+only after epochs. Expected: the same bytes of weights, velocity and dropout's counter in last.h5, of history.csv without its
+times, and of the weights in best.h5, and no other files in the folder.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CODES = {"SIGTERM": 143, "SIGINT": 130, "SIGHUP": 129, "SIGKILL": -9}
 
 
 def all_bits(path: Path) -> tuple:
-    """What must be the same."""
+    """Everything that must be identical."""
     folder = RunFolder(path)
     best = load_checkpoint(folder.best).state
     return *bits(folder), {name: array.tobytes() for name, array in best.items()}
@@ -32,9 +32,9 @@ def all_bits(path: Path) -> tuple:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.resume", description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=20, metavar="N", help="runs that are stopped")
-    parser.add_argument("--stops", type=int, default=2, metavar="N", help="stops of each")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the batches")
+    parser.add_argument("--count", type=int, default=20, metavar="N", help="number of runs")
+    parser.add_argument("--stops", type=int, default=2, metavar="N", help="stops per run")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the batches")
     chosen = parser.parse_args(arguments)
     random, count = generator(chosen.seed), Count("stopped, resumed and byte-identical at the end")
     with tempfile.TemporaryDirectory(prefix="minisqx-resume-") as name:

@@ -1,4 +1,4 @@
-"""What the commands about training runs share: children to kill, and the end of a command."""
+"""Shared code of the commands about training runs: child processes, and counting trials."""
 
 import os
 import random
@@ -15,13 +15,13 @@ REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def start(*words: object) -> subprocess.Popen:
-    """`tests.stress.child`, from the start; nobody needs its output but for its errors."""
+    """Starts `tests.stress.child` as a new process, with only its stderr piped."""
     command = [sys.executable, "-m", "tests.stress.child", *map(str, words)]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def finish(*words: object) -> subprocess.CompletedProcess:
-    """`tests.stress.child` to its end, with what it said: a fork of this process, which has imported all but run no kernel."""
+    """Runs `tests.stress.child` to its end in a fork of this process, which has imported all modules but run no kernel."""
     use_threads(2)
     from tests.stress import child
 
@@ -49,7 +49,7 @@ def finish(*words: object) -> subprocess.CompletedProcess:
 
 
 def wait_for_another(file: Path, before: int, process: subprocess.Popen) -> bool:
-    """Waits until `file` is a file of another number than `before`; whether it came to that while the process lived."""
+    """Waits until `file` has another inode number than `before`. Returns False if the process ends first."""
     while number_of(file) in (0, before):
         if process.poll() is not None:
             return False
@@ -58,7 +58,7 @@ def wait_for_another(file: Path, before: int, process: subprocess.Popen) -> bool
 
 
 def number_of(file: Path) -> int:
-    """The file's number on its disk, which is another one after each replacement; 0 without a file."""
+    """The file's inode number, which changes with each replacement; 0 if there is no file."""
     try:
         return file.stat().st_ino
     except FileNotFoundError:
@@ -66,13 +66,13 @@ def number_of(file: Path) -> int:
 
 
 def litter(folder: Path) -> list[Path]:
-    """What is in a run folder and has no business there."""
+    """The files in a run folder that do not belong there."""
     files = {"config.json", "history.csv", "curves.png", "last.h5", "previous.h5", "best.h5"}
     return sorted(path for path in folder.iterdir() if path.name not in files)
 
 
 class Count:
-    """How many of the trials were right, and what was wrong with the others."""
+    """Counts the trials that passed, and keeps the faults of the others."""
 
     def __init__(self, what: str) -> None:
         self.what, self.right, self.faults = what, 0, []

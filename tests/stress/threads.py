@@ -1,4 +1,4 @@
-"""Many threads infer at once while another one trains, on every threading layer: every answer has the bits of a serial one.
+"""Many threads infer while others train, on every threading layer: every result must have the bits of a serial run.
 
 python -m tests.stress.threads --threads 8 --calls 1000
 """
@@ -19,7 +19,7 @@ LIST_LENGTHS = (2, 9, 17, 127, 129, 140)
 
 
 def jobs(images: int = 160) -> list:
-    """What is inferred: single images of many sizes, most often, and lists of them, some longer than what is run at once."""
+    """Inputs: mostly single images of many sizes, and lists of them, some longer than one batch."""
     from PIL import Image
 
     generator = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def answer(model, job) -> bytes:
 
 
 def train(steps: int = 4) -> str:
-    """A short training's weights, as a digest."""
+    """A digest of the weights after a short training."""
     import minisqx
 
     net = minisqx.ShallowSqueezeNext(width=0.125, seed=1)
@@ -58,7 +58,7 @@ def train(steps: int = 4) -> str:
 
 
 def stress(threads: int, calls: int, trainers: int = 2) -> dict[str, int]:
-    """Counts of one process: answers and trainings, and how many of each were right."""
+    """The numbers of inference results and trainings in this process, and how many of each were right."""
     from minisqx.machine.threads import use_threads
 
     use_threads(2)
@@ -98,7 +98,7 @@ def stress(threads: int, calls: int, trainers: int = 2) -> dict[str, int]:
 
 
 def run(layer: str, threads: int, calls: int) -> bool | None:
-    """One layer in a process of its own; None if it is not installed."""
+    """Whether one layer passes, in its own process; None if it is not installed."""
     command = [sys.executable, "-m", "tests.stress.threads", "--inside", "--threads", str(threads), "--calls", str(calls)]
     environment = os.environ | {"NUMBA_THREADING_LAYER": layer}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -130,7 +130,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.inside:
         counts = stress(args.threads, args.calls)
-        from minisqx.kernels.compiler.jit import threading_layer
+        from minisqx.kernels.compiler.alone import threading_layer
 
         print(json.dumps([threading_layer(), counts]))
         return 0

@@ -1,7 +1,7 @@
 """Reads mutated weights files: `python -m tests.stress.weights --count 100000 --seed 0`.
 
-None may crash, hang, take 256 MB, open another file, or fail with anything but one line of a `CheckpointError`. Half of the
-mutations are blind. The others know the format and repair every checksum, so that they reach what lies behind it.
+None may crash, hang, take 256 MB, open another file, or fail with anything but a one-line `CheckpointError`. Half of the
+mutations are blind. The others know the format and correct every checksum, so that they reach the code behind it.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from minisqx.checkpoint import Checkpoint, container, load_checkpoint, save_checkpoint
-from minisqx.checkpoint.container import Part, pack
+from minisqx.checkpoint.container import Span, pack
 from minisqx.spec import NetworkSpec, zoo
 from minisqx.spec.squeezenet import SqueezeNetSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
@@ -67,7 +67,7 @@ TEXTS = (
 
 @functools.cache
 def seeds() -> list[tuple[bytes, bytes, bytes]]:
-    """Right files as (file, payload, index): with and without training state, from `pack` and from h5py in its forms."""
+    """Valid files as (file, payload, index): with and without training state, from `pack` and from h5py in its variants."""
     numbers = np.random.default_rng(0)
     found = [path.read_bytes() for path in zoo.weights().values()]
     for spec, training in ((SqueezeNextSpec(width=0.125), True), (SqueezeNextSpec(width=0.2, num_classes=3), False)):
@@ -137,13 +137,13 @@ def spliced(whole: bytes, draw: random.Random) -> bytes:
 
 
 def repaired_headers(whole: bytes, draw: random.Random) -> bytes:
-    """Bytes of HDF5's structures are changed, and each structure gets its checksum again."""
-    blocks: list[Part] = [Part(0, 48)]
+    """Changes bytes of HDF5's structures, and corrects each structure's checksum."""
+    blocks: list[Span] = [Span(0, 48)]
     file = io.BytesIO(whole)
     root = int.from_bytes(whole[36:44], "little")
     messages = container._messages(file, root, blocks)  # type: ignore[arg-type]
-    for kind, body in messages:
-        if kind == container._LINK:
+    for message_type, body in messages:
+        if message_type == container._LINK:
             container._messages(file, int.from_bytes(body[-8:], "little"), blocks)  # type: ignore[arg-type]
     data = bytearray(whole)
     for _ in range(draw.choice((1, 1, 1, 2, 5))):
@@ -159,17 +159,19 @@ def repaired_headers(whole: bytes, draw: random.Random) -> bytes:
 
 
 def built(payload: bytes, index: bytes, draw: random.Random) -> bytes:
-    """A file of right structures with wrong messages: other kinds, sizes, addresses, too many or too few."""
+    """A file of valid structures with wrong messages: other types, sizes, addresses, too many or too few."""
     checksum = hashlib.sha256(index).hexdigest().encode()
 
     def changed(messages: list) -> list:
         for _ in range(draw.choice((0, 1, 1, 2))):
             at = draw.randrange(len(messages))
-            kind, body = messages[at]
+            message_type, body = messages[at]
             where = draw.randrange(len(body) + 1)
             number = draw.choice((*NUMBERS, draw.randrange(1 << 64))).to_bytes(8, "little")
             other = body[:where] + number[: draw.choice((1, 2, 4, 8))] + body[where + 1 :]
-            message = draw.choice(((kind, other), (kind, body[:where]), (draw.randrange(30), body), (kind, body + other)))
+            bodies = (other, body[:where], body, body + other)
+            types = (message_type, message_type, draw.randrange(30), message_type)
+            message = draw.choice(tuple(zip(types, bodies)))
             messages = draw.choice(
                 (
                     [*messages[:at], message, *messages[at + 1 :]],
@@ -180,17 +182,17 @@ def built(payload: bytes, index: bytes, draw: random.Random) -> bytes:
             )
         return messages
 
-    def shifted(part: Part) -> Part:
+    def shifted(part: Span) -> Span:
         offset, size = (
             draw.choice((value,) * 30 + (value + 1, value - 1, 2 * value, *NUMBERS)) for value in (part.offset, part.size)
         )
-        return Part(max(offset, 0) % 2**64, max(size, 0) % 2**64)
+        return Span(max(offset, 0) % 2**64, max(size, 0) % 2**64)
 
     pieces = [
         bytes(48),
         container._header(changed(container._root(0, 0, checksum))),
         *(
-            container._header(container._dataset(name, Part(0, len(part))))
+            container._header(container._dataset(name, Span(0, len(part))))
             for name, part in (("payload", payload), ("index", index))
         ),
     ]
@@ -199,15 +201,15 @@ def built(payload: bytes, index: bytes, draw: random.Random) -> bytes:
         at.append(at[-1] + len(piece))
     places = [draw.choice((place,) * 40 + (0, 48, at[-1], (1 << 64) - 1)) for place in at]
     root = container._header(changed(container._root(places[2], places[3], checksum)))
-    of_payload = container._header(changed(container._dataset("payload", shifted(Part(places[4], len(payload))))))
-    of_index = container._header(changed(container._dataset("index", shifted(Part(places[5], len(index))))))
+    of_payload = container._header(changed(container._dataset("payload", shifted(Span(places[4], len(payload))))))
+    of_index = container._header(changed(container._dataset("index", shifted(Span(places[5], len(index))))))
     body = root + of_payload + of_index + payload + index
     start = struct.pack("<8s4B4Q", container.SIGNATURE, 3, 8, 8, 0, 0, (1 << 64) - 1, 48 + len(body), 48)
     return container._summed(start) + body
 
 
 def other_json(payload: bytes, index: bytes, draw: random.Random) -> bytes:
-    """The index says something else, in right JSON, and has its checksum."""
+    """Other content in the index, in valid JSON with a right checksum."""
     entries = json.loads(index)
     for _ in range(draw.choice((1, 1, 1, 2, 4))):
         places = [(entries, key) for key in entries]
@@ -228,21 +230,21 @@ def other_json(payload: bytes, index: bytes, draw: random.Random) -> bytes:
                 holder[key] = other[at] if other is not holder and not isinstance(other[at], (dict, list)) else 1
             case _:
                 holder[key] = draw.choice(VALUES)
-        entries = json.loads(json.dumps(entries))  # no part twice
+        entries = json.loads(json.dumps(entries))  # so that no part is shared
         if not entries:
             break
     return pack(payload, json.dumps(entries).encode(errors="surrogatepass"))
 
 
 def other_text(payload: bytes, index: bytes, draw: random.Random) -> bytes:
-    """The index is damaged as text, and has its checksum."""
+    """An index that is damaged as text, with a right checksum."""
     at, length = draw.randrange(len(index)), draw.choice((0, 1, 5, 50))
     put = draw.choice((*TEXTS, draw.randbytes(3), index[:at], b"[[0]," * 200_000))
     return pack(payload, index[:at] + put + index[at + length :])
 
 
 def other_payload(payload: bytes, index: bytes, draw: random.Random) -> bytes:
-    """Other tensors, or too many or too few, with all checksums right: to be read if the size is."""
+    """Other tensors, or too many or too few, with right checksums: read if the size is right."""
     change = draw.choice((some_bits, some_bytes, cut, longer, lambda data, draw: draw.randbytes(len(data))))
     payload = change(payload, draw)
     entries = json.loads(index) | {"payload_sha256": hashlib.sha256(payload).hexdigest()}
@@ -250,11 +252,11 @@ def other_payload(payload: bytes, index: bytes, draw: random.Random) -> bytes:
 
 
 @functools.cache
-def network(kind: int) -> dict:
-    """The entries of an index for some network, however large."""
-    draw = random.Random(kind)
-    if kind < 3:
-        spec: NetworkSpec = SqueezeNetSpec(num_classes=(1, 10, 100_000)[kind])
+def network(number: int) -> dict:
+    """The entries of an index for a network of any size."""
+    draw = random.Random(number)
+    if number < 3:
+        spec: NetworkSpec = SqueezeNetSpec(num_classes=(1, 10, 100_000)[number])
     else:
         blocks = tuple(draw.choice((1, 2, 100)) for _ in range(4))
         spec = SqueezeNextSpec(
@@ -265,7 +267,7 @@ def network(kind: int) -> dict:
 
 
 def other_network(payload: bytes, index: bytes, draw: random.Random) -> bytes:
-    """The description of some other network over these tensors."""
+    """The description of another network with these tensors."""
     return pack(payload, json.dumps(json.loads(index) | network(draw.randrange(40))).encode())
 
 
@@ -274,7 +276,7 @@ KNOWING = (built, other_json, other_json, other_text, other_payload, other_netwo
 
 
 def make(seed: int, number: int) -> tuple[str, bytes, bool]:
-    """The mutation of this number, as (its kind, a file, whether it must be refused)."""
+    """Mutation number `number`, as (its name, file, whether it must be refused)."""
     draw = random.Random(f"{seed} {number}")
     whole, payload, index = draw.choice(seeds())
     if number % 2:

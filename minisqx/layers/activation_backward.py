@@ -1,4 +1,4 @@
-"""Backward through an activation that no convolution computes: after a residual sum, or after batch norm."""
+"""Backward of an activation that is not fused into a convolution: after a residual sum, or after batch norm."""
 
 import numpy as np
 
@@ -6,15 +6,16 @@ from minisqx.kernels import residual
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Activated
 from minisqx.layers.checks import check_gradient
-from minisqx.layers.part import Part
+from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
 from minisqx.layers.workspace import BoundCall, Workspace, cut_of
 
 
-class BackwardThroughActivation(Part):
-    """ds = g f'(y), f the activation of that number, with the row sums of u and v; see `kernels/residual.py`.
+class ActivationBackward(NetworkPart):
+    """ds = g f'(y), and the sums over each row that the batch norms of u and v need; see `kernels/residual.py`.
 
-    layout: of ds, u and v. sampled_size: (height, width) of the maps of which these are only the samples.
+    layout: that of ds, u and v. ds: (chunks, channels, stride), written. activation: the number of f. sampled_size: (height,
+    width) of the whole maps if ds, u and v hold only their samples, else None.
     """
 
     def __init__(
@@ -26,8 +27,8 @@ class BackwardThroughActivation(Part):
         self.ds_gradient = Gradient(stored=ds, sampled_size=sampled_size)
 
     def __call__(self, gradient: Gradient, y: Activation, activated: int, u: Activation, v: Activation) -> Gradient:
-        """y: the output of f, of which the first `activated` channels have f. u, v: of which the sums are written."""
-        if not self.call.is_for(gradient, y, u, v):
+        """gradient: that of y, the output of f, whose first `activated` channels have an activation. Writes u.sums and v.sums."""
+        if not self.call.is_prepared_for(gradient, y, u, v):
             check_gradient(self, gradient)
             workspace = self.workspace.for_kernel(gradient.depth, self.ds.shape[1], 1, self.chunk_sums)
             arguments = (
