@@ -650,12 +650,12 @@ FAULTS = (
         "max(3_000_000 * picture.width",
         HOSTILE_IMAGES,
     ),
-    Fault("an AVIF's frames not counted", "minisqx/images/avif.py", "if frames > MOST_FRAMES:", "if False:", HOSTILE_IMAGES),
+    Fault("an AVIF's frames not counted", "minisqx/images/avif.py", "if frames > MAX_FRAMES:", "if False:", HOSTILE_IMAGES),
     Fault("small files of large images read", "minisqx/images/files.py", "FREE_PIXELS = 8_", "FREE_PIXELS = 80_", HOSTILE_IMAGES),
-    Fault("images of any size read", "minisqx/images/files.py", "MOST_PIXELS = 70_", "MOST_PIXELS = 70_000_", IMAGES),
+    Fault("images of any size read", "minisqx/images/files.py", "MAX_PIXELS = 70_", "MAX_PIXELS = 70_000_", IMAGES),
     Fault("a WebP's size not asked", "minisqx/images/files.py", '!= b"WEBP" or', '== b"WEBP" or', IMAGES),
     Fault("an image's tiles not counted", "minisqx/images/files.py", "max(tile, 1)) * tile", "max(tile, 1))", HOSTILE_IMAGES),
-    Fault("an image's scans not counted", "minisqx/images/files.py", "if scans > MOST_SCANS:", "if False:", IMAGES),
+    Fault("an image's scans not counted", "minisqx/images/files.py", "if scans > MAX_SCANS:", "if False:", IMAGES),
     Fault(
         "segments of an image not passed over",
         "minisqx/images/jpeg.py",
@@ -691,7 +691,7 @@ FAULTS = (
     Fault("a row's second block read at its first", "kernels/resize.py", "begin, end = left + at,", "begin, end = left,", RESIZE),
     Fault("a resized image rounded down", "kernels/resize.py", "HALF = 1 << SHIFT - 1", "HALF = 0", RESIZE),
     Fault("a reversed axis weighted forwards", "minisqx/images/pixels.py", "window.weights[:, ::-1]", "window.weights", RESIZE),
-    Fault("a JPEG decoded at too small a fraction", "minisqx/images/files.py", "PIXELS_LEFT = 3", "PIXELS_LEFT = 1", SIZES),
+    Fault("a JPEG decoded at too small a fraction", "minisqx/images/files.py", "PIXELS_LEFT = 6", "PIXELS_LEFT = 1", SIZES),
     Fault(
         "a JPEG at a fraction that ends too late",
         "minisqx/images/files.py",
@@ -803,7 +803,7 @@ FAULTS = (
     Fault(
         "other content that the cache doesn't notice",
         "data/image_folder.py",
-        "names, content_digests(files, MOST_BYTES)]",
+        "names, content_digests(files, MAX_BYTES)]",
         "names]",
         ("test_data_cache.py",),
     ),

@@ -20,30 +20,30 @@ from minisqx.images.pixels import Size, fitted, scale_to, whole
 # A format is recognised by a file's content, never by its name.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM", "TIFF", "AVIF")
 EXPECTED = "expected an image: " + ", ".join(FORMATS)
-# At up to 17 bytes a pixel (docs/reliability.md), no image takes more than 1.2 GB. A small file can't claim a large picture:
+# At up to 17 bytes per pixel (docs/reliability.md), no image takes more than 1.2 GB. A small file can't claim a large picture:
 # above 8 million pixels, each 1000 pixels need a byte of the file. Every photograph has more, and nearly every scanned page.
-MOST_PIXELS = 70_000_000
+MAX_PIXELS = 70_000_000
 FREE_PIXELS = 8_000_000
-PIXELS_A_BYTE = 1000
-# A fax is smaller: an empty row takes one bit. Decoded it takes 5 bytes a pixel. This is a page of A4 at 600 dpi.
+PIXELS_PER_BYTE = 1000
+# A fax is smaller: an empty row takes one bit. Decoded it takes 5 bytes per pixel. This is a page of A4 at 600 dpi.
 FREE_FAX_PIXELS = 36_000_000
-# The AVIF decoder holds several copies of a picture: 19 bytes a pixel with 12 bits and alpha, more with film grain.
-MOST_AVIF_PIXELS = 40_000_000
+# The AVIF decoder holds several copies of a picture: 19 bytes per pixel with 12 bits and alpha, more with film grain.
+MAX_AVIF_PIXELS = 40_000_000
 FREE_AVIF_PIXELS = 5_000_000
 # Four channels of 16 bits each, not compressed. Parts of a file are kept in memory while it is read.
-MOST_BYTES = 8 * MOST_PIXELS
+MAX_BYTES = 8 * MAX_PIXELS
 # Each scan of a progressive JPEG costs a pass over the picture and only a few bytes of the file.
-MOST_SCANS = 50
+MAX_SCANS = 50
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if it still has this many pixels for each pixel of the result, along both axes.
-PIXELS_LEFT = 3
+PIXELS_LEFT = 6
 # Pillow refuses images with twice this many pixels, wherever it reads a size.
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 
 # TIFF tags.
 WIDTH, LENGTH, COMPRESSION, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT = 256, 257, 259, 322, 323, 339
 FAX = (2, 3, 4)
 # The tags that describe how a TIFF stores pixels, with the values in the specification and its supplements; others are damage.
-TIFF_KINDS = {
+TIFF_VARIANTS = {
     BITS: ("bits", {1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64}),
     SAMPLE_FORMAT: ("sample format", range(1, 7)),
     PHOTOMETRIC: ("photometric", {*range(11), 32803, 32844, 32845, 34892}),
@@ -84,8 +84,8 @@ def decoded(file: BinaryIO, bytes_of_file: int, shown: str, formats: Sequence[st
 def check_bytes(bytes_of_file: int, shown: str) -> None:
     if not bytes_of_file:
         raise ImageError(f"{shown} is an empty file; {EXPECTED}")
-    if bytes_of_file > MOST_BYTES:
-        raise ImageError(f"{shown} has {bytes_of_file} bytes; expected at most {MOST_BYTES} bytes: make it smaller first")
+    if bytes_of_file > MAX_BYTES:
+        raise ImageError(f"{shown} has {bytes_of_file} bytes; expected at most {MAX_BYTES} bytes: make it smaller first")
 
 
 def opened(file: BinaryIO, bytes_of_file: int, shown: str, formats: Sequence[str] = ()) -> Image.Image:
@@ -104,7 +104,7 @@ def opened(file: BinaryIO, bytes_of_file: int, shown: str, formats: Sequence[str
         tags = getattr(picture, "tag_v2", {})
         is_fax = picture.mode == "1" and tags.get(COMPRESSION) in FAX
         free = FREE_FAX_PIXELS if is_fax else FREE_AVIF_PIXELS if name == "AVIF" else FREE_PIXELS
-        check_size(*picture.size, shown, bytes_of_file, free, MOST_AVIF_PIXELS if name == "AVIF" else MOST_PIXELS)
+        check_size(*picture.size, shown, bytes_of_file, free, MAX_AVIF_PIXELS if name == "AVIF" else MAX_PIXELS)
         if tags:
             check_size(*_tiled_size(tags), f"{shown} in tiles", bytes_of_file, free)
         if name == "JPEG":
@@ -128,11 +128,11 @@ def _format(start: bytes) -> str:
 
 
 def _unknown(start: bytes, shown: str) -> ImageError:
-    kind = next((kind for kind, begin in OTHERS.items() if re.match(begin, start, re.DOTALL)), None)
-    if kind is None:
+    name = next((name for name, begin in OTHERS.items() if re.match(begin, start, re.DOTALL)), None)
+    if name is None:
         return ImageError(f"{shown} is not an image, or a damaged one; {EXPECTED}")
-    hint = "; with pillow_heif: register_heif_opener(), then formats=['HEIF']" if kind == "HEIF" else ""
-    return ImageError(f"{shown} is not an image of a kind that is read: it is {kind}; {EXPECTED}{hint}")
+    hint = "; with pillow_heif: register_heif_opener(), then formats=['HEIF']" if name == "HEIF" else ""
+    return ImageError(f"{shown} is not an image in a format that is read: it is {name}; {EXPECTED}{hint}")
 
 
 def _taught(file: BinaryIO, shown: str, formats: Sequence[str]) -> Image.Image:
@@ -216,10 +216,10 @@ def _webp_size(start: bytes) -> tuple[int, int]:
     """(width, height) from the first bytes of a WebP file; (1, 1) for other files."""
     if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
         return 1, 1
-    kind, number = start[12:16], int.from_bytes
-    if kind == b"VP8X":
+    chunk, number = start[12:16], int.from_bytes
+    if chunk == b"VP8X":
         return number(start[24:27], "little") + 1, number(start[27:30], "little") + 1
-    if kind == b"VP8L":
+    if chunk == b"VP8L":
         sizes = number(start[21:25], "little")
         return (sizes & 0x3FFF) + 1, (sizes >> 14 & 0x3FFF) + 1
     return max(1, number(start[26:28], "little") & 0x3FFF), max(1, number(start[28:30], "little") & 0x3FFF)
@@ -241,8 +241,8 @@ def _check_scans(file: BinaryIO, shown: str) -> None:
     scans = 1
     for marker, *_ in jpeg.segments(content, 0):
         scans += marker == jpeg.SCAN
-        if scans > MOST_SCANS:
-            raise ImageError(f"{shown} is a JPEG with more than {MOST_SCANS} scans; expected about ten: save it again")
+        if scans > MAX_SCANS:
+            raise ImageError(f"{shown} is a JPEG with more than {MAX_SCANS} scans; expected about ten: save it again")
 
 
 def _check_parts(picture: Image.Image, content: bytes, shown: str) -> None:
@@ -257,15 +257,15 @@ def _check_parts(picture: Image.Image, content: bytes, shown: str) -> None:
 
 
 def check_size(
-    width: int, height: int, shown: str, bytes_of_file: int | None = None, free: int = FREE_PIXELS, most: int = MOST_PIXELS
+    width: int, height: int, shown: str, bytes_of_file: int | None = None, free: int = FREE_PIXELS, limit: int = MAX_PIXELS
 ) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{shown} has no pixels ({width} x {height}); expected at least one")
-    if width * height > most:
-        raise ImageError(f"{shown} has {width} x {height} pixels; expected at most {most} pixels: make it smaller first")
-    if bytes_of_file is not None and width * height > max(free, PIXELS_A_BYTE * bytes_of_file):
+    if width * height > limit:
+        raise ImageError(f"{shown} has {width} x {height} pixels; expected at most {limit} pixels: make it smaller first")
+    if bytes_of_file is not None and width * height > max(free, PIXELS_PER_BYTE * bytes_of_file):
         raise ImageError(
-            f"{shown} claims {width} x {height} pixels in {bytes_of_file} bytes; expected a byte for {PIXELS_A_BYTE} pixels,"
+            f"{shown} claims {width} x {height} pixels in {bytes_of_file} bytes; expected a byte for {PIXELS_PER_BYTE} pixels,"
             f" or at most {free} pixels: save it again"
         )
 
@@ -275,14 +275,14 @@ def failed(shown: str, error: Exception, name: str = "", file: BinaryIO | None =
     if isinstance(error, MemoryError):
         return ImageError(f"there is not enough memory for {shown}: make it smaller first")
     if isinstance(error, (Image.DecompressionBombError, PIL.Image.DecompressionBombError)):
-        return ImageError(f"{shown} is far too large; expected at most {MOST_PIXELS} pixels: make it smaller first")
+        return ImageError(f"{shown} is far too large; expected at most {MAX_PIXELS} pixels: make it smaller first")
     # For damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error, EOFError and others.
     reason = reason_of(error)
     if LACKING.search(reason):
         return ImageError(f"{shown} can't be read: its reader lacks something ({reason}); install that, or save it as PNG")
     unread = _unread(error, reason, name, file) if name and file is not None else None
     if unread is not None:
-        return ImageError(f"{shown} is of a kind of {name} that isn't read ({unread}); save it as PNG with 8 bits")
+        return ImageError(f"{shown} is a {name} variant that isn't read ({unread}); save it as PNG with 8 bits")
     return ImageError(f"{shown} is damaged or incomplete ({reason}); copy it again from where it came")
 
 
@@ -290,7 +290,7 @@ def _unread(error: Exception, reason: str, name: str, file: BinaryIO) -> str | N
     """The feature of the file that Pillow can't read; None if there is none, so the file is damaged."""
     if name == "TIFF" and isinstance(error.__cause__, KeyError):
         # Pillow has no decoder for this combination, or for this compression.
-        return _tiff_kind(file)
+        return _tiff_variant(file)
     if name == "JPEG" and any(marker in jpeg.UNREAD for marker, *_ in jpeg.segments(_from(file, 0))):
         return "lossless or hierarchical"
     if name == "PNG" and _from(file, 12, 4) == b"CgBI":
@@ -298,14 +298,14 @@ def _unread(error: Exception, reason: str, name: str, file: BinaryIO) -> str | N
     return reason if UNREAD.search(reason) else None
 
 
-def _tiff_kind(file: BinaryIO) -> str | None:
+def _tiff_variant(file: BinaryIO) -> str | None:
     try:
         start = _from(file, 0, 16)
         tags = TiffImagePlugin.ImageFileDirectory_v2(start if 43 in start[2:4] else start[:8])
         file.seek(tags.next)
         tags.load(file)
         found = {}
-        for tag, (what, known) in TIFF_KINDS.items():
+        for tag, (what, known) in TIFF_VARIANTS.items():
             values = tags.get(tag, 1)
             values = values if isinstance(values, tuple) else (values,)
             found[what] = ", ".join(map(str, sorted(set(values))))

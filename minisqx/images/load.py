@@ -22,7 +22,7 @@ from minisqx.images.colours import orientation
 from minisqx.images.files import (
     EXPECTED,
     FORMATS,
-    MOST_BYTES,
+    MAX_BYTES,
     check_bytes,
     check_size,
     decoded,
@@ -160,7 +160,7 @@ def _read_all(source: Any, shown: str) -> Any:
         place = start = None
     # A socket may return fewer bytes than requested.
     parts, size = [], 0
-    while size <= MOST_BYTES and (part := source.read(MOST_BYTES + 1 - size)):
+    while size <= MAX_BYTES and (part := source.read(MAX_BYTES + 1 - size)):
         if not isinstance(part, bytes):
             return part
         parts.append(part)

@@ -3,8 +3,9 @@
 Every image is made from the seed and its number, written to a file and read by a child process. Faults are: a child that crashes
 or is silent for 30 seconds, more than 2 seconds of CPU time or more than 256 MB of memory (of the whole process) for an image, an
 error that is not an ImageError or not one line, an array that is not an image, another outcome when the file is read at a small
-size, output of Python code on stderr, and any file, process or connection that is opened meanwhile. Exits with 1 if there was a fault; `--only NUMBER` writes that image to a file.
-Lines that the C library libtiff writes to stderr are only counted: Python can't prevent them.
+size, output of Python code on stderr, and any file, process or connection that is opened meanwhile. Exits with 1 if there was a
+fault; `--only NUMBER` writes that image to a file. Lines that the C library libtiff writes to stderr are only counted: Python
+can't prevent them.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tests.stress.image_memory import peak_memory
 from tests.stress.image_mutations import mutate, samples
 
 # So small that a JPEG is decoded at a fraction of its size.
-SMALL = (3, 3)
+SMALL = (1, 1)
 MAX_SECONDS = 2.0
 MAX_MEMORY = 256_000_000
 PATIENCE = 30  # seconds
