@@ -10,8 +10,8 @@ stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, 
 (`Geometry.transposed`): backward needs no scatter.
 
 A value is x * scale[c] + shift[c], so a deferred batch norm is applied on the way, and the zeros of the padding stay
-zero. What lies where is worked out once for each geometry, as tables (`Taps`). Three loops fill the rows, the fastest
-that fits:
+zero. The input pixel under each tap is in tables that are made once per geometry (`Taps`). Of three loops, the fastest that
+applies fills the rows:
 
 - the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
 - no stride otherwise (the stem), and rows as long as a vector: an output row is a run of an input row, copied as vectors;
@@ -44,13 +44,13 @@ from minisqx.kernels.tiles.simd import (
     structure,
 )
 
-# Places in a geometry as kernels take it.
+# Positions in the array of a geometry.
 KERNEL_HEIGHT, KERNEL_WIDTH = range(2)
 PADDING_HEIGHT, PADDING_WIDTH, IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH = range(6, 12)
 
 
 class Taps(NamedTuple):
-    """A geometry as kernels take it, for chunks of one layout.
+    """A geometry in the form that kernels take, for chunks of one layout.
 
     geometry: the twelve numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies
     inside the map, else 0 (also in the padding columns). index: (taps, columns) int32, the column of the input there,
@@ -102,7 +102,7 @@ class Geometry(NamedTuple):
         )
 
     def taps(self, layout: Layout, dtype) -> Taps:
-        """The tables for an output of `layout`."""
+        """The tables for an output with this layout."""
         return _tables(self, layout.images_per_chunk, layout.stride, np.dtype(dtype))
 
 
@@ -258,7 +258,7 @@ def _name(element: types.Float) -> str:
 
 
 def prepare(dtype) -> None:
-    """Compiles `im2col` for a dtype, or loads it; to be called once before a kernel that uses it is compiled or run."""
+    """Compiles `im2col` for a dtype, or loads it. Call it before a kernel that uses it is compiled or run."""
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
     out, x = structure(Matrix, pointer, index, index), structure(Chunk, pointer, index, index, pointer, pointer, index)

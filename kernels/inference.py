@@ -1,15 +1,14 @@
-"""A whole network in one call: the forward pass when nothing is to be learned.
+"""Inference: the forward pass of a whole network in one call.
 
-A network is a table of steps. Each is a convolution (with its batch norm, now constant, and its activation), a residual sum or a
-max pool; they read and write one flat memory by place and stride, and the last average becomes logits. One call without the
-interpreter's lock runs all of it on the calling thread: no Python between layers, no thread pool that another caller
-could disturb, and no allocation.
+A network is a table of steps: convolutions (with activation, and batch norm as constants), residual sums and max pools. They read
+and write one flat memory by offset and stride; the average of the last map gives the logits. One call runs all of it on the
+calling thread, without the GIL: no Python between layers, no thread pool shared with other callers, no allocation.
 
-Columns of a step: KIND, then for all kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`. A
-convolution and a max pool have the place TABLE_AT of their `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a
-convolution the ACTIVATION of its first ACTIVATED rows, and the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale
-and shift one after the other; a sum its ACTIVATION, OTHER_AT and OTHER_STRIDE, and reads only the samples of that one if
-OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
+Columns of a step: KIND; for all steps OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`. A convolution and
+a max pool have the offset TABLE_AT of their `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long. A convolution has the
+ACTIVATION of its first ACTIVATED rows, and the offset WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift, one
+after the other. A sum has its ACTIVATION, OTHER_AT and OTHER_STRIDE; if OTHER_SAMPLED, it reads only the samples of the other
+tensor, whose maps are IN_HEIGHT x IN_WIDTH of the geometry.
 """
 
 from minisqx.kernels import linear, pooling
@@ -31,7 +30,7 @@ COLUMNS = GEOMETRY + 12
 
 @njit
 def run(logits, program, classifier, images, memory, features, scratch_memory):
-    """Fills logits (images, classes) for one chunk, whose input lies where the first step reads it.
+    """Writes logits (images, classes) for one chunk, whose input is where the first step reads it.
 
     program: `Program`; classifier: `Classifier`. memory, features (images, C), scratch_memory: written. All of one dtype.
     """

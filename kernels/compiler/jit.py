@@ -1,10 +1,10 @@
-"""What kernels are written with: `njit` compiles one, `bound` gives its machine code, `publish` makes a C function of it."""
+"""The kernels' interface to Numba: `njit` compiles a kernel, `bound` returns its machine code, `publish` makes C functions."""
 
 import functools
 
 import numba
 import numpy as np
-import numpy.ma  # Numba would at a kernel's first call: a fork in that moment left its child waiting for the import's lock
+import numpy.ma  # else Numba imports it in a kernel's first call, and a child forked meanwhile waits forever for the import lock
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -14,20 +14,20 @@ from minisqx.kernels.compiler.alone import run_alone, start_threads
 from minisqx.kernels.compiler.cache import KernelCache
 from minisqx.kernels.compiler.choice import members
 
-# Only `prange` runs on several threads: Numba would also spread each small array expression. Its index is a uint64; loops make
-# an int64 of it, or every kernel that they call would be compiled a second time.
+# Only `prange` runs on several threads; by default Numba also parallelises small array expressions. The index of `prange` is a
+# uint64; loops convert it to int64, or the kernels they call would be compiled twice.
 PRANGE = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
 )
 
-# The compiler may neither reorder nor fuse operations. LLVM makes several versions of a loop and chooses among them by where the
-# arrays lie, so with such freedom the same numbers give other bits at other addresses. The source spells out the order of a sum
-# (`tiles/sums.py`) and what is fused (`simd.multiply_add`). A kernel that does not say so inherits the flags of its caller.
+# The compiler may neither reorder nor fuse operations. LLVM makes several versions of a loop and chooses by the addresses of the
+# arrays, so otherwise the same numbers could give other bits at other addresses. The source states the order of sums
+# (`tiles/sums.py`) and fuses explicitly (`simd.multiply_add`). A kernel without these flags would inherit its caller's.
 EXACT = {"fastmath": False, "error_model": "numpy"}
 
 
 class ParallelKernel:
-    """A kernel that spreads its `prange` over several threads, one such kernel at a time."""
+    """A kernel with a parallel `prange`; only one such kernel runs at a time."""
 
     def __init__(self, kernel):
         self.kernel, self.py_func = kernel, kernel.py_func
@@ -38,21 +38,21 @@ class ParallelKernel:
 
 
 def njit(function=None, *, parallel: bool = False):
-    """Compiles a kernel on its first call with given types, without the interpreter's lock, and keeps the machine code."""
+    """A decorator that compiles a kernel at its first call with given types, to run without the GIL, and caches it on disk."""
     if function is None:
         return lambda f: njit(f, parallel=parallel)
     options = {"nopython": True, "nogil": True, "boundscheck": False, "parallel": PRANGE if parallel else False, **EXACT}
     if numba.config.DISABLE_JIT:
-        # As compiled code: a counter wraps, a division by zero is infinite, and nobody is warned.
+        # As in compiled code, integers wrap, and division by zero gives infinity without a warning.
         return np.errstate(all="ignore")(function)
     kernel = members.kernel(function, options, KernelCache(function))
     return ParallelKernel(kernel) if parallel else kernel
 
 
 def bound(kernel, arguments: tuple):
-    """The machine code of a kernel for the types of these arguments, to be called again and again with others of the same types.
+    """The machine code of a kernel for the types of these arguments, to be called repeatedly with arguments of the same types.
 
-    Numba finds out the type of every argument at every call, which costs more than a small layer: 10 us for two dozen of them.
+    It skips Numba's type inspection at each call, which costs more than a small layer: 10 us for two dozen arguments.
     """
     if numba.config.DISABLE_JIT:
         return kernel
@@ -62,16 +62,14 @@ def bound(kernel, arguments: tuple):
     return members.code_of(kernel, arguments)
 
 
-# Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large ones are compiled
-# once, as C functions, and called through a symbol.
+# Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large kernels are compiled once
+# instead, as C functions, and called through a symbol.
 _published: dict = {}
 
 
 def publish(name: str, signature, function) -> None:
-    """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by
-    `call_published`.
-    """
-    with global_compiler_lock:  # a second thread would replace code that the first one's kernels call
+    """Compiles `function` for `signature` (of Numba types) as a C function, or loads it, for calls by `call_published`."""
+    with global_compiler_lock:  # a second thread would replace code that kernels of the first one call
         if name in _published or numba.config.DISABLE_JIT:
             return
         _published[name] = members.c_function(function, signature, EXACT, KernelCache(function))
@@ -79,12 +77,12 @@ def publish(name: str, signature, function) -> None:
 
 
 def call_published(context, builder, name: str, signature, arguments: list) -> None:
-    """Emits the call of a published function; an array passes the address of its first element."""
-    values, kinds = [], []
-    for kind, value in zip(signature.args, arguments):
-        if isinstance(kind, types.Array):
-            value = context.make_array(kind)(context, builder, value).data
+    """Emits the call of a published function; arrays are passed as the address of their first element."""
+    values = []
+    for numba_type, value in zip(signature.args, arguments):
+        if isinstance(numba_type, types.Array):
+            value = context.make_array(numba_type)(context, builder, value).data
         values.append(value)
-        kinds.append(value.type)
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function_type = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)
     builder.call(function, values)
