@@ -864,7 +864,7 @@ FAULTS = (
     Fault(
         "a failure on another thread is lost",
         "minisqx/machine/sharing.py",
-        "        raise min(failures, key=lambda failure: failure[0])[1]\n",
+        "        raise min(failures, key=_number)[1]\n",
         "        pass\n",
         THREADS,
     ),
@@ -878,14 +878,14 @@ FAULTS = (
     Fault(
         "the failure that is raised is the first in time",
         "minisqx/machine/sharing.py",
-        "raise min(failures, key=lambda failure: failure[0])[1]",
+        "raise min(failures, key=_number)[1]",
         "raise failures[0][1]",
         SHARED_FAILURES,
     ),
     Fault(
         "work before a failure is left undone",
         "minisqx/machine/sharing.py",
-        "if any(number > failed for failed, _ in failures):",
+        "if failures and number > min(failures, key=_number)[0]:",
         "if failures:",
         SHARED_FAILURES,
     ),
