@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels import im2col, inference
+from minisqx.kernels import frozen, im2col, inference
 from minisqx.kernels.activation import number_of
-from minisqx.kernels.batch_norm import EPSILON
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.compiler.jit import bound
-from minisqx.kernels.im2col import Geometry, Taps
+from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout, aligned_empty
-from minisqx.kernels.structures import Classifier, Program
+from minisqx.kernels.structures import BLOCK, EPSILON, SCRATCH_STRIDE, Classifier, Program
 from minisqx.kernels.tiles import product
 from minisqx.machine.threads import threads
 from minisqx.spec import (
@@ -189,7 +187,7 @@ class _Program:
         self._free.append(buffers)
 
     def _widest(self) -> int:
-        return int(self.steps[:, [inference.ROWS, inference.IN_ROWS]].max())
+        return int(self.steps[:, [frozen.ROWS, frozen.IN_ROWS]].max())
 
     def _stride(self, size: tuple[int, int]) -> int:
         stride = self.layout.resized(*size).stride
@@ -197,8 +195,8 @@ class _Program:
         return stride
 
     def _step(self, kind: int, out: int, size, rows: int, in_at: int, in_size, in_rows: int) -> np.ndarray:
-        step = np.zeros(inference.COLUMNS, np.int64)
-        step[: inference.IN_ROWS + 1] = kind, out, self._stride(size), rows, in_at, self._stride(in_size), in_rows
+        step = np.zeros(frozen.COLUMNS, np.int64)
+        step[: frozen.IN_ROWS + 1] = kind, out, self._stride(size), rows, in_at, self._stride(in_size), in_rows
         self._steps.append(step)
         return step
 
@@ -228,10 +226,10 @@ class _Program:
     def _max_pool(self, unit: MaxPoolSpec, x: int, in_size: Size) -> tuple[int, Size]:
         size = replace(unit, input_size=in_size).output_size
         out = self._memory.take(unit.channels * self._stride(size))
-        step = self._step(inference.MAX_POOL, out, size, unit.channels, x, in_size, unit.channels)
+        step = self._step(frozen.MAX_POOL, out, size, unit.channels, x, in_size, unit.channels)
         geometry = Geometry.of((unit.kernel, unit.kernel), (unit.stride, unit.stride), (0, 0), in_size, size)
-        step[inference.GEOMETRY :] = geometry
-        step[inference.TABLE_AT] = self._table(geometry, size)
+        step[frozen.GEOMETRY :] = geometry
+        step[frozen.TABLE_AT] = self._table(geometry, size)
         self._memory.release(x)
         return out, size
 
@@ -241,13 +239,13 @@ class _Program:
         size, rows = spec.size_after(in_size), sum(s.out_channels for s in group)
         if out is None:
             out = self._memory.take(rows * self._stride(size))
-        step = self._step(inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
-        step[inference.ACTIVATION] = number_of(spec.activation)
-        step[inference.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
-        step[inference.WEIGHT_AT] = self._places[spec.name]
+        step = self._step(frozen.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
+        step[frozen.ACTIVATION] = number_of(spec.activation)
+        step[frozen.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
+        step[frozen.WEIGHT_AT] = self._places[spec.name]
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
-        step[inference.GEOMETRY :] = geometry
-        step[inference.TABLE_AT] = self._table(geometry, size)
+        step[frozen.GEOMETRY :] = geometry
+        step[frozen.TABLE_AT] = self._table(geometry, size)
         self._deepest = max(self._deepest, spec.in_channels * spec.kernel[0] * spec.kernel[1])
         if release:
             self._memory.release(x)
@@ -263,11 +261,11 @@ class _Program:
     def _add(self, main: int, size: Size, other: int, other_size: Size, rows: int, activation: int) -> int:
         """The sum of two tensors; of the other only the samples count if its map is larger."""
         out = self._memory.take(rows * self._stride(size))
-        step = self._step(inference.SUM, out, size, rows, main, size, rows)
-        step[inference.ACTIVATION] = activation
-        step[inference.OTHER_AT], step[inference.OTHER_STRIDE] = other, self._stride(other_size)
-        step[inference.OTHER_SAMPLED] = other_size != size
-        step[inference.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
+        step = self._step(frozen.SUM, out, size, rows, main, size, rows)
+        step[frozen.ACTIVATION] = activation
+        step[frozen.OTHER_AT], step[frozen.OTHER_STRIDE] = other, self._stride(other_size)
+        step[frozen.OTHER_SAMPLED] = other_size != size
+        step[frozen.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
         return out
 
 

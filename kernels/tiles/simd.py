@@ -295,6 +295,25 @@ def flat(typing_context, array):
     return row(array), generate
 
 
+@intrinsic_of(lambda array, at, rows, columns: array[at : at + rows * columns].reshape(rows, columns))
+def matrix_in(typing_context, array, at, rows, columns):
+    """The matrix (rows, columns) that begins at element `at` of a flat array. It doesn't count as a reference, either, and raises
+    nothing, as `reshape` may: what only infers has no use for Python's errors (`compiler/link.py`).
+    """
+    matrix = types.Array(array.dtype, 2, "C")
+
+    def generate(context, builder, signature, arguments):
+        given, made = context.make_array(array)(context, builder, arguments[0]), context.make_array(matrix)(context, builder)
+        _, at, *shape = arguments
+        made.data, made.itemsize, made.nitems = builder.gep(given.data, [at]), given.itemsize, builder.mul(*shape)
+        made.shape = cgutils.pack_array(builder, shape)
+        made.strides = cgutils.pack_array(builder, [builder.mul(shape[1], given.itemsize), given.itemsize])
+        made.meminfo, made.parent = (cgutils.get_null_value(getattr(made, each).type) for each in ("meminfo", "parent"))
+        return made._getvalue()
+
+    return matrix(array, types.int64, types.int64, types.int64), generate
+
+
 def structure(cls, *members: types.Type) -> types.BaseTuple:
     """The Numba type of a structure (`structures.py`) whose members have these types."""
     return types.BaseTuple.from_types(members, cls)

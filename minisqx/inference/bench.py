@@ -14,8 +14,8 @@ import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.inference.model import Model
-from minisqx.kernels import inference
-from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH
+from minisqx.kernels import frozen, inference
+from minisqx.kernels.geometry import OUT_HEIGHT, OUT_WIDTH
 from minisqx.machine.threads import threads
 from minisqx.plan import Plan
 from minisqx.spec import AveragePoolSpec, BottleneckSpec, LinearSpec, MaxPoolSpec, NetworkSpec
@@ -140,7 +140,7 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     seconds(steps)  # now every place in memory holds a number
     end = seconds(steps[-1:])
     times = [seconds_of(step) for step in steps]
-    shapes = [(int(step[inference.ROWS]), *_map(step)) for step in steps]
+    shapes = [(int(step[frozen.ROWS]), *_map(step)) for step in steps]
     layers = [LayerTime(*layer) for layer in zip(_names(plan, steps), shapes, map(_macs, steps), times)]
     macs = sum(layer.macs for layer in plan.spec.layers if isinstance(layer, LinearSpec))
     name = ", ".join(unit.name for unit in plan.spec.units if isinstance(unit, (AveragePoolSpec, LinearSpec)))
@@ -153,21 +153,21 @@ def _names(plan: Plan, steps: np.ndarray) -> Iterator[str]:
     channels = {convolution.name: convolution.out_channels for group in plan.spec.groups for convolution in group}
     others = iter([unit for unit in plan.spec.units if isinstance(unit, (BottleneckSpec, MaxPoolSpec))])
     for step in steps:
-        if step[inference.KIND] != inference.CONVOLUTION:
+        if step[frozen.KIND] != frozen.CONVOLUTION:
             unit = next(others)
             yield f"{unit.name}.sum" if isinstance(unit, BottleneckSpec) else unit.name
             continue
-        name = layers[int(step[inference.WEIGHT_AT])]
-        yield name if step[inference.ROWS] == channels[name] else f"{name}, shortcut"
+        name = layers[int(step[frozen.WEIGHT_AT])]
+        yield name if step[frozen.ROWS] == channels[name] else f"{name}, shortcut"
 
 
 def _map(step: np.ndarray) -> tuple[int, int]:
-    geometry = step[inference.GEOMETRY :]
+    geometry = step[frozen.GEOMETRY :]
     return int(geometry[OUT_HEIGHT]), int(geometry[OUT_WIDTH])
 
 
 def _macs(step: np.ndarray) -> int:
-    if step[inference.KIND] != inference.CONVOLUTION:
+    if step[frozen.KIND] != frozen.CONVOLUTION:
         return 0
-    taps = step[inference.GEOMETRY] * step[inference.GEOMETRY + 1]
-    return int(step[inference.ROWS] * step[inference.IN_ROWS] * taps) * math.prod(_map(step))
+    taps = step[frozen.GEOMETRY] * step[frozen.GEOMETRY + 1]
+    return int(step[frozen.ROWS] * step[frozen.IN_ROWS] * taps) * math.prod(_map(step))

@@ -1,0 +1,15 @@
+"""A frozen network as a table of steps, which `inference.run` runs.
+
+Columns of a step: KIND, then for all kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`. A
+convolution and a max pool have the place TABLE_AT of their `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a
+convolution the ACTIVATION of its first ACTIVATED rows, and the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale
+and shift one after the other; a sum its ACTIVATION, OTHER_AT and OTHER_STRIDE, and reads only the samples of that one if
+OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
+
+It needs no Numba, and imports neither the kernel nor what that calls.
+"""
+
+CONVOLUTION, SUM, MAX_POOL = range(3)
+KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATION, ACTIVATED, WEIGHT_AT, TABLE_AT = range(11)
+OTHER_AT, OTHER_STRIDE, OTHER_SAMPLED, GEOMETRY = range(11, 15)
+COLUMNS = GEOMETRY + 12
