@@ -7,5 +7,5 @@ and keeps everything: both are for a second reading.
 
 from minisqx.machine.threads import use_threads
 
-# Numba fixes its largest number of threads when it is first imported, which is what the next module here does.
+# Numba fixes its largest number of threads when it is imported, which some module here may do next.
 use_threads()

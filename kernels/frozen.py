@@ -9,7 +9,12 @@ OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
 It needs no Numba, and imports neither the kernel nor what that calls.
 """
 
+from minisqx.kernels.compiler.entry import Entry
+
 CONVOLUTION, SUM, MAX_POOL = range(3)
 KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATION, ACTIVATED, WEIGHT_AT, TABLE_AT = range(11)
 OTHER_AT, OTHER_STRIDE, OTHER_SAMPLED, GEOMETRY = range(11, 15)
 COLUMNS = GEOMETRY + 12
+
+# `inference.run`, which imports Numba only where it must be compiled.
+run = Entry("minisqx.kernels.inference", "run")

@@ -24,7 +24,7 @@ import numpy as np
 from numba import types
 from numba.core import cgutils, typing
 
-from minisqx.kernels.compiler.jit import call_published, publish
+from minisqx.kernels.compiler.published import call_published, publish
 from minisqx.kernels.geometry import Taps
 from minisqx.kernels.sampling import pixel_at, rows_below
 from minisqx.kernels.structures import Block, Chunk, Matrix

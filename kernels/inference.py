@@ -6,9 +6,9 @@ without the interpreter's lock runs all of it on the calling thread: no Python b
 could disturb, and no allocation.
 """
 
-from minisqx.kernels import linear, pooling
+from minisqx.kernels import im2col, linear, pooling
 from minisqx.kernels.activation import NO_ACTIVATION
-from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.jit import entry
 from minisqx.kernels.convolution import convolve_chunk
 from minisqx.kernels.frozen import (
     ACTIVATED,
@@ -33,10 +33,17 @@ from minisqx.kernels.geometry import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, KERNEL_
 from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
 from minisqx.kernels.structures import SCRATCH_STRIDE, Chunk, Convolution, Folded, Matrix, Sampling, Scratch
+from minisqx.kernels.tiles import product
 from minisqx.kernels.tiles.simd import flat, matrix_in
 
 
-@njit
+def prepare(logits, *_) -> None:
+    """Compiles, or loads, what `run` calls as C functions."""
+    im2col.prepare(logits.dtype)
+    product.prepare(logits.dtype, training=False)
+
+
+@entry(before=prepare)
 def run(logits, program, classifier, images, memory, features, scratch_memory):
     """Fills logits (images, classes) for one chunk, whose input lies where the first step reads it.
 

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels import frozen, im2col, inference
+from minisqx.kernels import frozen
 from minisqx.kernels.activation import number_of
-from minisqx.kernels.compiler.jit import bound
 from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout, aligned_empty
 from minisqx.kernels.structures import BLOCK, EPSILON, SCRATCH_STRIDE, Classifier, Program
-from minisqx.kernels.tiles import product
 from minisqx.machine.threads import threads
 from minisqx.spec import (
     AveragePoolSpec,
@@ -58,8 +56,6 @@ class Plan:
         self._classifier = Classifier(*classifier)
         # Images that go through the network together on one thread: enough for the small maps, little enough for the cache.
         self._images_per_chunk = MAX_IMAGES_IN_CHUNK * self.spec.larger_chunks
-        im2col.prepare(self.dtype)
-        product.prepare(self.dtype, training=False)
         self._programs: dict[tuple[int, int, int], _Program] = {}
         self._code: Any = None  # of the kernel, for the types that a plan calls it with
 
@@ -116,7 +112,7 @@ class Plan:
             x[:, : program.columns] = data[chunk, :, : program.columns]
             arguments = (logits[first : first + images], program.tables, self._classifier, images, memory, features, scratch)
             if self._code is None:
-                self._code = bound(inference.run, arguments)
+                self._code = frozen.run.code(arguments)
             self._code(*arguments)
         finally:
             program.give_back(buffers)

@@ -3,31 +3,28 @@
 Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it trusts
 every bit of its files, raises where they are damaged, and mixes signatures up where two processes fill them at once. Here an
 entry is a file of its own, written at once, with a SHA-256 in front. The folder's name is a hash of all kernels, whether they
-are there as source or as byte code, of the versions and of the CPU; an entry's name is one of the kernel, the types of its
-arguments and Numba's settings. Whatever is wrong with it costs compile time and one line, never an error.
+are there as source or as byte code, and of the versions (`identity.py`); an entry's name is one of the kernel, the types of its
+arguments, the CPU and Numba's settings. Whatever is wrong with it costs compile time and one line, never an error.
+
+There are two forms of entries: what Numba keeps of a kernel (`KernelCache`), and machine code that is loaded without Numba
+(`image.py`).
 """
 
-import functools
 import hashlib
 import os
 import pickle
-import pkgutil
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from types import CodeType
+from typing import Any, TypeVar
 
-import llvmlite
-import numba
-import numpy as np
-from llvmlite import binding as llvm
-
-import minisqx
 from minisqx.errors import OptionError
+from minisqx.kernels.compiler.identity import name_of_all, settings
 from minisqx.machine.folders import cache_root, replace_file, system_cache, within_reach_of_others
+
+T = TypeVar("T")
 
 DIGEST_BYTES = 32
 PROBE_BYTES = 1 << 20  # as much as the largest few kernels
@@ -35,88 +32,11 @@ ENTRY_MODE = 0o644
 PAUSE = 10.0  # seconds without a compilation, after which the next one is told of again
 QUIET = "MINISQX_QUIET"
 
-# Numba's settings that leave the machine code as it is: what is printed, drawn, warned of or measured, where things lie, what
-# is for GPUs, and what is decided when the code runs. Any other one counts, also one that a later Numba adds.
-NO_CODE = """
-    ANNOTATE CHROME_TRACE COLOR_SCHEME DEBUG DEBUG_ARRAY_OPT DEBUG_ARRAY_OPT_STATS DEBUG_FRONTEND DEBUG_INLINE_CLOSURE
-    DEBUG_TYPEINFER DEVELOPER_MODE DIFF_IR DISABLE_CUDA DISABLE_PERFORMANCE_WARNINGS DISABLE_TYPEINFER_FAIL_CACHE ENABLE_CUDASIM
-    ENABLE_PROFILING ENABLE_SYS_MONITORING FORCE_CUDA_CC FUNCTION_CACHE_SIZE GDB_BINARY HIGHLIGHT_DUMPS HTML JIT_COVERAGE
-    LLVM_PASS_TIMINGS PARALLEL_DIAGNOSTICS RUNNING_UNDER_PROFILER SHOW_HELP TRACE USE_LLVMLITE_MEMORY_MANAGER
-"""
-_NO_CODE = frozenset(NO_CODE.split())
-_NO_CODE_BEGINNINGS = ("ALWAYS_WARN", "CACHE_", "CUDA_", "DEBUG_CACHE", "DEBUG_PRINT", "DUMP_", "NUMBA_", "THREADING_LAYER")
-
-
-def cpu_name() -> str:
-    """The CPU that code is made for: the host's, unless `NUMBA_CPU_NAME` names another."""
-    return numba.config.CPU_NAME or llvm.get_host_cpu_name()
-
-
-def cpu_features() -> str:
-    """Its features in LLVM's notation (`+avx2,-avx512f,...`)."""
-    if numba.config.CPU_FEATURES is not None:
-        return numba.config.CPU_FEATURES
-    if numba.config.CPU_NAME and llvm.get_host_cpu_name() != numba.config.CPU_NAME:
-        return ""
-    return llvm.get_host_cpu_features().flatten()
-
-
-def settings() -> str:
-    """Numba's settings that change code, as they are now."""
-    found = vars(numba.config).items()
-    return " ".join(
-        f"{name}={value!r}"
-        for name, value in sorted(found)
-        if name.isupper() and name not in _NO_CODE and not name.startswith(_NO_CODE_BEGINNINGS)
-    )
-
-
-def code_digest(package: str) -> str:
-    """A hash of all modules of a package, each as its loader has it: the file, in a folder or a zip, or else the code in a
-    frozen program. Raises an exception of the loader's where there is neither.
-    """
-    digest, names = hashlib.sha256(), _modules(package)
-    for name in names:
-        spec = find_spec(name)
-        try:
-            content = spec.loader.get_data(spec.origin)
-        except OSError:  # there is no such file in a frozen program
-            content = _content(spec.loader.get_code(spec.name)).encode()
-        digest.update(f"{name.removeprefix(package)} {len(content)} ".encode() + content)
-    if not names:
-        raise OSError(f"the modules of {package} can't be listed, so nothing tells one version's code from another's")
-    return digest.hexdigest()
-
-
-def _modules(package: str) -> list[str]:
-    """The full names of a package's modules and of those of its sub-packages, in order."""
-    home = find_spec(package)
-    places = home.submodule_search_locations if home is not None else None
-    found = [(f"{package}.{module.name}", module.ispkg) for module in pkgutil.iter_modules(places or [])]
-    return sorted(name for module, is_package in found for name in (module, *(_modules(module) if is_package else ())))
-
-
-def _content(code) -> str:
-    """Byte code and constants in words that are the same in every process; where a file lay doesn't count."""
-    if isinstance(code, CodeType):
-        parts = (code.co_name, code.co_flags, code.co_code, code.co_consts, code.co_names, code.co_varnames, code.co_freevars)
-        return f"code{_content(parts)}"
-    if isinstance(code, tuple):
-        return f"({','.join(map(_content, code))})"
-    return f"{{{','.join(sorted(map(_content, code)))}}}" if isinstance(code, frozenset) else repr(code)
-
-
-@functools.cache
-def _name_of_all() -> str:
-    versions = [package.__version__ for package in (minisqx, numba, llvmlite, np)]
-    facts = (*versions, sys.version, sys.flags.optimize, cpu_name(), cpu_features(), code_digest("minisqx.kernels"))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
-
 
 def _open_folder() -> tuple[Path | None, Exception | None]:
     """This user's folder, or why there is none. An entry is unpickled and run, so others must not reach the folder."""
     try:
-        path = (cache_root() / "kernels" / _name_of_all()).absolute()
+        path = (cache_root() / "kernels" / name_of_all()).absolute()
         path.mkdir(0o700, parents=True, exist_ok=True)
         _refuse_others_writing(path.stat(), path)
         return path, None
@@ -128,7 +48,7 @@ def _open_system_folder() -> tuple[Path | None, Exception | None]:
     """The system's folder, or why there is none that can be trusted; None and None where there is none at all."""
     try:
         root = system_cache()
-        path = root and root / "kernels" / _name_of_all()
+        path = root and root / "kernels" / name_of_all()
         if path is None or not path.is_dir():
             return None, None
         path = path.resolve()
@@ -169,7 +89,7 @@ def fill_system_folder() -> None:
     os.umask(0o022)  # others are to read the entries, too
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        for path in (root, root / "kernels", root / "kernels" / _name_of_all()):
+        for path in (root, root / "kernels", root / "kernels" / name_of_all()):
             path.mkdir(exist_ok=True)
             path.chmod(0o755)
     except OSError as error:
@@ -190,50 +110,79 @@ def checked_content(entry: bytes) -> bytes:
     return data
 
 
+def file_name(kernel: str, key: bytes, ending: str) -> str:
+    """The name of the entry whose key, its first content, is this. The folder's name stands for all kernels and versions."""
+    return f"{kernel.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.{ending}"
+
+
+def find(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
+    """What `use` makes of what is kept under this name; None where neither folder has anything that can be used."""
+    for place in (_folder, _system):
+        if place is None:
+            continue
+        try:
+            with open(place / name, "rb") as file:
+                _refuse_others_writing(os.fstat(file.fileno()), place / name)
+                found, content = pickle.loads(checked_content(file.read()))
+            if found != key:
+                raise ValueError("it is another kernel's")
+            return use(content)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            _fault(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
+    return None
+
+
+def keep(name: str, pickled: Callable[[], bytes]) -> None:
+    """Keeps what `pickled` returns, a pickle of a key and a content. Nothing happens where there is no folder."""
+    if _folder is None:
+        return
+    try:
+        data = pickled()
+        replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
+    except Exception as error:
+        _not_kept(error)
+
+
+def has(name: str) -> bool:
+    """Whether either folder has an entry of this name, damaged or not."""
+    return any(place is not None and (place / name).exists() for place in (_folder, _system))
+
+
+def kernel_name(function) -> str:
+    """A kernel's name in the names of its entries."""
+    return f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
+
+
 class KernelCache:
-    """A kernel's machine code on disk, an entry for each signature. Any fault there means "compile again"."""
+    """A kernel as Numba keeps it, an entry for each signature. Any fault there means "compile again"."""
 
     def __init__(self, function):
-        self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
+        self._name = kernel_name(function)
 
     def _entry(self, signature: str) -> tuple[str, bytes]:
-        """The entry's file name, and what it begins with inside. The folder's name stands for all kernels and versions."""
-        key = f"{self._name} {signature} {settings()}".encode()
-        return f"{self._name.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc", key
+        """The entry's file name and its key. signature: of the types, and of the CPU that code is made for."""
+        import numba
+
+        facts = " ".join(f"{name}={value}" for name, value in settings(numba.config).items())
+        key = f"{self._name} {signature} {facts}".encode()
+        return file_name(self._name, key, "nbc"), key
 
     def load(self, signature: str, rebuilt: Callable[[tuple], object], is_part: bool) -> object | None:
         """What `rebuilt` makes of what was kept; None: it must be compiled. is_part: only as a part of another kernel."""
-        name, key = self._entry(signature)
-        for place in (_folder, _system):
-            if place is None:
-                continue
-            try:
-                with open(place / name, "rb") as file:
-                    _refuse_others_writing(os.fstat(file.fileno()), place / name)
-                    found, reduced = pickle.loads(checked_content(file.read()))
-                if found != key:
-                    raise ValueError("it is another kernel's")
-                return rebuilt(reduced)
-            except FileNotFoundError:
-                pass
-            except Exception as error:
-                _fault(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
-        if not is_part:
-            _before_compiling()
-        _compiling()
-        return None
+        found = find(*self._entry(signature), rebuilt)
+        if found is None:
+            if not is_part:
+                _before_compiling()
+            _compiling()
+        return found
 
     def save(self, signature: str, pickled: Callable[[bytes], bytes]) -> None:
-        """Keeps what `pickled` returns for the entry's key: a pickle of both. Nothing happens where there is no folder."""
+        """Keeps what `pickled` returns for the entry's key: a pickle of both."""
         name, key = self._entry(signature)
-        if _folder is None:
-            return
-        try:
-            data = pickled(key)
-            replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
-        except Exception as error:
-            _not_kept(error)
-        finally:
+        if _folder is not None:
+            keep(name, lambda: pickled(key))
             _compiling()
 
 

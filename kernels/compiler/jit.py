@@ -1,52 +1,71 @@
-"""What kernels are written with: `njit` compiles one, `bound` gives its machine code, `publish` makes a C function of it."""
+"""What kernels are written with: `njit` compiles one, `entry` makes one that Python calls without Numba, `bound` gives its code.
+
+None of it imports Numba before something has to be compiled.
+"""
 
 import functools
+from collections.abc import Callable
 
-import numba
 import numpy as np
-import numpy.ma  # Numba would at a kernel's first call: a fork in that moment left its child waiting for the import's lock
-from llvmlite import binding as llvm
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.compiler_lock import global_compiler_lock
 
-from minisqx.kernels.compiler.alone import run_alone
-from minisqx.kernels.compiler.cache import KernelCache
-from minisqx.kernels.compiler.choice import members
-
-# Only `prange` runs on several threads: Numba would also spread each small array expression. Its index is a uint64; loops make
-# an int64 of it, or every kernel that they call would be compiled a second time.
-PRANGE = {"prange": True} | dict.fromkeys(
-    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
-)
-
-# The compiler may neither reorder nor fuse operations. LLVM makes several versions of a loop and chooses among them by where the
-# arrays lie, so with such freedom the same numbers give other bits at other addresses. The source spells out the order of a sum
-# (`tiles/sums.py`) and what is fused (`simd.multiply_add`). A kernel that does not say so inherits the flags of its caller.
-EXACT = {"fastmath": False, "error_model": "numpy"}
+from minisqx.kernels.compiler import late
+from minisqx.kernels.compiler.entry import Entry
 
 
-class ParallelKernel:
-    """A kernel that spreads its `prange` over several threads, one such kernel at a time."""
+class Kernel:
+    """A kernel, which Numba compiles on its first call with given types; it runs without the interpreter's lock.
 
-    def __init__(self, kernel):
-        self.kernel, self.py_func = kernel, kernel.py_func
-        functools.update_wrapper(self, kernel.py_func)
+    A parallel kernel spreads its `prange` over several threads, one such kernel at a time.
+    """
+
+    def __init__(self, function: Callable, parallel: bool):
+        self.py_func, self.is_parallel = function, parallel
+        functools.update_wrapper(self, function)
+
+    @property
+    def compiled(self):
+        """Numba's own, made at its first use."""
+        if "_compiled" not in vars(self):
+            made = late.module("choice").dispatcher(self.py_func, self.is_parallel)
+            vars(self).setdefault("_compiled", made)  # of two threads that come at once both get the same
+        return vars(self)["_compiled"]
+
+    @property
+    def _numba_type_(self):
+        """Numba asks what it meets in another kernel for its type by this name: a kernel is what it stands for."""
+        return self.compiled._numba_type_
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.compiled, name)
 
     def __call__(self, *arguments):
-        return run_alone(self.kernel, *arguments)
+        if self.is_parallel:
+            return late.module("alone").run_alone(self.compiled, *arguments)
+        return self.compiled(*arguments)
 
 
 def njit(function=None, *, parallel: bool = False):
-    """Compiles a kernel on its first call with given types, without the interpreter's lock, and keeps the machine code."""
+    """A kernel: a function that Python and other kernels call, and Numba compiles."""
     if function is None:
         return lambda f: njit(f, parallel=parallel)
-    options = {"nopython": True, "nogil": True, "boundscheck": False, "parallel": PRANGE if parallel else False, **EXACT}
-    if numba.config.DISABLE_JIT:
+    if late.is_jit_disabled():
         # As compiled code: a counter wraps, a division by zero is infinite, and nobody is warned.
         return np.errstate(all="ignore")(function)
-    kernel = members.kernel(function, options, KernelCache(function))
-    return ParallelKernel(kernel) if parallel else kernel
+    return Kernel(function, parallel)
+
+
+def entry(function=None, *, before: Callable | None = None):
+    """A kernel that Python alone calls, often without Numba (`Entry`). before: called with its arguments before it is compiled.
+
+    It returns what its annotation says (nothing, a bool, an int or a float), raises nothing and allocates nothing: its machine
+    code can call neither Python nor Numba.
+    """
+    if function is None:
+        return lambda f: entry(f, before=before)
+    result = function.__annotations__.get("return")
+    return Entry(function.__module__, function.__name__, kernel=njit(function), before=before, result=result)
 
 
 def bound(kernel, arguments: tuple):
@@ -54,36 +73,9 @@ def bound(kernel, arguments: tuple):
 
     Numba finds out the type of every argument at every call, which costs more than a small layer: 10 us for two dozen of them.
     """
-    if numba.config.DISABLE_JIT:
+    if isinstance(kernel, Entry):
+        return kernel.code(arguments)
+    if not isinstance(kernel, Kernel):
         return kernel
-    if isinstance(kernel, ParallelKernel):
-        return functools.partial(run_alone, members.code_of(kernel.kernel, arguments))
-    return members.code_of(kernel, arguments)
-
-
-# Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large ones are compiled
-# once, as C functions, and called through a symbol.
-_published: dict = {}
-
-
-def publish(name: str, signature, function) -> None:
-    """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by
-    `call_published`.
-    """
-    with global_compiler_lock:  # a second thread would replace code that the first one's kernels call
-        if name in _published or numba.config.DISABLE_JIT:
-            return
-        _published[name] = members.c_function(function, signature, EXACT, KernelCache(function))
-        llvm.add_symbol(name, _published[name].address)
-
-
-def call_published(context, builder, name: str, signature, arguments: list) -> None:
-    """Emits the call of a published function; an array passes the address of its first element."""
-    values, kinds = [], []
-    for kind, value in zip(signature.args, arguments):
-        if isinstance(kind, types.Array):
-            value = context.make_array(kind)(context, builder, value).data
-        values.append(value)
-        kinds.append(value.type)
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), kinds), name)
-    builder.call(function, values)
+    code = late.module("choice").members.code_of(kernel.compiled, arguments)
+    return functools.partial(late.module("alone").run_alone, code) if kernel.is_parallel else code

@@ -63,6 +63,7 @@ _NAMES = {
     (Dispatcher, "compile"): "overloads load_overload save_overload",
     (CodeLibrary, "_get_compiled_object"): "_compiled_object",
     (CFunc, "__init__"): "_cache",
+    (CFunc, "compile"): "_library",
 }
 
 
@@ -95,13 +96,14 @@ class Library(JITCodeLibrary):
     """
 
     _is_code = False
+    object_file: bytes | None = None  # as it came from the folder
 
     def _optimize_final_module(self):
         pass  # until machine code is made
 
     def _finalize_final_module(self):
         if self._object_caching_enabled and self._compiled_object is not None:
-            self._is_code = True  # from the folder
+            self._is_code, self.object_file = True, self._compiled_object
             super()._finalize_final_module()
         else:
             self._finalize_dynamic_globals()
@@ -180,6 +182,16 @@ class Kernel(CPUDispatcher):
         return Kernel._depth > 1
 
     @staticmethod
+    @contextmanager
+    def within_another() -> Iterator[None]:
+        """While it is entered, with Numba's lock held, kernels that are compiled are parts of one more."""
+        Kernel._depth += 1
+        try:
+            yield
+        finally:
+            Kernel._depth -= 1
+
+    @staticmethod
     def _adapt(flags):
         if Kernel.is_part():
             flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
@@ -190,12 +202,8 @@ class Kernel(CPUDispatcher):
             kinds = normalize_signature(sig)[0]
             if Kernel._depth == 0 and kinds in self.overloads and isinstance(self.overloads[kinds].entry_point, _Inlined):
                 del self.overloads[kinds]
-            Kernel._depth += 1
-            try:
-                with lazy_code():
-                    return super().compile(sig)
-            finally:
-                Kernel._depth -= 1
+            with Kernel.within_another(), lazy_code():
+                return super().compile(sig)
 
     def add_overload(self, cres):
         if cres.entry_point is not None:
@@ -245,9 +253,14 @@ def c_function(function, signature, options: dict, kept) -> CFunc:
     """`function` compiled, or loaded, as a C function for `signature` (of Numba types)."""
     made = CFunc(function, (signature.args, signature.return_type), {}, options)
     made._cache = DiskCache(kept)
-    with lazy_code():
+    with global_compiler_lock, lazy_code(), Kernel.within_another():
         made.compile()
     return made
+
+
+def object_file(made: CFunc) -> bytes:
+    """The object file with the machine code of a C function."""
+    return made._library.object_file or made._library._get_compiled_object()
 
 
 def code_of(kernel: Kernel, arguments: tuple):

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from minisqx.kernels.activation import NO_ACTIVATION, NUMBERS, check_activation, entry_of
-from minisqx.kernels.compiler.cache import cpu_features, cpu_name
+from minisqx.kernels.compiler.identity import cpu_features, cpu_name
 from minisqx.kernels.tiles.plain import intrinsic_of
 
 INDEX = ir.IntType(64)

@@ -1,7 +1,7 @@
 """Sums along a row, in float64 and in an order that is written here.
 
-The compiler may not reorder a sum (`jit.EXACT`), and in a single chain each addition waits for the one before. So element i goes
-into chain i % CHAINS, and the chains are added in pairs. Their number does not depend on the CPU. Short sums are plain loops
+The compiler may not reorder a sum (`options.EXACT`), and in a single chain each addition waits for the one before. So element i
+goes into chain i % CHAINS, and the chains are added in pairs. Their number does not depend on the CPU. Short sums are plain loops
 elsewhere.
 """
 

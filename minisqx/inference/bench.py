@@ -14,7 +14,7 @@ import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.inference.model import Model
-from minisqx.kernels import frozen, inference
+from minisqx.kernels import frozen
 from minisqx.kernels.geometry import OUT_HEIGHT, OUT_WIDTH
 from minisqx.machine.threads import threads
 from minisqx.plan import Plan
@@ -123,7 +123,7 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     def seconds(table: np.ndarray) -> float:
         def sample() -> float:
             began = time.perf_counter()
-            inference.run(logits, program.tables._replace(steps=table), plan._classifier, 1, memory, features, scratch)
+            frozen.run(logits, program.tables._replace(steps=table), plan._classifier, 1, memory, features, scratch)
             return time.perf_counter() - began
 
         return statistics.median(sample() for _ in range(LAYER_SAMPLES))
