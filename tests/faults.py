@@ -456,7 +456,7 @@ FAULTS = (
     ),
     Fault(
         "sums that the compiler may reorder",
-        "kernels/compiler/jit.py",
+        "kernels/compiler/options.py",
         'EXACT = {"fastmath": False, ',
         'EXACT = {"fastmath": {"reassoc"}, ',
         ("test_placements.py::test_no_operation_of_the_generated_code_may_be_reordered_or_fused",),
@@ -821,7 +821,7 @@ FAULTS = (
     ),
     Fault(
         "kernels in sub-folders not hashed",
-        "kernels/compiler/cache.py",
+        "kernels/compiler/identity.py",
         "(module, *(_modules(module) if is_package else ()))",
         "(module,)",
         KERNELS,

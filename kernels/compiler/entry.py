@@ -44,7 +44,8 @@ class Entry:
     """
 
     def __init__(self, module: str, name: str, *, kernel=None, before: Callable | None = None, result: type | None = None):
-        self._module, self._name, self._kernel, self._before, self._result = module, name, kernel, before, result
+        self.__module__, self.__name__ = module, name
+        self._kernel, self._before, self._result = kernel, before, result
         self._codes: dict[str, Callable] = {}
 
     def __call__(self, *arguments):
@@ -63,12 +64,12 @@ class Entry:
         return self._codes[types]
 
     def _made(self, types: str, arguments: tuple) -> Callable:
-        name = f"{self._module.removeprefix('minisqx.kernels.')}.{self._name}"
+        name = f"{self.__module__.removeprefix('minisqx.kernels.')}.{self.__name__}"
         is_compiled = not late.is_jit_disabled() and are_arrays_known()
         if is_compiled and (address := image.found(name, types)) is not None:
             return Code(address, self._result)
         if self._kernel is None:
-            return getattr(import_module(self._module), self._name).code(arguments)
+            return getattr(import_module(self.__module__), self.__name__).code(arguments)
         if not is_compiled:
             return self._kernel
         if self._before is not None:

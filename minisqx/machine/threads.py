@@ -4,11 +4,11 @@ Numba's own setting is changed only while a parallel kernel runs (`kernels/compi
 starts no Numba threads.
 """
 
+import functools
 import os
 import re
 import sys
-from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
 
@@ -100,38 +100,35 @@ def _is_numba_raised_to(count: int) -> bool:
 
 
 class _NumbaImport:
-    """Finds Numba as usual, and has it start with the limit that is wanted here: its variable is set during the import."""
+    """Finds Numba as the other finders do, and has it start with the limit that is wanted here."""
 
     @classmethod
     def find_spec(cls, name: str, path=None, target=None):
         if name != "numba":
             return None
-        sys.meta_path.remove(cls)
-        spec = find_spec(name)
+        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not cls)
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = cls._executed(spec.loader)  # type: ignore[method-assign]
+            vars(spec.loader)["exec_module"] = functools.partial(cls._execute, spec.loader)
         return spec
 
-    @staticmethod
-    def _executed(loader) -> Callable[[ModuleType], None]:
-        execute = loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            global _numba_start_limit
-            del loader.exec_module
-            if NUMBA_VARIABLE in os.environ:
-                execute(module)
-                return
-            os.environ[NUMBA_VARIABLE] = str(_wanted)
-            try:
-                execute(module)
-            finally:
-                del os.environ[NUMBA_VARIABLE]
-            _numba_start_limit = module.config.NUMBA_NUM_THREADS
-            # Otherwise Numba would raise an error at the next compilation, because the variable has changed.
-            module.config.reload_config()
-
-        return exec_module
+    @classmethod
+    def _execute(cls, loader: Loader, module: ModuleType) -> None:
+        """Executes Numba with its variable set."""
+        global _numba_start_limit
+        del vars(loader)["exec_module"]
+        sys.meta_path.remove(cls)
+        if NUMBA_VARIABLE in os.environ:
+            loader.exec_module(module)
+            return
+        os.environ[NUMBA_VARIABLE] = str(_wanted)
+        try:
+            loader.exec_module(module)
+        finally:
+            del os.environ[NUMBA_VARIABLE]
+        _numba_start_limit = module.config.NUMBA_NUM_THREADS
+        # Otherwise Numba would raise an error at the next compilation, because the variable has changed.
+        module.config.reload_config()
 
 
 def max_threads() -> int:
