@@ -27,7 +27,7 @@ from minisqx.errors import DataError
 from minisqx.machine.folders import cache_root, replace_file
 from minisqx.machine.threads import thread_count
 
-_FORMAT = 4  # increase it when decoding or the file format changes
+_FORMAT = 5  # increase it when decoding or the file format changes
 _CHECKSUM_BYTES = 9  # eight hexadecimal digits and a newline
 _MAX_JSON_BYTES = 16 << 20
 _READ_BYTES = 1 << 20

@@ -20,7 +20,7 @@ from minisqx.data.dataset import Part, Say, check_bytes, check_classes
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
 from minisqx.images.files import opened
-from minisqx.images.load import MOST_BYTES, load_image
+from minisqx.images.load import MAX_BYTES, load_image
 from minisqx.machine.limits import megabytes, size_text
 from minisqx.machine.threads import thread_count
 
@@ -53,7 +53,7 @@ def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_i
 
     def state() -> list:
         # Versions of Pillow may decode to different pixels.
-        return [image_size, skip_bad_images, PIL.__version__, names, content_digests(files, MOST_BYTES)]
+        return [image_size, skip_bad_images, PIL.__version__, names, content_digests(files, MAX_BYTES)]
 
     found = cached(path, state, lambda: read_image_folder(path, parts, image_size, skip_bad_images, say), say)
     for line in found.skipped:

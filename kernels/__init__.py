@@ -1,11 +1,11 @@
-"""Hand-written Numba kernels: arrays in, arrays out. They know no layer, no file and no command line.
+"""Hand-written Numba kernels: arrays in, arrays out. They know nothing of layers, files and the command line.
 
-A kernel checks nothing; its callers pass arrays that were checked. Each file here is one operation, forward and backward, with
-`structures`, `layout` and `blocks` for what they share. `tiles` has the innermost loops as vector code, `compiler` what compiles
-and keeps everything: both are for a second reading.
+Kernels check nothing; callers pass valid arrays. Each file here is one operation, forward and backward; `structures`, `layout`
+and `blocks` have what they share. `tiles` generates the innermost loops as vector code, and `compiler` compiles and caches
+everything: both are for a second reading.
 """
 
 from minisqx.machine.threads import use_threads
 
-# Numba fixes its largest number of threads when it is imported, which some module here may do next.
+# Numba fixes its maximum number of threads when it is first imported, which other modules here do when they compile.
 use_threads()

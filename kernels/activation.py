@@ -1,4 +1,4 @@
-"""Activations by their numbers, as kernels take them; what each computes is in `activation_table.py`."""
+"""The numbers by which kernels identify activations; `activation_table.py` has what each computes."""
 
 from minisqx.errors import OptionError
 from minisqx.kernels.activation_table import ACTIVATIONS, NO_ACTIVATION
@@ -7,14 +7,14 @@ NUMBERS: dict[str | None, int] = {None: NO_ACTIVATION} | {each.name: number for 
 
 
 def number_of(name: str | None) -> int:
-    """The number by which kernels know an activation; raises OptionError for one that they don't have."""
+    """The number of an activation. Raises OptionError for an unknown name."""
     if name not in NUMBERS:
         raise OptionError(f"activation {name!r}: expected one of {', '.join(map(repr, NUMBERS))}")
     return check_activation(NUMBERS[name])
 
 
 def check_activation(number: int) -> int:
-    """The number itself; raises OptionError for one that the table doesn't have."""
+    """Returns the number. Raises OptionError if no activation has it."""
     if number not in range(len(ACTIVATIONS) + 1):
         known = ", ".join(f"{place} ({each.title})" for place, each in enumerate(ACTIVATIONS, 1))
         raise OptionError(f"activation number {number!r}: expected {NO_ACTIVATION} (none), {known}")
@@ -22,5 +22,5 @@ def check_activation(number: int) -> int:
 
 
 def entry_of(number: int):
-    """The table's entry of an activation that is not NO_ACTIVATION."""
+    """The entry of an activation in the table. number: not NO_ACTIVATION."""
     return ACTIVATIONS[number - 1]

@@ -1,12 +1,11 @@
-"""The activations: everything that there is to know of each, in one entry of `ACTIVATIONS`.
+"""The activations. Each entry of `ACTIVATIONS` has everything about one of them.
 
-Tiles, row kernels, layers, descriptions, options and pictures take what they need from here, so a new activation is one more
-class and its place in the tuple. `minisqx.spec.activations` reads the names without importing this package, so this file imports
-nothing that takes time.
+Tiles, row kernels, layers, specs, options and pictures read this table, so adding an activation means adding one class here.
+`minisqx.spec.activations` loads this file without the package, so it must not import anything slow.
 
-An entry computes in four ways: `vectors` and `vectors_backward` emit code for a vector of lanes (v is a `simd.Vectors`); `values`
-and `values_backward` compute the same of NumPy arrays, for kernels without the JIT and for inspection. Backward, the gradient g
-is multiplied by the slope, which must follow from the output y alone, since the input is not kept. A NaN stays a NaN.
+An entry has four functions. `vectors` and `vectors_backward` emit code for a vector (v is a `simd.Vectors`); `values` and
+`values_backward` compute the same for NumPy arrays, for kernels without the JIT and for inspection. The backward functions
+multiply the gradient g by the slope, which must follow from the output y alone, since the input is not stored. NaN stays NaN.
 
 Source: Clevert, Unterthiner, Hochreiter, "Fast and accurate deep network learning by exponential linear units", 2016, eq. 13.
 """
@@ -99,6 +98,6 @@ class ReLU:
         return np.where(y > 0, g, 0)
 
 
-# An activation's number is its place here, from 1 on; 0 is none. Checkpoints have names, so the order may change.
+# The number of an activation is its position here, from 1; 0 is none. Checkpoints store names, so the order may change.
 ACTIVATIONS = (ELU, ReLU)
 NO_ACTIVATION = 0

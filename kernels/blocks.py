@@ -1,7 +1,7 @@
-"""What the fused kernels share: the walk over a chunk in blocks of pixels, and the gradient that comes in.
+"""Shared by the fused kernels: the iteration over a chunk in blocks of pixels, and the incoming gradient.
 
-A fused kernel passes over a chunk in blocks of `BLOCK` pixels, so that everything it makes on the way (im2col, the incoming
-gradient) stays in a scratch that fits in cache:
+A fused kernel processes a chunk in blocks of `BLOCK` pixels, so that its intermediate results (im2col, the incoming gradient)
+stay in scratch memory that fits in cache:
 
     for number in range(blocks_in(pixels, itemsize)):
         block = block_at(number, pixels, itemsize)
@@ -27,13 +27,13 @@ def images_of(cut, chunk):
 
 @njit
 def pixels_of(cut, chunk):
-    """Pixels of one chunk: of all its images."""
+    """Pixels of all images of one chunk."""
     return images_of(cut, chunk) * cut.map_pixels
 
 
 @njit
 def whole_vectors(pixels, itemsize):
-    """`pixels` rounded up to whole cache lines: the columns that a kernel writes."""
+    """`pixels` rounded up to whole cache lines: the number of columns that a kernel writes."""
     line = CACHE_LINE // itemsize
     return (pixels + line - 1) // line * line
 
@@ -46,14 +46,14 @@ def blocks_in(pixels, itemsize):
 
 @njit
 def block_at(number, pixels, itemsize):
-    """One of them; the last ends with the last cache line that has a pixel."""
+    """One block of a chunk; the last one ends with the last cache line that has a pixel."""
     first = number * BLOCK
     return Block(first, min(BLOCK, whole_vectors(pixels, itemsize) - first), pixels)
 
 
 @njit
 def matrix_of(rows, chunk):
-    """One chunk of `Rows` or of a `Tensor` as it is stored, its first row the first of the tensor's."""
+    """One chunk of `Rows`, or of a `Tensor` as it is stored; its first row is the tensor's first one."""
     stride = rows.data.shape[2]
     return Matrix(flat(rows.data), (chunk * rows.data.shape[1] + rows.row) * stride, stride)
 
@@ -86,7 +86,7 @@ def of_block(region, block):
 
 @njit
 def is_pointwise(geometry):
-    """Whether im2col would only copy: a 1x1 kernel with stride 1. geometry: `Geometry.array`."""
+    """Whether im2col would only copy: a 1x1 kernel with stride 1. geometry: an array, as in `Taps`."""
     return geometry[0] * geometry[1] * geometry[2] * geometry[3] * geometry[4] * geometry[5] == 1
 
 
@@ -100,7 +100,7 @@ def clear_tail(matrix, rows, pixels, columns):
 
 @njit
 def copy(out, out_at, x, at, count):
-    """out[out_at + p] = x[at + p] for 0 <= p < `count`. (For slices Numba would compile what NumPy does when shapes differ.)"""
+    """out[out_at + p] = x[at + p] for 0 <= p < `count`. (For an assignment of slices, Numba compiles checks of shapes.)"""
     target, source = out[out_at : out_at + count], x[at : at + count]
     for p in range(count):
         target[p] = source[p]
@@ -142,16 +142,16 @@ def as_stored(x, scratch):
 
 @njit
 def source_columns(source, chunk, block, scratch):
-    """What the source's weight is multiplied with: its dz, or the im2col of that for a block."""
+    """The matrix by which the source's weight is multiplied: dz, or its im2col for a block."""
     dz = as_stored(matrix_of(Rows(source.dz, source.dz_row), chunk), scratch)
     return columns_of(dz, source.weight.shape[0] // source.inside.shape[0], source, block, scratch.source)
 
 
 @njit
 def fill_gradient(g, start, rows, source, chunk, block, scratch):
-    """Writes a block of the gradient that comes in, rows start : rows, into the `Matrix` g.
+    """Writes rows start : rows of a block of the incoming gradient to the `Matrix` g.
 
-    start: 0 or `source.produced`. Columns beyond the pixels have any finite value.
+    start: 0 or `source.produced`. Columns beyond the pixels get arbitrary finite values.
     """
     if start < source.produced:
         # g = W^T dz, the input's gradient of the convolution that comes next.

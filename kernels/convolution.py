@@ -50,7 +50,7 @@ from minisqx.kernels.structures import Affine, ChunkMoments, Extent, Matrix, Mom
 from minisqx.kernels.tiles.product import product, product_to_dz, product_with_moments, weight_gradient
 from minisqx.kernels.tiles.simd import VECTOR_BYTES, flat
 
-# Elements from which a loop is worth starting the other threads for.
+# Number of elements from which a parallel loop is faster.
 WORTH_SHARING = 100_000
 
 
@@ -116,7 +116,7 @@ def convolve_chunk(out, x, pixels, convolution, folded, moments, scratch):
 
 @njit
 def row_after(region, rows):
-    """What follows the first rows of a region of a scratch, flat."""
+    """The memory after the first rows of a region of scratch, flat."""
     return region.data[region.at + rows * region.stride :]
 
 
@@ -232,7 +232,7 @@ def backward(e, keep_dz, gradients, source, x, convolution, parameters, norm, cu
             matrix_of(e, chunk), keep_dz, source, chunk_of(x, chunk), convolution, coefficients, chunk,
             pixels_of(cut, chunk), gradient, scratch_of(workspace, get_thread_id()),
         )  # fmt: skip
-    # Chunks are added in their order, whatever thread does it: rows of the weight are shared among threads.
+    # Chunks are added in their order, whichever thread does it; threads share the rows of the weight.
     total = np.zeros((outputs, stride))
     if chunk_gradients.size > WORTH_SHARING:
         for m_ in prange(outputs):

@@ -1,10 +1,10 @@
 """A frozen network as a table of steps, which `inference.run` runs.
 
-Columns of a step: KIND, then for all kinds OUT_AT, OUT_STRIDE, ROWS, and IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`. A
-convolution and a max pool have the place TABLE_AT of their `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long; a
-convolution the ACTIVATION of its first ACTIVATED rows, and the place WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale
-and shift one after the other; a sum its ACTIVATION, OTHER_AT and OTHER_STRIDE, and reads only the samples of that one if
-OTHER_SAMPLED, which is then of the map IN_HEIGHT x IN_WIDTH of the geometry.
+Columns of a step: KIND; for all steps OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`. A convolution and
+a max pool have the offset TABLE_AT of their `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long. A convolution has the
+ACTIVATION of its first ACTIVATED rows, and the offset WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift, one
+after the other. A sum has its ACTIVATION, OTHER_AT and OTHER_STRIDE; if OTHER_SAMPLED, it reads only the samples of the other
+tensor, whose maps are IN_HEIGHT x IN_WIDTH of the geometry.
 
 It needs no Numba, and imports neither the kernel nor what that calls.
 """

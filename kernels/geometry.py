@@ -10,13 +10,13 @@ import numpy as np
 
 from minisqx.kernels.layout import Layout
 
-# Places in a geometry as kernels take it.
+# Positions in the array of a geometry.
 KERNEL_HEIGHT, KERNEL_WIDTH = range(2)
 PADDING_HEIGHT, PADDING_WIDTH, IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH = range(6, 12)
 
 
 class Taps(NamedTuple):
-    """A geometry as kernels take it, for chunks of one layout.
+    """A geometry in the form that kernels take, for chunks of one layout.
 
     geometry: the twelve numbers of `Geometry`. inside: (taps, columns) of the activations' dtype, 1 where the tap lies
     inside the map, else 0 (also in the padding columns). index: (taps, columns) int32, the column of the input there,
@@ -68,7 +68,7 @@ class Geometry(NamedTuple):
         )
 
     def taps(self, layout: Layout, dtype) -> Taps:
-        """The tables for an output of `layout`."""
+        """The tables for an output with this layout."""
         return _tables(self, layout.images_per_chunk, layout.stride, np.dtype(dtype))
 
 

@@ -10,8 +10,8 @@ stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, 
 (`Geometry.transposed`): backward needs no scatter.
 
 A value is x * scale[c] + shift[c], so a deferred batch norm is applied on the way, and the zeros of the padding stay
-zero. What lies where is worked out once for each geometry, as tables (`Taps`). Three loops fill the rows, the fastest
-that fits:
+zero. The input pixel under each tap is in tables that are made once per geometry (`Taps`). Of three loops, the fastest that
+applies fills the rows:
 
 - the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
 - no stride otherwise (the stem), and rows as long as a vector: an output row is a run of an input row, copied as vectors;
@@ -174,7 +174,7 @@ def _name(element: types.Float) -> str:
 
 
 def prepare(dtype) -> None:
-    """Compiles `im2col` for a dtype, or loads it; to be called once before a kernel that uses it is compiled or run."""
+    """Compiles `im2col` for a dtype, or loads it. Call it before a kernel that uses it is compiled or run."""
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
     out, x = structure(Matrix, pointer, index, index), structure(Chunk, pointer, index, index, pointer, pointer, index)

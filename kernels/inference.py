@@ -1,9 +1,8 @@
-"""A whole network in one call: the forward pass when nothing is to be learned.
+"""Inference: the forward pass of a whole network in one call.
 
-A network is a table of steps (`frozen.py`). Each is a convolution (with its batch norm, now constant, and its activation), a
-residual sum or a max pool; they read and write one flat memory by place and stride, and the last average becomes logits. One call
-without the interpreter's lock runs all of it on the calling thread: no Python between layers, no thread pool that another caller
-could disturb, and no allocation.
+A network is a table of steps (`frozen.py`): convolutions (with activation, and batch norm as constants), residual sums and max
+pools. They read and write one flat memory by offset and stride; the average of the last map gives the logits. One call runs all of
+it on the calling thread, without the GIL: no Python between layers, no thread pool shared with other callers, no allocation.
 """
 
 from minisqx.kernels import im2col, linear, pooling
@@ -45,7 +44,7 @@ def prepare(logits, *_) -> None:
 
 @entry(before=prepare)
 def run(logits, program, classifier, images, memory, features, scratch_memory):
-    """Fills logits (images, classes) for one chunk, whose input lies where the first step reads it.
+    """Writes logits (images, classes) for one chunk, whose input is where the first step reads it.
 
     program: `Program`; classifier: `Classifier`. memory, features (images, C), scratch_memory: written. All of one dtype.
     """

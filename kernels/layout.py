@@ -35,12 +35,12 @@ class Layout:
 
     @classmethod
     def of_batch(cls, images: int, height: int, width: int, dtype, larger: int = 1) -> "Layout":
-        """The cut that training uses: up to 16 chunks to share among threads, of at most 8 images.
+        """The layout for training: up to 16 chunks to share among threads, of at most 8 images.
 
-        larger: how many times as many images a chunk has (and so how many times fewer chunks there are), for networks whose maps
-        are so small that 8 images don't fill vectors.
+        larger: factor by which the images per chunk are increased, for networks whose maps are so small that 8 images don't fill
+        vectors.
         """
-        # NumPy's integers overflow, and a kernel would be compiled once more for each kind of them.
+        # NumPy's integers can overflow, and kernels would be compiled again for each of their types.
         images, height, width, larger = map(operator.index, (images, height, width, larger))
         per_chunk = min(-(-images * larger // MAX_CHUNKS), MAX_IMAGES_IN_CHUNK * larger)
         return cls(images, height, width, np.dtype(dtype).itemsize, per_chunk)

@@ -2,9 +2,9 @@
 
     out[q] = max of x over q's window;  dx[p] = sum of g[q] over the windows q whose largest was p
 
-Of equal values the first counts, row by row, and a NaN is larger than everything: as in PyTorch. What lies where is in the tables
-of `im2col` (`Taps`); a vector of outputs looks up one tap after the other, without a branch, since which pixel is the largest
-can't be foreseen. Cost: a look-up and two selections for every pixel of every window forward, one addition for every window
+Of equal values the first counts, row by row, and a NaN is larger than everything: as in PyTorch. The taps come from the tables
+of `im2col` (`Taps`). A vector of outputs looks up one tap after the other, without branches, since which pixel is the largest is
+unpredictable. Cost: a look-up and two selections for every pixel of every window forward, one addition for every window
 backward.
 """
 

@@ -206,7 +206,7 @@ def backward_chunk(ds, source, y, activated, u, v, chunk, pixels, sums, scratch)
         fill_gradient(g, 0, rows, source, chunk, block, scratch)
         output = Matrix(y.data, y.at, y.stride)
         if y.activation:
-            # Row m of y is made in the scratch, of which one row stands for each.
+            # Each row of y is computed into the same row of scratch, hence the stride of 0.
             output = Matrix(value.data, value.at - first, 0)
         for m in range(rows):
             padding = g.at + m * g.stride + first
@@ -221,9 +221,9 @@ def backward_chunk(ds, source, y, activated, u, v, chunk, pixels, sums, scratch)
 def backward(ds, source, y, activated, u, v, cut, workspace):
     """ds (chunks, rows, stride) = g f'(y), g from `source`, f an activation of some of the rows, `Activated`.
 
-    y: `Tensor`, the output of f as its reader sees it; ds may be its data: it has no readers left. u, v: `Tensor`, of which the
-    sums are written: sum ds, and sum ds times the stored u or v; their scale, shift and activation don't matter here. cut: of
-    ds. workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
+    y: `Tensor`, the output of f as its reader sees it; ds may be its data, since it has no readers left. u, v: `Tensor`, whose
+    sums are written: sum ds, and sum ds times the stored u or v; their scale, shift and activation are not used. cut: of ds.
+    workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
     """
     chunk_sums = workspace.by_chunk
     for chunk_ in prange(ds.shape[0]):

@@ -36,7 +36,7 @@ def pixel_at(column, height, width):
 
 @njit
 def rows_below(pixel, rows, height):
-    """The first pixel of the row `rows` below, none of which is beyond the first row of the next image."""
+    """The first pixel `rows` rows further down, at most the first one of the next image."""
     y = pixel.y + rows
     return Pixel(pixel.image + 1, 0, 0) if y == height else Pixel(pixel.image, y, 0)
 

@@ -1,12 +1,12 @@
-"""The structures that kernels take: what would otherwise be long lists of arrays, places and strides.
+"""The structures that kernels take, in place of long lists of arrays, offsets and strides.
 
-A batch of activations lies as chunks of matrices (`layout`). A kernel for a whole batch takes `Rows` and `Tensor`, whose data is
-(chunks, channels or more, stride); what it calls for one chunk takes `Matrix` and `Chunk`, which are places in flat memory, so
-that inference, whose tensors all lie in one flat array, calls the same.
+A batch of activations is stored as one matrix per chunk (`layout`). A kernel for a whole batch takes `Rows` and `Tensor`, whose
+data is (chunks, channels or more, stride). The functions it calls for one chunk take `Matrix` and `Chunk`, which are offsets into
+flat memory, so that inference, whose tensors share one flat array, can call the same functions.
 
-Numba takes named tuples as they are, with two limits. A parallel loop takes no tuple in a tuple, so what such a loop reads is
-flat: `Source` and `Convolution` have the fields of `im2col.Taps` among their own. And Numba drops what the body of a parallel
-loop itself writes to an array in a tuple that a call returned, so such a body hands its matrices on to a function for one chunk.
+Numba supports named tuples, with two limits. Nested tuples can't be read in a parallel loop, so `Source` and `Convolution` repeat
+the fields of `im2col.Taps`. And the body of a parallel loop can't write to an array in a tuple that a call returned: Numba drops
+the write. So the body passes its matrices to a function for one chunk.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class Cut(NamedTuple):
-    """The part of `layout.Layout` that kernels need. map_pixels: of one image's map."""
+    """The part of `layout.Layout` that kernels need. map_pixels: pixels of one image's map."""
 
     images: int
     images_per_chunk: int
@@ -73,8 +73,8 @@ SCRATCH_STRIDE = BLOCK + 16
 class Block(NamedTuple):
     """Pixels first : first + columns of a chunk that has `pixels` pixels, at most `BLOCK` columns.
 
-    columns is a multiple of a cache line, so the last block may reach beyond the pixels, into the padding. What a kernel makes
-    of a block in its scratch is a `Matrix` whose column p is the chunk's pixel p, as that of a stored tensor.
+    columns is a multiple of a cache line, so the last block may extend into the padding. Intermediate results for a block are a
+    `Matrix` in scratch whose column p is the chunk's pixel p, as in a stored tensor.
     """
 
     first: int
@@ -83,8 +83,8 @@ class Block(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """What a product computes: rows start : stop of its output, of sums of `depth` terms, for the pixels first : first + columns,
-    whole vectors. (A weight's gradient: elements (start : stop, depth), of sums over the pixels.)
+    """The range of a product: rows start : stop of its output, for the pixels first : first + columns (whole vectors), as sums of
+    `depth` terms. For a weight's gradient: elements (start : stop, depth), as sums over these pixels.
     """
 
     start: int
@@ -103,10 +103,10 @@ class Affine(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """A product's epilogue out = f(z), z = bias + W x, which also gathers what each row's mean and variance follow from.
+    """A product's epilogue out = f(z), z = bias + W x, which also accumulates the moments of each row.
 
     bias: (rows,). lanes: flat (rows, 3, lanes), for each lane of a vector its first value, and the sums of the differences from
-    that and of their squares; zero before the row's first vector.
+    it and of their squares; zero before the row's first vector.
     """
 
     bias: np.ndarray
@@ -114,7 +114,7 @@ class Moments(NamedTuple):
 
 
 class NormBackward(NamedTuple):
-    """A product's epilogue out = (a z + b e + c) f'(e): the backward of batch norm and of f, z the gradient that comes in.
+    """A product's epilogue out = (a z + b e + c) f'(e): the backward of batch norm and of f, z the incoming gradient.
 
     bias: zeros. a, b, c: (rows,). e: the stored output of f; out may be e itself.
     """
@@ -127,8 +127,8 @@ class NormBackward(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """The parameters of a basic block, or their gradients: weight (M, K * taps), the others (M,); without batch norm gamma and
-    beta are empty.
+    """The parameters of a basic block, or their gradients: weight (M, K * taps), the others (M,), gamma and beta empty without
+    batch norm.
     """
 
     weight: np.ndarray
@@ -141,10 +141,10 @@ EPSILON = 1e-5  # of batch norm: added to a variance
 
 
 class Norm(NamedTuple):
-    """A batch norm's statistics, all of M channels.
+    """The statistics of a batch norm with M channels, all (M,) but sums.
 
-    mean, variance: float64, of the batch. scale, shift: what follows from them, y = e * scale + shift. sums: (M, 2) float64, sum
-    g and sum g e, written by the backward of the layer that reads y.
+    mean, variance: float64, of the batch. scale, shift: computed from these, y = e * scale + shift. sums: (M, 2) float64, sum g
+    and sum g e, written by the backward of the layer that reads y.
     """
 
     mean: np.ndarray
@@ -157,10 +157,9 @@ class Norm(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """What a basic block computes of its input: a convolution of `inputs` to `outputs` channels, and an activation of the first
-    `activated` outputs.
+    """A convolution from `inputs` to `outputs` channels, with an activation on the first `activated` outputs.
 
-    geometry, inside, index: those of `im2col.Taps`.
+    geometry, inside, index: those of `im2col.Taps`. activation: its number.
     """
 
     geometry: np.ndarray
@@ -173,14 +172,14 @@ class Convolution(NamedTuple):
 
 
 class Activated(NamedTuple):
-    """An activation, by its number, of the first `rows` rows of a tensor."""
+    """An activation, by its number, on the first `rows` rows of a tensor."""
 
     activation: int
     rows: int
 
 
 class Folded(NamedTuple):
-    """Constants as the forward product takes them: weight flat, input-major (inputs * taps, outputs); the others (outputs,)."""
+    """The constants of the forward product: weight flat, input-major (inputs * taps, outputs); the others (outputs,)."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -189,14 +188,13 @@ class Folded(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where the gradient g of a tensor comes from, for its rows one after the other.
+    """The gradient g of a tensor, in the form from which kernels compute it.
 
-    The first `produced` rows are the product W^T dz of the next convolution, formed when they are needed: weight is
-    (out_channels * taps, produced) with flipped taps, dz rows dz_row : dz_row + out_channels of (chunks, out_channels or more,
-    stride); geometry, inside and index are the `im2col.Taps` of the transposed geometry. The other rows are read from `stored`
-    (chunks, rows - produced or more, stride), from stored_row on. Where `added`, `addend` (chunks, rows, stride) is added to
-    all. Where `sampled`, stored and addend hold only the samples (`sampling`) of a map of height x width: all other pixels are
-    zero.
+    The first `produced` rows are the product W^T dz of the next convolution, computed when needed: weight is (out_channels *
+    taps, produced) with flipped taps, dz is rows dz_row : dz_row + out_channels of (chunks, out_channels or more, stride);
+    geometry, inside and index are the `im2col.Taps` of the transposed geometry. The other rows are read from `stored` (chunks,
+    rows - produced or more, stride), from stored_row on. If `added`, `addend` (chunks, rows, stride) is added to all rows. If
+    `sampled`, stored and addend hold only the samples (`sampling`) of maps of height x width, and all other pixels are zero.
     """
 
     produced: int
@@ -216,7 +214,7 @@ class Source(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """Whether only the samples (`sampling`) of a map of height x width are read."""
+    """Whether only the samples (`sampling`) of maps of height x width are read."""
 
     sampled: bool
     height: int
@@ -224,11 +222,11 @@ class Sampling(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """What a kernel writes and reads besides its operands.
+    """Memory that a kernel uses besides its operands.
 
-    memory: (threads, elements), a scratch for each thread, in which the gradient and the columns begin at these elements (see
-    `Scratch`). by_chunk: sums of each chunk, whose shape the kernel says. zeros, ones: at least as long as a row of any
-    activation, as a block, and as the largest number of channels.
+    memory: (threads, elements), scratch for each thread. gradient, columns: offsets of these regions in it (see `Scratch`).
+    by_chunk: sums for each chunk, with a shape that the kernel defines. zeros, ones: at least as long as a row of any activation,
+    a block, and the largest number of channels.
     """
 
     memory: np.ndarray
@@ -240,10 +238,10 @@ class Workspace(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """One thread's scratch, whose rows are SCRATCH_STRIDE long, and the constants of its `Workspace`. Its column 0 is the first
-    of a block (`blocks.of_block`).
+    """One thread's scratch, with rows of SCRATCH_STRIDE elements, and the constants of its `Workspace`. Column 0 is the first
+    pixel of a block (`blocks.of_block`).
 
-    source: im2col of the dz from which the gradient that comes in is formed. gradient: that gradient. columns: im2col of the
+    source: im2col of the dz of which the incoming gradient is a product. gradient: the incoming gradient. columns: im2col of the
     input.
     """
 
@@ -255,8 +253,8 @@ class Scratch(NamedTuple):
 
 
 class ChunkMoments(NamedTuple):
-    """Where a chunk's moments go: merged (2, outputs) float64, mean and sum of squared deviations; lanes: flat scratch, 3 vectors
-    an output.
+    """Outputs for the moments of a chunk. merged: (2, outputs) float64, mean and sum of squared deviations. lanes: flat scratch,
+    3 vectors per output.
     """
 
     merged: np.ndarray
@@ -264,7 +262,7 @@ class ChunkMoments(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A network frozen for inference (`inference`): steps (steps, COLUMNS) int64 and the flat arrays that they point into."""
+    """A network frozen for inference (`inference`): steps (steps, COLUMNS) int64, and the flat arrays into which they point."""
 
     steps: np.ndarray
     weights: np.ndarray
@@ -275,7 +273,7 @@ class Program(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """weight (classes, C) and bias (classes,); both empty where the averages are the logits."""
+    """The last linear layer: weight (classes, C) and bias (classes,); both empty if the averages are the logits."""
 
     weight: np.ndarray
     bias: np.ndarray

@@ -17,9 +17,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from minisqx import errors as errors
     from minisqx.inference.model import Model as Model
-    from minisqx.inference.model import Prediction as Prediction
     from minisqx.inference.model import infer as infer
     from minisqx.inference.model import load as load
+    from minisqx.inference.prediction import Prediction as Prediction
     from minisqx.network import Network as Network
     from minisqx.network import ShallowSqueezeNext as ShallowSqueezeNext
     from minisqx.spec import NetworkSpec as NetworkSpec
@@ -33,7 +33,7 @@ _MODULES = {
     "Model": "inference.model",
     "Network": "network",
     "NetworkSpec": "spec",
-    "Prediction": "inference.model",
+    "Prediction": "inference.prediction",
     "SGD": "training.optim",
     "ShallowSqueezeNext": "network",
     "SqueezeNetSpec": "spec.squeezenet",

@@ -22,7 +22,7 @@ import numpy as np
 
 from minisqx.errors import OptionError
 from minisqx.network import Network
-from minisqx.spec import MaxPoolSpec, NetworkSpec
+from minisqx.spec import NetworkSpec
 from minisqx.training.optim import cross_entropy
 
 STEP = 5e-6
@@ -116,7 +116,7 @@ def random_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str,
 def has_kinks(spec: NetworkSpec) -> bool:
     """Whether the loss may have kinks, where it has no derivative."""
     kinked = any(layer.activation not in SMOOTH for layer in spec.convolutions)
-    return kinked or any(isinstance(unit, MaxPoolSpec) for unit in spec.units)
+    return kinked or any(unit.has_kinks for unit in spec.units)
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from minisqx import flat
 from minisqx.checks import is_whole, plain, require
+from minisqx.current_plan import CurrentPlan
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
 from minisqx.layers import (
-    AveragePool,
+    PARAMETER_FREE,
     BasicBlock,
     Bottleneck,
     Concatenation,
-    Dropout,
     Fire,
     Layer,
     Linear,
-    MaxPool,
     Workspace,
     materialise,
 )
@@ -28,14 +28,12 @@ from minisqx.layers.part import Layers
 from minisqx.machine.limits import size_text
 from minisqx.plan import Plan
 from minisqx.spec import (
-    AveragePoolSpec,
     BottleneckSpec,
     ConvolutionSpec,
-    DropoutSpec,
     FireSpec,
     LinearSpec,
-    MaxPoolSpec,
     NetworkSpec,
+    ParameterFreeSpec,
     Size,
     Unit,
 )
@@ -49,6 +47,7 @@ FIXED = ("spec", "dtype", "seed", "layers", *BUFFERS)
 _DERIVED = (
     "layers", "_sequence", "_stem", "_workspace", "_layout", "_not_ready",
     "_parameters", "_gradients", "_buffers", "_parameter_sections", "_gradient_sections", "_buffer_sections",
+    "_current_plan",
 )  # fmt: skip
 
 
@@ -81,7 +80,7 @@ class Network:
 
     def _build(self, not_ready: str) -> None:
         """Allocates the buffers and builds the layers. not_ready: why `backward` can't run yet, for its error message."""
-        self._workspace = Workspace(self.dtype)
+        self._workspace = Workspace(self.dtype, self.seed)
         self._allocate()
         self._sequence: tuple[Layer, ...] = tuple(self._layer(unit) for unit in self.spec.units)
         first = self._sequence[0]
@@ -128,9 +127,12 @@ class Network:
             for group in self.spec.groups
             for key in group[0].buffer_shapes
         ]
-        self.flat_parameters, self._parameters, self._parameter_sections = _flat_buffer(sections, self.dtype)
-        self.flat_gradients, self._gradients, self._gradient_sections = _flat_buffer(sections, self.dtype)
-        self.flat_buffers, self._buffers, self._buffer_sections = _flat_buffer(statistics, self.dtype)
+        self.flat_parameters, self.flat_gradients = flat.zeros(sections, self.dtype), flat.zeros(sections, self.dtype)
+        self.flat_buffers = flat.zeros(statistics, self.dtype)
+        self._parameters, self._parameter_sections = flat.cut(self.flat_parameters, sections)
+        self._gradients, self._gradient_sections = flat.cut(self.flat_gradients, sections)
+        self._buffers, self._buffer_sections = flat.cut(self.flat_buffers, statistics)
+        self._current_plan = CurrentPlan(self.spec, (sections, statistics))
 
     def _layer(self, unit: Unit) -> Layer:
         """The layer for one unit of the spec."""
@@ -146,12 +148,8 @@ class Network:
                 squeeze, expand1 = self._basic_block((unit.squeeze,)), self._basic_block((unit.expand1,), joint)
                 expand3 = self._basic_block((unit.expand3,), joint, row=unit.expand1.out_channels)
                 return Fire(unit, [squeeze, expand1, expand3], self._workspace)
-            case MaxPoolSpec():
-                return MaxPool(unit, self._workspace)
-            case DropoutSpec():
-                return Dropout(unit, self.seed, self._workspace)
-            case AveragePoolSpec():
-                return AveragePool(unit, self._workspace)
+            case ParameterFreeSpec() if type(unit) in PARAMETER_FREE:
+                return PARAMETER_FREE[type(unit)](unit, self._workspace)
             case LinearSpec():
                 views = (self._parameters, self._gradients)
                 return Linear(unit.name, *(tensors[f"{unit.name}.{key}"] for tensors in views for key in ("weight", "bias")))
@@ -189,10 +187,14 @@ class Network:
         x: normalised pixels (N, 3, H, W), or a `Loader`'s batch; H and W may differ from the spec's if the strides allow them.
         training: batch norm uses the batch's statistics and updates the running ones, dropout is applied, and what `backward`
         needs is stored. Raises OptionError for an x of another shape or dtype.
+
+        Without training, several threads may call it at once. It uses the current parameters and buffers; a number that another
+        thread writes during the call counts with its old or its new value.
         """
-        data, layout = self._packed(x)
         if not training:
-            return self.plan().run(data, layout)
+            plan = self._current_plan.of(self.flat_parameters, self.flat_buffers)
+            return plan.run(*self._checked_batch(x)) if hasattr(x, "layout") else plan.run_images(self._checked_images(x))
+        data, layout = self._packed(x)
         self.dropout_step += 1
         self._not_ready = "after a forward pass that failed"
         self._layout = layout
@@ -231,27 +233,34 @@ class Network:
             )
 
     def plan(self) -> Plan:
-        """The network frozen for inference, with its current parameters and running statistics."""
+        """A copy frozen for inference, with the network's current parameters and running statistics."""
         return Plan(self.spec, self.state_dict())
 
     def _packed(self, x) -> tuple[np.ndarray, Layout]:
         """x as data (chunks, 3, stride) and its layout."""
         if hasattr(x, "layout"):
-            data, layout = x.data, x.layout
-            if data.dtype != self.dtype or data.shape != (layout.chunks, 3, layout.stride):
-                raise OptionError(
-                    f"a batch of {data.dtype}, packed as {data.shape}: expected {self.dtype}, from a loader with this dtype"
-                )
-            self._check_size((layout.height, layout.width))
-            return data, layout
+            return self._checked_batch(x)
+        x = self._checked_images(x)
+        layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
+        return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
+
+    def _checked_batch(self, batch) -> tuple[np.ndarray, Layout]:
+        data, layout = batch.data, batch.layout
+        if data.dtype != self.dtype or data.shape != (layout.chunks, 3, layout.stride):
+            raise OptionError(
+                f"a batch of {data.dtype}, packed as {data.shape}: expected {self.dtype}, from a loader with this dtype"
+            )
+        self._check_size((layout.height, layout.width))
+        return data, layout
+
+    def _checked_images(self, x) -> np.ndarray:
         x = np.asarray(x)
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[0] < 1 or x.dtype.kind not in "fiu":
             raise OptionError(
                 f"input of shape {x.shape} and dtype {x.dtype}: expected numbers of shape (N, 3, H, W), N at least 1"
             )
         self._check_size((x.shape[2], x.shape[3]))
-        layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
-        return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
+        return x
 
     def _check_size(self, size: Size) -> None:
         if size != self.spec.input_size:
@@ -338,19 +347,3 @@ def _checked_dtype(dtype) -> np.dtype:
     if name not in DTYPES:
         raise OptionError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     return np.dtype(name)
-
-
-def _flat_buffer(sections: list[list[tuple[str, tuple[int, ...]]]], dtype) -> tuple[np.ndarray, dict, dict]:
-    """A flat buffer of zeros, name -> view of each tensor, and name of a section's first tensor -> view of the section.
-
-    sections: lists of adjacent tensors, each as (name, shape).
-    """
-    flat = np.zeros(sum(math.prod(shape) for section in sections for _, shape in section), dtype)
-    views, whole_sections, at = {}, {}, 0
-    for section in sections:
-        start = at
-        for name, shape in section:
-            views[name] = flat[at : at + math.prod(shape)].reshape(shape)
-            at += math.prod(shape)
-        whole_sections[section[0][0]] = flat[start:at]
-    return flat, views, whole_sections

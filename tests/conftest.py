@@ -20,6 +20,7 @@ WITHOUT_JIT = {
     "test_kernels_max_pool.py": 1,
     "test_kernels_product.py": 3,
     "test_kernels_residual.py": 3,
+    "test_kernels_resize.py": 1,
     "test_kernels_sampling.py": 1,
     "test_layer_gradients.py": 23,
 }

@@ -10,7 +10,7 @@ from minisqx.checkpoint import Checkpoint
 from minisqx.data.dataset import Dataset
 from minisqx.data.loader import Loader
 from minisqx.errors import MinisqxError
-from minisqx.inference.model import Prediction
+from minisqx.inference.prediction import Prediction
 from minisqx.kernels.layout import Layout
 from minisqx.network import Network
 from minisqx.spec.squeezenet import SqueezeNetSpec

@@ -284,10 +284,10 @@ HOSTILE = [
     Hostile("WebP without a frame", lambda: riff((b"VP8X", bytes(10))), DAMAGED + "|" + NOT),
     Hostile("PPM that goes up to 0", lambda: b"P6 8 8 0\n" + bytes(192), DAMAGED),
     Hostile("PPM with a pixel over its most", lambda: b"P3 8 8 255\n" + b"256 0 0 " * 64, DAMAGED),
-    Hostile("PFM of NaN", lambda: _pfm(float("nan")), "no finite numbers"),
-    Hostile("PFM of infinity", lambda: _pfm(float("inf")), "no finite numbers"),
+    Hostile("PFM of NaN", lambda: _pfm(float("nan")), "not finite numbers"),
+    Hostile("PFM of infinity", lambda: _pfm(float("inf")), "not finite numbers"),
     Hostile("PFM with a scale of NaN", lambda: _pfm(0.5, "nan"), DAMAGED),
-    Hostile("TIFF of NaN", lambda: tiff_image(8, 8, 1, (32,), b"\0\0\xc0\x7f" * 64, sample_format=[3]), "no finite numbers"),
+    Hostile("TIFF of NaN", lambda: tiff_image(8, 8, 1, (32,), b"\0\0\xc0\x7f" * 64, sample_format=[3]), "not finite numbers"),
     # Two files in one, and other file formats under an image's name.
     Hostile("PNG that is a ZIP archive, too", lambda: _red_png(after=b"PK\3\4" + bytes(30) + b"PK\5\6" + bytes(18)), RED),
     Hostile("GIF that is a script, too", lambda: _gif() + b"<script>alert(1)</script>", RED),

@@ -26,7 +26,7 @@ def test_a_package_that_the_service_does_not_know_is_not_taken_for_a_good_one():
     "script, line",
     [
         ("import time; time.sleep(60)", "skipped: no answer from the service of known vulnerabilities within 1 s"),
-        ("import sys; sys.exit('no network')", "skipped: the service of known vulnerabilities can't be asked (no network)"),
+        ("import sys; sys.exit('no network')", "skipped: the service of known vulnerabilities can't be used (no network)"),
     ],
     ids=["silent", "unreachable"],
 )

@@ -9,7 +9,7 @@ import minisqx
 from minisqx.cli import main
 from minisqx.errors import CheckpointError, DataError
 from minisqx.inference import bench
-from minisqx.inference.model import softmax
+from minisqx.inference.prediction import softmax
 from minisqx.network import Network
 from minisqx.spec.squeezenext import SqueezeNextSpec
 

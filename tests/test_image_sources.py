@@ -135,8 +135,8 @@ def test_a_reader_that_lacks_its_program_does_not_call_the_file_damaged(monkeypa
 
 
 def test_an_endless_file_object_is_read_no_further_than_the_limit(monkeypatch):
-    monkeypatch.setattr("minisqx.images.load.MOST_BYTES", 1000)
-    monkeypatch.setattr("minisqx.images.files.MOST_BYTES", 1000)
+    monkeypatch.setattr("minisqx.images.load.MAX_BYTES", 1000)
+    monkeypatch.setattr("minisqx.images.files.MAX_BYTES", 1000)
     with open("/dev/zero", "rb") as file, pytest.raises(ImageError, match="has 1001 bytes; expected at most 1000"):
         load_image(file)
 
@@ -218,7 +218,7 @@ def test_a_picture_that_pillow_opened_has_the_limits_of_a_file():
         load_image(PIL.Image.open(io.BytesIO(blank)))
     photo = encoded(PIL.Image.fromarray(picture(64, 64)), "JPEG", progressive=True)
     scan = photo[photo.rindex(b"\xff\xda") : -2]
-    with pytest.raises(ImageError, match="the PIL image is a JPEG of more than 50 scans"):
+    with pytest.raises(ImageError, match="the PIL image is a JPEG with more than 50 scans"):
         load_image(PIL.Image.open(io.BytesIO(photo[:-2] + scan * 60 + photo[-2:])))
 
 
@@ -271,7 +271,7 @@ def test_a_format_that_pillow_was_taught_is_read_on_request(taught, tmp_path):
 
 
 def test_a_taught_format_has_the_limit_of_pixels(taught, monkeypatch):
-    monkeypatch.setattr("minisqx.images.files.MOST_PIXELS", 10)
+    monkeypatch.setattr("minisqx.images.files.MAX_PIXELS", 10)
     monkeypatch.setattr("minisqx.images.files.check_size.__defaults__", (None, 10, 10))
     with pytest.raises(ImageError, match="has 1000 x 1 pixels"):
         load_image(b"taught\1" + bytes(3000), formats=["TAUGHT"])

@@ -214,26 +214,26 @@ def jpeg_with_frame(marker, precision=8):
 @pytest.mark.parametrize(
     "content, words",
     [
-        (bmp(4, 4, 16, bytes(32), compression=3, masks=(0xF00, 0xF0, 0xF)), "is of a kind of BMP that isn't read (Unsupported"),
-        (bmp(4, 4, 24, bytes(48), compression=4), "is of a kind of BMP that isn't read (Unsupported BMP compression (4))"),
+        (bmp(4, 4, 16, bytes(32), compression=3, masks=(0xF00, 0xF0, 0xF)), "is a BMP variant that isn't read (Unsupported"),
+        (bmp(4, 4, 24, bytes(48), compression=4), "is a BMP variant that isn't read (Unsupported BMP compression (4))"),
         (bmp(4, 4, 24, bytes(48), compression=77), "is damaged or incomplete (Unsupported BMP compression (77))"),
-        (bmp(4, 4, 64, bytes(128)), "is of a kind of BMP that isn't read (Unsupported BMP pixel depth (64))"),
+        (bmp(4, 4, 64, bytes(128)), "is a BMP variant that isn't read (Unsupported BMP pixel depth (64))"),
         (bmp(4, 4, 13, bytes(128)), "is damaged or incomplete (Unsupported BMP pixel depth (13))"),
         (
             tiff_image(4, 4, 2, (12,) * 3, bytes(72)),
-            "a kind of TIFF that isn't read (bits 12; sample format 1; photometric 2",
+            "a TIFF variant that isn't read (bits 12; sample format 1; photometric 2",
         ),
         (tiff_image(4, 4, 2, (32,) * 3, bytes(192), sample_format=[3] * 3), "isn't read (bits 32; sample format 3;"),
         (tiff_image(4, 4, 1, (16,), bytes(32), sample_format=[3]), "isn't read (bits 16; sample format 3;"),
         (tiff_image(4, 4, 1, (64,), bytes(128), ">", sample_format=[3]), "isn't read (bits 64; sample format 3;"),
         (tiff_image(4, 4, 1, (8,), bytes(16), compression=34661), "photometric 1; compression 34661); save it as PNG"),
         (tiff_image(4, 4, 1, (9_999,), bytes(16)), "is damaged or incomplete"),
-        (jpeg_with_frame(0xC1, 12), "is of a kind of JPEG that isn't read (cannot handle 12-bit layers)"),
+        (jpeg_with_frame(0xC1, 12), "is a JPEG variant that isn't read (cannot handle 12-bit layers)"),
         (jpeg_with_frame(0xC0, 99), "is damaged or incomplete (cannot handle 99-bit layers)"),
-        (jpeg_with_frame(0xC5), "is of a kind of JPEG that isn't read (lossless or hierarchical)"),
-        (apples_png(), "is of a kind of PNG that isn't read (Apple's own, CgBI)"),
-        (heif(), "is not an image of a kind that is read: it is HEIF; expected an image: PNG, "),
-        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), "is not an image of a kind that is read: it is JPEG 2000;"),
+        (jpeg_with_frame(0xC5), "is a JPEG variant that isn't read (lossless or hierarchical)"),
+        (apples_png(), "is a PNG variant that isn't read (Apple's own, CgBI)"),
+        (heif(), "is not an image in a format that is read: it is HEIF; expected an image: PNG, "),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), "is not an image in a format that is read: it is JPEG 2000;"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -489,7 +489,7 @@ def test_loading_does_not_change_the_callers_image():
 @pytest.mark.parametrize("size", [(6, 9), (4, 4), (32, 32), (48, 32)])
 def test_loading_at_a_size_is_loading_and_fitting(tmp_path, size):
     sources = [picture(), np.dstack([picture(), picture()[:, :, :1]]), picture(600, 701), Image.fromarray(picture(501, 700))]
-    (tmp_path / "photo").write_bytes(encoded(Image.fromarray(picture(60, 80)), "JPEG", exif=exif_orientation(6)))
+    (tmp_path / "photo").write_bytes(encoded(Image.fromarray(picture(60, 80)), "PNG", exif=exif_orientation(6)))
     for source in (*sources, tmp_path / "photo"):
         np.testing.assert_array_equal(load_image(source, size), fit(load_image(source), size))
 

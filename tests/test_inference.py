@@ -10,7 +10,7 @@ import minisqx
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.inference import model as inference
-from minisqx.inference.model import Prediction, softmax
+from minisqx.inference.prediction import Prediction, softmax
 from minisqx.spec import zoo
 
 CLASSES = ("cat", "dog", "frog")

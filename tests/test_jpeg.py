@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from minisqx.errors import ImageError
-from minisqx.images.jpeg import with_end
+from minisqx.images.jpeg import has_one_scan, with_end
 from minisqx.images.load import load_image
 from tests.image_files import encoded
 
@@ -90,6 +90,30 @@ def test_a_jpeg_cut_between_restarts_is_refused():
         for cut in (at, at + 1, at + 2):
             with pytest.raises(ImageError, match="damaged or incomplete"):
                 load_image(whole[:cut])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_in_one_scan_is_told_from_its_headers(way):
+    whole = photo(*WAYS[way])
+    first = whole.index(b"\xff\xda")
+    headers = whole[: first + 2 + int.from_bytes(whole[first + 2 : first + 4], "big")]
+    assert has_one_scan(headers) == ("progressive" not in way)
+    # A scan of fewer components than the frame has, two frames, no frame, no scan.
+    scan, frame = headers[first:], headers[headers.index(b"\xff\xc0" if b"\xff\xc0" in headers else b"\xff\xc2") :]
+    frame = frame[: 2 + int.from_bytes(frame[2:4], "big")]
+    assert not has_one_scan(headers[:first] + scan[:4] + bytes([scan[4] - 1]) + scan[5:])
+    assert not has_one_scan(headers[:first] + frame + scan)
+    assert not has_one_scan(headers.replace(frame, b""))
+    assert not has_one_scan(headers[:first])
+    assert not has_one_scan(b"")
+
+
+def test_a_second_scan_of_a_picture_in_one_scan_is_refused_undecoded():
+    whole = photo(*WAYS["baseline"])
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    for count in (1, 100):
+        with pytest.raises(ImageError, match="damaged or incomplete"):
+            load_image(whole[:-2] + scan * count + whole[-2:])
 
 
 def test_a_jpeg_that_lacks_its_end_is_turned_upright_too():

@@ -85,7 +85,7 @@ def test_an_entry_of_other_types_or_of_another_kernel_is_not_run(folder, lines):
     assert fresh()(1.5) == 3.0
     entry(folder).write_bytes(kept)
     assert fresh()(1.5) == 3.0
-    assert len(lines) == 1 and "another kernel's" in lines[0]
+    assert len(lines) == 1 and "belongs to another kernel" in lines[0]
 
 
 def test_code_shares_nothing_with_other_code_and_callees_get_none_of_their_own(folder):
@@ -332,7 +332,7 @@ def test_without_any_code_to_tell_versions_apart_nothing_is_kept(monkeypatch, tm
         found, error = open_folder(monkeypatch, tmp_path)
     finally:
         identity.name_of_all.cache_clear()
-    assert found is None and "nothing tells one version's code from another's" in str(error)
+    assert found is None and "a change of their code would not be noticed" in str(error)
 
 
 # The system's folder.
@@ -381,7 +381,7 @@ def test_the_folder_above_the_systems_folder_is_made_or_the_fault_said(system, m
     (tmp_path / "var").write_text("in the way")
     before = os.umask(0o077)
     try:
-        with pytest.raises(OptionError, match=r"^--system: '.*' can't be made \(.*\); expected"):
+        with pytest.raises(OptionError, match=r"^--system: '.*' can't be created \(.*\); expected"):
             cache.fill_system_folder()
         (tmp_path / "var").unlink()
         cache.fill_system_folder()
@@ -396,7 +396,7 @@ def test_only_root_fills_the_systems_folder(system, monkeypatch):
         cache.fill_system_folder()
     assert not system.exists()
     monkeypatch.setattr(cache, "system_cache", lambda: None)
-    with pytest.raises(OptionError, match="^--system: this system has no folder for it"):
+    with pytest.raises(OptionError, match="^--system: not supported on this system"):
         cache.fill_system_folder()
 
 

@@ -21,7 +21,7 @@ def stored(x, dtype="float64", images_per_chunk=None):
 
 
 def dropout_layer(probability, seed, channels, dtype="float64") -> Dropout:
-    return Dropout(DropoutSpec("dropout", channels, SHAPE[2:], probability), seed, Workspace(dtype))
+    return Dropout(DropoutSpec("dropout", channels, SHAPE[2:], probability), Workspace(dtype, seed))
 
 
 def forward(layer: Dropout, x, step: int):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minisqx
-from minisqx import plan
+from minisqx import steps
 from minisqx.gradcheck import random_state, relative_difference
 from minisqx.kernels.layout import Layout
 from minisqx.machine.threads import threads, use_threads
@@ -28,7 +28,7 @@ OPTIONS = [
 
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch):
-    monkeypatch.setattr(plan, "aligned_empty", lambda size, dtype: poisoned(size, dtype))
+    monkeypatch.setattr(steps, "aligned_empty", lambda size, dtype: poisoned(size, dtype))
 
 
 def network(dtype="float64", **options) -> tuple[minisqx.ShallowSqueezeNext, dict]:

@@ -183,8 +183,8 @@ def test_gradients_of_a_residual_sum(activation):
 def test_gradients_of_dropout():
     generator = np.random.default_rng(0)
     arrays = {"x": generator.normal(size=(5, 4, 3, 7))}
-    workspace = Workspace("float64")
-    layer = Dropout(DropoutSpec("dropout", 4, (3, 7), 0.3), 1, workspace)
+    workspace = Workspace("float64", seed=1)
+    layer = Dropout(DropoutSpec("dropout", 4, (3, 7), 0.3), workspace)
 
     def forward():
         layer.workspace.dropout_step = 2

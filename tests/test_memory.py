@@ -11,7 +11,11 @@ import pytest
 
 from minisqx.data.dataset import check_bytes
 from minisqx.errors import DataError, OptionError
+from minisqx.kernels.geometry import Taps
+from minisqx.layers import Activation, Gradient
 from minisqx.machine import limits
+from minisqx.network import Network
+from minisqx.spec import DropoutSpec, ParameterFreeSpec, zoo
 from minisqx.training import memory, train
 from minisqx.training.options import TrainingOptions
 from tests.stress.memory import MAX_RATIO, measured
@@ -113,6 +117,32 @@ def test_more_images_more_pixels_and_more_channels_need_more(options):
     assert needed() < needed(side=96) < needed(side=128)
     if "width" in options:
         assert needed() < needed(width=0.5) < needed(width=1.0)
+
+
+def kept_bytes(kept) -> int:
+    """Of the tensors among the buffers of a layer; the tables of max pooling are counted elsewhere."""
+    match kept:
+        case Activation():
+            return kept.data.nbytes
+        case Gradient():
+            return kept.stored.nbytes
+        case Taps():
+            return 0
+        case tuple():
+            return sum(map(kept_bytes, kept))
+    return kept.nbytes
+
+
+@pytest.mark.parametrize("name", ["squeezenet-v1.1", "shallow-06-0.2x"])
+def test_layers_without_parameters_keep_the_tensors_that_are_counted(name):
+    net = Network(zoo.network(name, num_classes=3))
+    net.forward(np.zeros((3, 3, 32, 32), np.float32), training=True)
+    units = [unit for unit in net.spec.units if isinstance(unit, ParameterFreeSpec)]
+    assert len(units) == {"squeezenet-v1.1": 5, "shallow-06-0.2x": 2}[name]
+    for unit in units:
+        layer = net.layers[unit.name]
+        layout = layer.layout if isinstance(unit, DropoutSpec) else layer.x.layout
+        assert sum(memory._unit(unit, layout)) == kept_bytes(layer.buffers_for(layout)), unit
 
 
 def test_the_estimate_is_what_a_process_takes_and_a_little_more():

@@ -161,7 +161,7 @@ def test_a_checkpoint_keeps_numpys_numbers_as_plain_json(tmp_path):
     found = load_checkpoint(tmp_path / "net.h5")
     assert found.metrics == {"accuracy": 0.5, "epoch": 3, "done": 1}
     assert found.provenance == {"count": 3, "rates": [0.5, 1.5], "sizes": [0, 1, 2], "done": False}
-    with pytest.raises(CheckpointError, match=r"no plain JSON \(object <object .*>\); expected text, finite numbers"):
+    with pytest.raises(CheckpointError, match=r"can't be JSON \(object <object .*>\); expected text, finite numbers"):
         save_checkpoint(tmp_path / "net.h5", Checkpoint(network.spec, network.state_dict(), provenance={"what": object()}))
 
 

@@ -55,9 +55,9 @@ def _is_of_several_lines(path):
 def test_a_fault_is_noticed(tmp_path, monkeypatch, fault, words):
     read = images.load_image
 
-    def load(path):
+    def load(path, size=None):
         fault(path)
-        return read(path)
+        return read(path, size)
 
     monkeypatch.setattr(images, "load_image", load)
     (tmp_path / "image").write_bytes(images.samples()[0][1])

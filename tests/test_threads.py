@@ -242,19 +242,20 @@ def test_a_failure_on_another_thread_is_raised_and_no_answer_is_returned(plan_on
     assert plan.run(data, layout).tobytes() == right.tobytes()
 
 
-def test_buffers_are_given_back_also_after_a_failure(plan_on_two_threads, monkeypatch):
+def test_buffers_are_given_back_also_after_a_failure(plan_on_two_threads):
     plan, data, layout, _ = plan_on_two_threads
     threads.use_threads(1)
-    program = plan._program(8, 8, 8)
-    free = len(program._free)
+    table = plan._table(8, 8, 8)
+    idle = plan._idle[table]
+    count = len(idle)
 
     def fails(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr(plan, "_code", fails)
+    idle[:] = [run._replace(call=fails) for run in idle]
     with pytest.raises(MemoryError):
         plan.run(data, layout)
-    assert len(program._free) == free > 0
+    assert len(idle) == count > 0
 
 
 def test_where_no_thread_can_be_started_the_answer_is_the_same(plan_on_two_threads, monkeypatch):
@@ -285,3 +286,21 @@ except ValueError:
     print(len(started) - 1, "none")
 """
     assert run(code) == "2 none"
+
+
+WAITING = """
+import os, numpy as np, numba, minisqx
+before = dict(os.environ)
+minisqx.ShallowSqueezeNext(width=0.125).forward(np.zeros((2, 3, 16, 16)), training=True)
+assert dict(os.environ) == before
+print(numba.threading_layer())
+"""
+
+
+@pytest.mark.parametrize("given, expected", [({}, alone.SPINS), ({"GOMP_SPINCOUNT": "77"}, "77")])
+def test_a_waiting_thread_of_gnu_openmp_sleeps_soon_unless_the_user_chose(given, expected):
+    variables = os.environ | {"OMP_DISPLAY_ENV": "verbose"} | given  # GNU OpenMP prints what it has read
+    done = subprocess.run([sys.executable, "-c", WAITING], env=variables, capture_output=True, text=True, timeout=120)
+    if done.stdout.strip() != "omp" or sys.platform != "linux":
+        pytest.skip("this Numba has another threading layer")
+    assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr, done.stderr

@@ -1,1 +1,1 @@
-"""How kernels are compiled, kept on disk and run one at a time. Second reading: no kernel's meaning is in here."""
+"""Compiles kernels, caches them on disk, and runs parallel ones one at a time. For a second reading: it defines no kernel."""

@@ -1,4 +1,4 @@
-"""Parallel kernels run one at a time, and not in a process that can't run them."""
+"""Runs parallel kernels one at a time, and refuses them in a process where Numba would crash."""
 
 import os
 import sys
@@ -12,16 +12,43 @@ from minisqx.errors import TrainingError
 from minisqx.kernels.compiler.choice import members
 from minisqx.machine.threads import threads
 
+# Iterations for which a waiting thread of GNU OpenMP spins before it sleeps: about as long as Python takes between kernels.
+# By default it spins for milliseconds, and on a busy machine keeps the CPU from the threads for which it waits: a step then takes
+# several times as long (docs/performance.md).
+SPINS = "2000"
+_SPINS_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+_started = False
+
+
+def start_threads() -> None:
+    """Starts Numba's threads, which Numba would do when it compiles or loads a parallel kernel.
+
+    GNU OpenMP reads its variable when it is loaded. A variable set by the user takes precedence.
+    """
+    global _started
+    if _started:
+        return
+    variable = _SPINS_VARIABLES[0]
+    set_ours = not any(name in os.environ for name in _SPINS_VARIABLES)
+    if set_ours:
+        os.putenv(variable, SPINS)  # not os.environ, which the program may read
+    try:
+        numba.get_num_threads()
+    finally:
+        if set_ours:
+            os.unsetenv(variable)
+    _started = True
+
 
 def threading_layer() -> str:
-    """What Numba's parallel kernels run on: tbb, omp or workqueue. Starts it unless it runs."""
-    numba.get_num_threads()
+    """The layer that runs Numba's parallel kernels: tbb, omp or workqueue. Starts it if necessary."""
+    start_threads()
     return numba.threading_layer()
 
 
-# Numba's `workqueue` layer ends the process when two Python threads run parallel kernels at once, and GNU OpenMP ends a forked
-# process whose parent had used it. Hence a lock, and a flag in the child. A fork waits for this lock and the compiler's: in the
-# child no thread would be left to release them.
+# Numba's `workqueue` layer ends the process if two Python threads run parallel kernels at once, and GNU OpenMP ends a forked
+# child whose parent has used it. Hence a lock, and a flag in the child. A fork first acquires this lock and the compiler's,
+# because in the child no thread would be left to release them.
 _parallel = threading.RLock()
 _forked_after_openmp = False
 
@@ -39,7 +66,7 @@ def _after_fork() -> None:
 def _after_fork_in_child() -> None:
     global _forked_after_openmp
     _after_fork()
-    with suppress(ValueError):  # no layer has been started
+    with suppress(ValueError):  # no layer was started
         _forked_after_openmp = _forked_after_openmp or (numba.threading_layer() == "omp" and sys.platform == "linux")
 
 
@@ -48,20 +75,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def run_alone(code, *arguments):
-    """Runs a parallel kernel while no other one runs. Raises TrainingError where the system would end the process."""
+    """Runs a parallel kernel while no other one runs. Raises TrainingError if GNU OpenMP would end the process."""
     if _forked_after_openmp:
         raise TrainingError(
-            "this process was forked from one that had trained, and GNU OpenMP can't go on in it: start it with"
+            "this process was forked from one that has trained, and GNU OpenMP doesn't work in it: start it with"
             " multiprocessing's method 'spawn', or set NUMBA_THREADING_LAYER=workqueue before Python starts"
         )
     with _parallel:
-        # Numba keeps a number for each Python thread. It is the caller's: ours holds for this kernel only.
-        before = members.thread_count()
-        count = threads(before)
-        if count == before:
+        start_threads()
+        # Numba's number of threads, one for each Python thread, is the caller's: change it only for this kernel.
+        previous = members.thread_count()
+        count = threads(previous)
+        if count == previous:
             return code(*arguments)
         members.set_thread_count(count)
         try:
             return code(*arguments)
         finally:
-            members.set_thread_count(before)
+            members.set_thread_count(previous)

@@ -1,13 +1,12 @@
-"""Compiled kernels on disk: a folder of this user's, and one of the system's that root fills for all.
+"""The cache of compiled kernels on disk: a folder of this user, and one of the system, which root fills for all users.
 
-Numba's own `cache=True` checks only the file a function stands in, so a change in another file serves stale code; it trusts
-every bit of its files, raises where they are damaged, and mixes signatures up where two processes fill them at once. Here an
-entry is a file of its own, written at once, with a SHA-256 in front. The folder's name is a hash of all kernels, whether they
-are there as source or as byte code, and of the versions (`identity.py`); an entry's name is one of the kernel, the types of its
-arguments, the CPU and Numba's settings. Whatever is wrong with it costs compile time and one line, never an error.
+Numba's own `cache=True` checks only the file that defines a function, so after a change in another file it runs stale code; it
+trusts its files, raises errors if they are damaged, and mixes up signatures if two processes write at once. Here each entry is a
+file of its own, written atomically, that starts with its SHA-256. The name of the folder is a hash of all kernels (source or byte
+code) and of versions (`identity.py`); the name of an entry is a hash of the kernel, the types of its arguments, the CPU and
+Numba's settings. Any problem with the cache costs compile time and one line, but is never an error.
 
-There are two forms of entries: what Numba keeps of a kernel (`KernelCache`), and machine code that is loaded without Numba
-(`image.py`).
+An entry is a kernel as Numba saves it (`KernelCache`), or machine code that runs without Numba (`image.py`).
 """
 
 import hashlib
@@ -27,14 +26,14 @@ from minisqx.machine.folders import cache_root, replace_file, system_cache, with
 T = TypeVar("T")
 
 DIGEST_BYTES = 32
-PROBE_BYTES = 1 << 20  # as much as the largest few kernels
+PROBE_BYTES = 1 << 20  # the size of the largest few kernels
 ENTRY_MODE = 0o644
-PAUSE = 10.0  # seconds without a compilation, after which the next one is told of again
+PAUSE = 10.0  # seconds without a compilation, after which the next one is announced again
 QUIET = "MINISQX_QUIET"
 
 
 def _open_folder() -> tuple[Path | None, Exception | None]:
-    """This user's folder, or why there is none. An entry is unpickled and run, so others must not reach the folder."""
+    """This user's folder, or why there is none. Entries are unpickled and run, so other users must not be able to write there."""
     try:
         path = (cache_root() / "kernels" / name_of_all()).absolute()
         path.mkdir(0o700, parents=True, exist_ok=True)
@@ -45,7 +44,7 @@ def _open_folder() -> tuple[Path | None, Exception | None]:
 
 
 def _open_system_folder() -> tuple[Path | None, Exception | None]:
-    """The system's folder, or why there is none that can be trusted; None and None where there is none at all."""
+    """The system's folder, or why it can't be trusted; (None, None) if there is none."""
     try:
         root = system_cache()
         path = root and root / "kernels" / name_of_all()
@@ -69,24 +68,24 @@ _system, _system_refusal = _open_system_folder()
 
 
 def folder() -> Path | None:
-    """Where compiled kernels are kept; None if they can't be."""
+    """The folder in which compiled kernels are saved; None if they can't be."""
     return _folder
 
 
 def system_refusal() -> Exception | None:
-    """Why the system's folder is there and not trusted."""
+    """Why the system's folder exists but is not trusted; else None."""
     return _system_refusal
 
 
 def fill_system_folder() -> None:
-    """From now on compiled kernels are kept in the system's folder, and looked for there alone; root may do so."""
+    """Makes this process load and save compiled kernels in the system's folder alone. Raises OptionError unless run by root."""
     global _folder, _refusal, _system
     root = system_cache()
     if root is None:
-        raise OptionError("--system: this system has no folder for it; expected Linux or macOS")
+        raise OptionError("--system: not supported on this system; expected Linux or macOS")
     if os.geteuid() != 0:
-        raise OptionError("--system: expected root, since all users trust that folder; run it with sudo, or without --system")
-    os.umask(0o022)  # others are to read the entries, too
+        raise OptionError("--system: expected root, since all users trust that folder; use sudo, or leave out --system")
+    os.umask(0o022)  # other users must be able to read the entries
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         for path in (root, root / "kernels", root / "kernels" / name_of_all()):
@@ -94,29 +93,32 @@ def fill_system_folder() -> None:
             path.chmod(0o755)
     except OSError as error:
         raise OptionError(
-            f"--system: {error.filename!r} can't be made ({error.strerror}); expected a disk that takes it"
+            f"--system: {error.filename!r} can't be created ({error.strerror}); expected a writable disk"
         ) from error
     path = path.resolve()
     if reason := within_reach_of_others(path):
-        raise OptionError(f"--system: nobody would trust {str(path)!r}: {reason}")
+        raise OptionError(f"--system: {str(path)!r} would not be trusted: {reason}")
     _folder, _refusal, _system = path, None, None
 
 
 def checked_content(entry: bytes) -> bytes:
-    """What an entry holds behind its SHA-256; raises ValueError where the two don't fit: machine code with a flipped bit runs."""
+    """The content of an entry after its SHA-256. Raises ValueError if the hash is wrong: damaged machine code would run."""
     data = entry[DIGEST_BYTES:]
     if hashlib.sha256(data).digest() != entry[:DIGEST_BYTES]:
         raise ValueError("it is damaged")
     return data
 
 
-def file_name(kernel: str, key: bytes, ending: str) -> str:
-    """The name of the entry whose key, its first content, is this. The folder's name stands for all kernels and versions."""
-    return f"{kernel.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.{ending}"
+def file_name(kernel: str, key: bytes, suffix: str) -> str:
+    """The file name of an entry with this key. Kernels and versions are part of the folder's name."""
+    return f"{kernel.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.{suffix}"
 
 
-def find(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
-    """What `use` makes of what is kept under this name; None where neither folder has anything that can be used."""
+_unusable: set[str] = set()  # names of entries that could not be used
+
+
+def load(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
+    """What `use` returns for the content of the entry `name`; None if there is no such entry that can be used."""
     for place in (_folder, _system):
         if place is None:
             continue
@@ -125,53 +127,50 @@ def find(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
                 _refuse_others_writing(os.fstat(file.fileno()), place / name)
                 found, content = pickle.loads(checked_content(file.read()))
             if found != key:
-                raise ValueError("it is another kernel's")
+                raise ValueError("it belongs to another kernel")
             return use(content)
         except FileNotFoundError:
             pass
         except Exception as error:
-            _fault(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
+            _unusable.add(name)
+            _warn_once(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
     return None
 
 
-def keep(name: str, pickled: Callable[[], bytes]) -> None:
-    """Keeps what `pickled` returns, a pickle of a key and a content. Nothing happens where there is no folder."""
+def save(name: str, pickled: Callable[[], bytes]) -> None:
+    """Saves an entry, if there is a folder. pickled: returns a pickle of its key and its content."""
     if _folder is None:
         return
     try:
         data = pickled()
         replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
     except Exception as error:
-        _not_kept(error)
+        _warn_not_saved(error)
 
 
-def has(name: str) -> bool:
-    """Whether either folder has an entry of this name, damaged or not."""
-    return any(place is not None and (place / name).exists() for place in (_folder, _system))
-
-
-def kernel_name(function) -> str:
-    """A kernel's name in the names of its entries."""
-    return f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
+def is_missing(name: str) -> bool:
+    """Whether an entry should be saved: there is none, or this process could not use it."""
+    found = any(place is not None and (place / name).exists() for place in (_folder, _system))
+    return not found or name in _unusable
 
 
 class KernelCache:
-    """A kernel as Numba keeps it, an entry for each signature. Any fault there means "compile again"."""
+    """The machine code of a kernel as Numba saves it, one entry per signature. On any problem the kernel is compiled again."""
 
     def __init__(self, function):
-        self._name = kernel_name(function)
+        self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
 
     def _entry(self, signature: str) -> tuple[str, bytes]:
-        """The entry's file name and its key. signature: of the types, and of the CPU that code is made for."""
+        """The file name and the key of an entry. signature: the types, and the CPU that the kernel is compiled for."""
         import numba
 
-        facts = " ".join(f"{name}={value}" for name, value in settings(numba.config).items())
-        key = f"{self._name} {signature} {facts}".encode()
+        values = " ".join(f"{name}={value}" for name, value in settings(numba.config).items())
+        key = f"{self._name} {signature} {values}".encode()
         return file_name(self._name, key, "nbc"), key
 
     def load(self, signature: str, rebuilt: Callable[[tuple], object], is_part: bool) -> object | None:
-        """What `rebuilt` makes of what was kept; None: it must be compiled. is_part: only as a part of another kernel."""
-        found = find(*self._entry(signature), rebuilt)
+        """The kernel that `rebuilt` makes of an entry; None: it must be compiled. is_part: as a callee of another kernel."""
+        found = load(*self._entry(signature), rebuilt)
         if found is None:
             if not is_part:
                 _before_compiling()
@@ -179,22 +178,21 @@ class KernelCache:
         return found
 
     def save(self, signature: str, pickled: Callable[[bytes], bytes]) -> None:
-        """Keeps what `pickled` returns for the entry's key: a pickle of both."""
+        """Saves an entry. pickled: returns a pickle of the key it is given and of the machine code."""
         name, key = self._entry(signature)
-        if _folder is not None:
-            keep(name, lambda: pickled(key))
-            _compiling()
+        save(name, lambda: pickled(key))
+        _compiling()
 
 
 def _on_stderr(line: str) -> None:
-    # None where it was closed before Python started: print would then take stdout.
+    # stderr is None if it was closed before Python started; print would then use stdout.
     with suppress(OSError, ValueError):
         if sys.stderr is not None and os.environ.get(QUIET, "0") in ("", "0"):
             print("minisqx:", line, file=sys.stderr, flush=True)
 
 
 def _announce() -> None:
-    _on_stderr("compiling kernels for this CPU: up to a minute; later starts find them ready ...")
+    _on_stderr("compiling kernels for this CPU, which takes up to a minute; later starts reuse them ...")
 
 
 _tell: Callable[[], object] | None = _announce
@@ -203,15 +201,16 @@ _last_compiled = float("-inf")
 
 
 def before_compiling(tell: Callable[[], object] | None) -> None:
-    """Has `tell` called before kernels that are not in a folder are compiled, once for all that follow each other closely;
-    None: nothing is told. Without this call a line goes to stderr.
+    """Sets the function called before kernels are compiled, once for all that are compiled in close succession.
+
+    tell: None: no call. By default a line is printed to stderr.
     """
     global _tell, _last_compiled
     _tell, _last_compiled = tell, float("-inf")
 
 
-def _fault(line: str) -> None:
-    """Says so, unless a fault has been told: one line a process is enough, also in the place of that before compiling."""
+def _warn_once(line: str) -> None:
+    """Prints the first problem in this process; it also replaces the announcement of compilations."""
     global _say, _tell
     if _say is not None:
         say, _say, _tell = _say, None, None
@@ -219,16 +218,16 @@ def _fault(line: str) -> None:
 
 
 def keep_nothing(line: str) -> None:
-    """From now on no compiled kernel is kept or looked for; says why."""
+    """Makes this process neither load nor save compiled kernels. line: the reason, which is printed."""
     global _folder, _system
     _folder = _system = None
-    _fault(line)
+    _warn_once(line)
 
 
-def _not_kept(error: Exception | None) -> None:
-    untrusted = f", nor is the system's folder used: {_system_refusal}" if _system_refusal else ""
-    _fault(
-        f"compiled kernels are not kept, so each start compiles them: {error}{untrusted}; set MINISQX_CACHE to a folder of your"
+def _warn_not_saved(error: Exception | None) -> None:
+    untrusted = f", and the system's folder is not used: {_system_refusal}" if _system_refusal else ""
+    _warn_once(
+        f"compiled kernels can't be saved, so each start compiles them: {error}{untrusted}; set MINISQX_CACHE to a folder of your"
         " own, or have root run `minisqx warmup --system`"
     )
 
@@ -240,16 +239,16 @@ def _compiling() -> None:
 
 def _before_compiling() -> None:
     if _folder is None:
-        _not_kept(_refusal)
+        _warn_not_saved(_refusal)
     if _tell is None or time.monotonic() - _last_compiled < PAUSE:
         return
     try:
-        # It says that this happens once: so there must be room for what is compiled.
+        # The line announces that this happens once, so check that there is space for the entries.
         if _folder is not None:
             probe = _folder / f"probe-{os.getpid()}"
             replace_file(probe, bytes(PROBE_BYTES))
             probe.unlink()
     except OSError as error:
-        _not_kept(error)
+        _warn_not_saved(error)
     if _tell is not None:
         _tell()

@@ -1,4 +1,4 @@
-"""Which of Numba's members kernels are compiled with: all that `numba_members` knows, or the public ones alone."""
+"""Selects how kernels are compiled: with Numba's private members (`numba_members`), or with its public functions alone."""
 
 import numba
 
@@ -7,12 +7,12 @@ from minisqx.kernels.compiler.options import kernel_options
 
 
 def _difference() -> str | None:
-    """Why this Numba's members can't be used, if so."""
+    """Why the private members of this Numba can't be used; None if they can."""
     try:
         from minisqx.kernels.compiler import numba_members
 
         return next(numba_members.differences(), None)
-    except Exception as error:  # whatever a Numba that nobody has seen yet may raise while its classes are extended
+    except Exception as error:  # an unknown Numba may raise anything while its classes are subclassed
         return f"{type(error).__name__}: {error}"
 
 
@@ -20,8 +20,8 @@ if _reason := _difference():
     from minisqx.kernels.compiler import numba_public as members
 
     cache.keep_nothing(
-        f"Numba {numba.__version__} is not one that minisqx knows ({_reason}): each start compiles all kernels, for minutes, with"
-        " Numba's public functions alone; install Numba 0.61 to 0.68"
+        f"this minisqx doesn't support Numba {numba.__version__} ({_reason}): each start compiles all kernels, for minutes;"
+        " install Numba 0.61 to 0.68"
     )
 else:
     from minisqx.kernels.compiler import numba_members as members  # type: ignore[no-redef]
@@ -30,5 +30,5 @@ __all__ = ["dispatcher", "members"]
 
 
 def dispatcher(function, parallel: bool):
-    """A kernel as Numba calls it, whose machine code is kept."""
+    """Numba's dispatcher of a kernel, with its machine code in the cache."""
     return members.kernel(function, kernel_options(parallel), cache.KernelCache(function))

@@ -1,7 +1,7 @@
-"""Kernels that Python calls as C functions, and so without Numba where their machine code is kept.
+"""Kernels that Python calls as C functions: without Numba, if their machine code is in the cache.
 
-An `Entry` stands for a kernel. The first call with arguments of new types takes its image (`image.py`) or, where there is none
-that can be used, has Numba compile it (`c_function.py`).
+An `Entry` stands for a kernel. The first call with arguments of new types loads the image of its machine code (`image.py`). If
+there is none, or it can't be used, Numba is imported and compiles the kernel (`c_function.py`).
 """
 
 import ctypes
@@ -10,69 +10,70 @@ from functools import partial
 from importlib import import_module
 
 from minisqx.kernels.compiler import image, late
-from minisqx.kernels.compiler.words import are_arrays_known, pack, types_of
+from minisqx.kernels.compiler.words import are_offsets_right, key_of, packer, types_of
 
 _RESULTS = {None: None, bool: ctypes.c_bool, int: ctypes.c_int64, float: ctypes.c_double}
 
 
 class Code:
-    """The machine code of an entry for arguments of some types, which it doesn't look at. kept: what must live as long."""
+    """The machine code of an entry for arguments of given types, which it doesn't check. owner: keeps the code in memory."""
 
-    def __init__(self, address: int, result: type | None, kept: object = None):
+    def __init__(self, address: int, result: type | None, arguments: tuple, owner: object = None):
         self.function = ctypes.CFUNCTYPE(_RESULTS[result], ctypes.c_char_p)(address)
-        self._kept = kept
+        self.pack = packer(arguments)
+        self._owner = owner
 
     def __call__(self, *arguments):
-        return self.function(pack(arguments))
+        return self.function(self.pack(arguments))
 
 
 class Prepared:
-    """A call whose arguments are fixed: arrays may change, and stay where they are."""
+    """A call with fixed arguments, whose words are computed once."""
 
     def __init__(self, code: Code, arguments: tuple):
-        self._function, self._words, self._arguments = code.function, pack(arguments), arguments
+        self._function, self._words, self._arguments = code.function, code.pack(arguments), arguments
 
     def __call__(self):
         return self._function(self._words)
 
 
 class Entry:
-    """The kernel `name` of a module, which may be imported only when the kernel has to be compiled.
+    """The kernel `name` of a module. A module that imports Numba is imported only if the kernel must be compiled.
 
-    kernel: the kernel itself, if it is there already; before: called with the arguments before it is compiled. result: what it
-    returns: None, bool, int or float.
+    kernel: the kernel, if its module is the caller's. before: is called with the arguments before the kernel is compiled. result:
+    the type of what it returns: None, bool, int or float.
     """
 
     def __init__(self, module: str, name: str, *, kernel=None, before: Callable | None = None, result: type | None = None):
         self.__module__, self.__name__ = module, name
         self._kernel, self._before, self._result = kernel, before, result
-        self._codes: dict[str, Callable] = {}
+        self._codes: dict[object, Callable] = {}
 
     def __call__(self, *arguments):
         return self.code(arguments)(*arguments)
 
     def prepared(self, arguments: tuple) -> Callable:
-        """The call with these arguments, to be made again and again."""
+        """The call with these arguments, to be made repeatedly: arrays may change their numbers, not their place."""
         code = self.code(arguments)
         return Prepared(code, arguments) if isinstance(code, Code) else partial(code, *arguments)
 
     def code(self, arguments: tuple) -> Callable:
-        """What runs the kernel for arguments of the types that these have."""
-        types = types_of(arguments)
-        if types not in self._codes:
-            self._codes[types] = self._made(types, arguments)
-        return self._codes[types]
+        """The kernel for arguments of the same types as these, which it doesn't check."""
+        key = key_of(arguments)
+        if key not in self._codes:
+            self._codes[key] = self._load_or_compile(arguments)
+        return self._codes[key]
 
-    def _made(self, types: str, arguments: tuple) -> Callable:
-        name = f"{self.__module__.removeprefix('minisqx.kernels.')}.{self.__name__}"
-        is_compiled = not late.is_jit_disabled() and are_arrays_known()
-        if is_compiled and (address := image.found(name, types)) is not None:
-            return Code(address, self._result)
+    def _load_or_compile(self, arguments: tuple) -> Callable:
+        name, types = f"{self.__module__.removeprefix('minisqx.kernels.')}.{self.__name__}", types_of(arguments)
+        is_compiled = are_offsets_right() and not late.is_jit_disabled()
+        if is_compiled and (address := image.load(name, types)) is not None:
+            return Code(address, self._result, arguments)
         if self._kernel is None:
             return getattr(import_module(self.__module__), self.__name__).code(arguments)
         if not is_compiled:
             return self._kernel
         if self._before is not None:
             self._before(*arguments)
-        made = late.module("c_function").compiled(self._kernel, name, types, arguments, self._result)
-        return Code(made.address, self._result, made)
+        function = late.module("c_function").compile_entry(self._kernel, name, arguments, self._result)
+        return Code(function.address, self._result, arguments, owner=function)

@@ -16,8 +16,8 @@ import numpy as np
 import minisqx
 from minisqx.machine.threads import NUMBA_FILE
 
-# Numba's settings that leave the machine code as it is: what is printed, drawn, warned of or measured, where things lie, what
-# is for GPUs, and what is decided when the code runs. Any other one counts, also one that a later Numba adds.
+# Numba's settings that don't affect machine code: output, warnings, profiling, paths, GPUs, and what is decided at run time. All
+# others are part of an entry's key, including those that a later Numba adds.
 NO_CODE = """
     ANNOTATE CHROME_TRACE COLOR_SCHEME DEBUG DEBUG_ARRAY_OPT DEBUG_ARRAY_OPT_STATS DEBUG_FRONTEND DEBUG_INLINE_CLOSURE
     DEBUG_TYPEINFER DEVELOPER_MODE DIFF_IR DISABLE_CUDA DISABLE_PERFORMANCE_WARNINGS DISABLE_TYPEINFER_FAIL_CACHE ENABLE_CUDASIM
@@ -30,41 +30,42 @@ _NO_CODE_BEGINNINGS = ("ALWAYS_WARN", "CACHE_", "CUDA_", "DEBUG_CACHE", "DEBUG_P
 PREFIX = "NUMBA_"
 
 
-def changes_code(name: str) -> bool:
-    """Whether machine code may depend on this setting of Numba's, a name in `numba.config`."""
+def affects_code(name: str) -> bool:
+    """Whether a setting of Numba, a name in `numba.config`, may affect machine code."""
     return name.isupper() and name not in _NO_CODE and not name.startswith(_NO_CODE_BEGINNINGS)
 
 
 def settings(config) -> dict[str, str]:
-    """Numba's settings that change code, as they are in `config` (`numba.config`) now; in words, as they go into a key."""
-    return {name: repr(value) for name, value in sorted(vars(config).items()) if changes_code(name)}
+    """The current values in `config` (`numba.config`) of Numba's settings that affect machine code, as text."""
+    return {name: repr(value) for name, value in sorted(vars(config).items()) if affects_code(name)}
 
 
-def has_usual_settings() -> bool:
-    """Whether neither a variable nor a file would give Numba other settings than the usual ones."""
+def has_default_settings() -> bool:
+    """Whether no variable and no file gives Numba other settings that affect machine code."""
     given = (name.removeprefix(PREFIX) for name in os.environ if name.startswith(PREFIX))
-    return not any(changes_code(name) for name in given if name != "NUM_THREADS") and not os.path.exists(NUMBA_FILE)
+    return not any(affects_code(name) for name in given if name != "NUM_THREADS") and not os.path.exists(NUMBA_FILE)
 
 
 def code_digest(package: str) -> str:
-    """A hash of all modules of a package, each as its loader has it: the file, in a folder or a zip, or else the code in a
-    frozen program. Raises an exception of the loader's where there is neither.
+    """A hash of all modules of a package: of their files, in a folder or a zip file, or of their byte code in a frozen program.
+
+    Raises OSError, or an exception of the loader, if there is neither.
     """
     digest, names = hashlib.sha256(), _modules(package)
     for name in names:
         spec = find_spec(name)
         try:
             content = spec.loader.get_data(spec.origin)
-        except OSError:  # there is no such file in a frozen program
+        except OSError:  # a frozen program has no such file
             content = _content(spec.loader.get_code(spec.name)).encode()
         digest.update(f"{name.removeprefix(package)} {len(content)} ".encode() + content)
     if not names:
-        raise OSError(f"the modules of {package} can't be listed, so nothing tells one version's code from another's")
+        raise OSError(f"the modules of {package} can't be listed, so a change of their code would not be noticed")
     return digest.hexdigest()
 
 
 def _modules(package: str) -> list[str]:
-    """The full names of a package's modules and of those of its sub-packages, in order."""
+    """The full names of all modules of a package and its sub-packages, sorted."""
     home = find_spec(package)
     places = home.submodule_search_locations if home is not None else None
     found = [(f"{package}.{module.name}", module.ispkg) for module in pkgutil.iter_modules(places or [])]
@@ -72,7 +73,7 @@ def _modules(package: str) -> list[str]:
 
 
 def _content(code) -> str:
-    """Byte code and constants in words that are the same in every process; where a file lay doesn't count."""
+    """Byte code and constants as text that is the same in every process and doesn't contain paths."""
     if isinstance(code, CodeType):
         parts = (code.co_name, code.co_flags, code.co_code, code.co_consts, code.co_names, code.co_varnames, code.co_freevars)
         return f"code{_content(parts)}"
@@ -82,7 +83,7 @@ def _content(code) -> str:
 
 
 def version_of(package: str) -> str:
-    """The version of Numba or llvmlite, without importing it where it is an installation as usual."""
+    """The version of Numba or llvmlite; without importing it, if it is installed as usual."""
     if package not in sys.modules and (home := find_spec(package)) is not None:
         spec = PathFinder.find_spec(f"{package}._version", home.submodule_search_locations)
         if spec is not None and spec.loader is not None:
@@ -94,14 +95,14 @@ def version_of(package: str) -> str:
 
 @functools.cache
 def name_of_all() -> str:
-    """A name for all kernels as they are here: their folder's. The CPU and Numba's settings are in the name of each entry."""
+    """The name of the folder for all kernels of these sources and versions. CPU and settings are part of an entry's key."""
     versions = (minisqx.__version__, version_of("numba"), version_of("llvmlite"), np.__version__)
     facts = (*versions, sys.version, sys.flags.optimize, code_digest("minisqx.kernels"))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
 
 
 def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """The first CPU, its features and all, as Linux has it for x86-64; None elsewhere."""
+    """Model and features of the first CPU, as Linux describes those of x86-64; None if there is no such description."""
     names = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
     facts: dict[str, str] = {}
     try:
@@ -117,7 +118,7 @@ def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def cpu_name() -> str:
-    """The CPU that Numba makes code for: the host's, unless `NUMBA_CPU_NAME` names another."""
+    """The CPU that kernels are compiled for: the host's, unless `NUMBA_CPU_NAME` is set."""
     import numba
     from llvmlite import binding as llvm
 
@@ -125,7 +126,7 @@ def cpu_name() -> str:
 
 
 def cpu_features() -> str:
-    """Its features in LLVM's notation (`+avx2,-avx512f,...`)."""
+    """The features of that CPU in LLVM's notation (`+avx2,-avx512f,...`)."""
     import numba
     from llvmlite import binding as llvm
 

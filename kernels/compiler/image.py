@@ -1,9 +1,9 @@
-"""Machine code that runs without Numba: an image of it on disk, and how it gets into memory.
+"""Images: machine code in the cache that runs without Numba.
 
-An image is what a linker makes: code and constants in one piece, the places in it that hold addresses, and the few functions of
-the C library that it calls (`link.py`). Loading takes a page of memory and a millisecond, where Numba takes half a second and
-70 MB to be imported. The entry of an image is an entry of the cache, trusted and checked as any other; its key has the kernel,
-the types of its arguments and the CPU. It is made and used where Numba has its usual settings alone.
+An image is what a linker makes: code and constants in one piece, the places in it that hold addresses, and the functions of the C
+library that it calls (`link.py`). To load it takes a millisecond and few pages of memory. It is an entry of the cache, trusted and
+checked as the others are (`cache.py`); its key has the kernel, the types of its arguments and the CPU. Images are saved and loaded
+only if Numba's settings have their default values.
 """
 
 import ctypes
@@ -17,16 +17,17 @@ from functools import cache
 from typing import NamedTuple
 
 from minisqx.kernels.compiler import cache as entries
-from minisqx.kernels.compiler.identity import cpu, has_usual_settings
+from minisqx.kernels.compiler.identity import cpu, has_default_settings
 
-# What the compiler calls to clear and to copy.
+# The compiler makes calls of these to clear and to copy memory.
 LIBRARY_FUNCTIONS = ("memcpy", "memmove", "memset")
 ADDRESS = struct.Struct("<q")
 
 
 class Image(NamedTuple):
-    """code: with its constants; addresses: places in it at which the image's own address is added to what is there; calls: names
-    of the C library's functions, and a place that gets the address of each; start: where the function begins that is called.
+    """code: machine code and constants. addresses: offsets in it of addresses within the image, as offsets from its beginning.
+
+    calls: (name, offset) of each address of a function of the C library. start: the offset of the function itself.
     """
 
     code: bytes
@@ -36,32 +37,32 @@ class Image(NamedTuple):
 
 
 @cache
-def are_possible() -> bool:
-    """Whether images are made and loaded here: on Linux on x86-64, for which alone `link.py` knows object files."""
+def are_supported() -> bool:
+    """Whether this system can have images: Linux on x86-64, whose object files `link.py` reads."""
     return sys.platform == "linux" and os.uname().machine == "x86_64" and sys.maxsize > 1 << 32 and cpu() is not None
 
 
-def _entry(name: str, signature: str) -> tuple[str, bytes]:
-    """The file name and the key of an image: the function `name` for arguments of these types."""
-    key = f"{name} {signature} {cpu()}".encode()
+def _entry(name: str, types: str) -> tuple[str, bytes]:
+    """The file name and the key of an image: of the kernel `name` for arguments of these types."""
+    key = f"{name} {types} {cpu()}".encode()
     return entries.file_name(name, key, "image"), key
 
 
-def found(name: str, signature: str) -> int | None:
-    """The address of the function in this process's memory; None where it has to come from Numba."""
-    if not are_possible() or "numba" in sys.modules or not has_usual_settings():
+def load(name: str, types: str) -> int | None:
+    """The address of the kernel's C function in memory; None if there is no image that can be used here, and Numba is needed."""
+    if not are_supported() or "numba" in sys.modules or not has_default_settings():
         return None
-    return entries.find(*_entry(name, signature), lambda content: _loaded(Image(*content)))
+    return entries.load(*_entry(name, types), lambda content: _loaded(Image(*content)))
 
 
-def keep(name: str, signature: str, make: Callable[[], Image | None]) -> None:
-    """Keeps the image that `make` returns, unless there is one, for processes without Numba.
+def save(name: str, types: str, make: Callable[[], Image | None]) -> None:
+    """Saves an image, unless there is one that could be used. make: returns it, or None for code that can't be an image.
 
-    None: this function can't be one. The caller has looked at Numba's settings.
+    The caller has checked that Numba has its default settings.
     """
-    file, key = _entry(name, signature)
-    if entries.folder() is not None and not entries.has(file) and (made := make()) is not None:
-        entries.keep(file, lambda: pickle.dumps((key, tuple(made))))
+    file, key = _entry(name, types)
+    if are_supported() and entries.is_missing(file) and (image := make()) is not None:
+        entries.save(file, lambda: pickle.dumps((key, tuple(image))))
 
 
 @cache
@@ -74,19 +75,18 @@ def _library() -> ctypes.CDLL:
 
 
 def _loaded(image: Image) -> int:
-    """Puts an image into memory, which nobody frees: a thread may still run in it when Python ends. Raises OSError."""
+    """Copies an image to memory that is never freed: a daemon thread may still run in it while Python exits. Raises OSError."""
     library, size = _library(), len(image.code)
-    anywhere, private = None, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    base = library.mmap(anywhere, size, mmap.PROT_READ | mmap.PROT_WRITE, private, -1, 0)
+    base = library.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     if base == ctypes.c_void_p(-1).value:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     code = bytearray(image.code)
-    for place in image.addresses:
-        ADDRESS.pack_into(code, place, ADDRESS.unpack_from(code, place)[0] + base)
-    for name, place in image.calls:
-        ADDRESS.pack_into(code, place, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    for offset in image.addresses:
+        ADDRESS.pack_into(code, offset, ADDRESS.unpack_from(code, offset)[0] + base)
+    for name, offset in image.calls:
+        ADDRESS.pack_into(code, offset, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
     ctypes.memmove(base, bytes(code), size)
-    # Never writable and executable at once, as some systems demand.
+    # Some systems allow no memory that is writable and executable at the same time.
     if library.mprotect(base, size, mmap.PROT_READ | mmap.PROT_EXEC):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return base + image.start

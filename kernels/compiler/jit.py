@@ -1,6 +1,6 @@
-"""What kernels are written with: `njit` compiles one, `entry` makes one that Python calls without Numba, `bound` gives its code.
+"""What kernels are written with: `njit` compiles a kernel, `entry` makes one that runs without Numba, `bound` returns its code.
 
-None of it imports Numba before something has to be compiled.
+Nothing here imports Numba before a kernel must be compiled.
 """
 
 import functools
@@ -13,9 +13,9 @@ from minisqx.kernels.compiler.entry import Entry
 
 
 class Kernel:
-    """A kernel, which Numba compiles on its first call with given types; it runs without the interpreter's lock.
+    """A kernel that Numba compiles at its first call with given types, to run without the GIL, and caches on disk.
 
-    A parallel kernel spreads its `prange` over several threads, one such kernel at a time.
+    Of parallel kernels, those with a parallel `prange`, only one runs at a time.
     """
 
     def __init__(self, function: Callable, parallel: bool):
@@ -24,15 +24,15 @@ class Kernel:
 
     @property
     def compiled(self):
-        """Numba's own, made at its first use."""
+        """Numba's dispatcher, made at its first use."""
         if "_compiled" not in vars(self):
             made = late.module("choice").dispatcher(self.py_func, self.is_parallel)
-            vars(self).setdefault("_compiled", made)  # of two threads that come at once both get the same
+            vars(self).setdefault("_compiled", made)  # two threads may each make one, and both get the same
         return vars(self)["_compiled"]
 
     @property
     def _numba_type_(self):
-        """Numba asks what it meets in another kernel for its type by this name: a kernel is what it stands for."""
+        """By this name Numba asks a global of another kernel for its type. So the other kernel calls the dispatcher."""
         return self.compiled._numba_type_
 
     def __getattr__(self, name: str):
@@ -47,20 +47,20 @@ class Kernel:
 
 
 def njit(function=None, *, parallel: bool = False):
-    """A kernel: a function that Python and other kernels call, and Numba compiles."""
+    """A decorator for a kernel, which Python and other kernels may call."""
     if function is None:
         return lambda f: njit(f, parallel=parallel)
     if late.is_jit_disabled():
-        # As compiled code: a counter wraps, a division by zero is infinite, and nobody is warned.
+        # As in compiled code, integers wrap, and division by zero gives infinity without a warning.
         return np.errstate(all="ignore")(function)
     return Kernel(function, parallel)
 
 
 def entry(function=None, *, before: Callable | None = None):
-    """A kernel that Python alone calls, often without Numba (`Entry`). before: called with its arguments before it is compiled.
+    """A decorator for a kernel of inference that only Python calls (`Entry`).
 
-    It returns what its annotation says (nothing, a bool, an int or a float), raises nothing and allocates nothing: its machine
-    code can call neither Python nor Numba.
+    before: called with the arguments before the kernel is compiled. The kernel returns what its annotation says (nothing, a bool,
+    an int or a float); it raises and allocates nothing, since without Numba its machine code can call neither Python nor Numba.
     """
     if function is None:
         return lambda f: entry(f, before=before)
@@ -69,13 +69,16 @@ def entry(function=None, *, before: Callable | None = None):
 
 
 def bound(kernel, arguments: tuple):
-    """The machine code of a kernel for the types of these arguments, to be called again and again with others of the same types.
+    """The machine code of a kernel for the types of these arguments, to be called repeatedly with arguments of the same types.
 
-    Numba finds out the type of every argument at every call, which costs more than a small layer: 10 us for two dozen of them.
+    It skips Numba's type inspection at each call, which costs more than a small layer: 10 us for two dozen arguments.
     """
     if isinstance(kernel, Entry):
         return kernel.code(arguments)
     if not isinstance(kernel, Kernel):
-        return kernel
-    code = late.module("choice").members.code_of(kernel.compiled, arguments)
-    return functools.partial(late.module("alone").run_alone, code) if kernel.is_parallel else code
+        return kernel  # the JIT is disabled
+    members, alone = late.module("choice").members, late.module("alone")
+    if not kernel.is_parallel:
+        return members.code_of(kernel.compiled, arguments)
+    alone.start_threads()
+    return functools.partial(alone.run_alone, members.code_of(kernel.compiled, arguments))

@@ -26,8 +26,8 @@ _LOCAL = 0
 _ABSOLUTE_64 = 1  # R_X86_64_64
 
 
-class Unlinkable(ValueError):
-    """An object file of which no image can be made."""
+class LinkError(ValueError):
+    """Raised for an object file that can't become part of an image."""
 
 
 class _Section(NamedTuple):
@@ -56,7 +56,7 @@ def _text(table: bytes, at: int) -> str:
 def _sections(file: bytes) -> list[_Section]:
     magic, _, machine, _, _, _, at, *_, count, names = _HEADER.unpack_from(file)
     if not magic.startswith(_ELF64_LITTLE_ENDIAN) or machine != _X86_64:
-        raise Unlinkable("not an object file for x86-64")
+        raise LinkError("not an object file for x86-64")
     rows = [_SECTION.unpack_from(file, at + number * _SECTION.size) for number in range(count)]
     contents = [b"" if kind == _NOBITS else file[offset : offset + size] for _, kind, _, _, offset, size, *_ in rows]
     return [
@@ -93,7 +93,7 @@ class _Object:
             # Nothing unwinds through a kernel, which raises nothing.
             if section.flags & _ALLOCATED and section.data and section.name != ".eh_frame":
                 if section.kind != _PROGBITS:
-                    raise Unlinkable(f"a section {section.name} of kind {section.kind}")
+                    raise LinkError(f"a section {section.name} of kind {section.kind}")
                 code.extend(bytes(-len(code) % max(section.align, 1)))
                 self._places[number] = len(code)
                 code.extend(section.data)
@@ -121,7 +121,7 @@ class _Object:
             symbol, kind = self._symbols[info >> 32], info & 0xFFFFFFFF
             place = self._places[section.info] + offset
             if kind != _ABSOLUTE_64:
-                raise Unlinkable(f"a relocation of kind {kind}")
+                raise LinkError(f"a relocation of kind {kind}")
             if symbol.section in self._places:
                 yield _Reference(place, None, self._places[symbol.section] + symbol.value + addend)
             else:
@@ -131,7 +131,7 @@ class _Object:
 def link(files: list[bytes], start: str, names: dict[str, str]) -> Image:
     """The image of object files that call each other, in which the function `start` is called.
 
-    names: other names by which one of them calls a function, and the names under which they are defined. Raises Unlinkable.
+    names: other names by which one of them calls a function, and the names under which they are defined. Raises LinkError.
     """
     code = bytearray()
     objects = [_Object(file, code) for file in files]
@@ -148,7 +148,7 @@ def link(files: list[bytes], start: str, names: dict[str, str]) -> Image:
                 if name not in defined:
                     if any(place in function for function in unused):
                         continue
-                    raise Unlinkable(f"it calls {name}")
+                    raise LinkError(f"it calls {name}")
                 target += defined[name]
             ADDRESS.pack_into(code, place, target)
             addresses.append(place)

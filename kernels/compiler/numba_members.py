@@ -1,7 +1,7 @@
-"""Everything that minisqx uses of Numba without Numba promising it; no other file does.
+"""All uses of Numba's private members; no other file has any.
 
-`differences` compares each member with what this was written for: Numba 0.61 to 0.68. Where one is missing or another, `choice`
-takes `numba_public` in place of this module and says so in one line: results keep their bits, but nothing is kept on disk.
+`differences` compares each member with those of Numba 0.61 to 0.68, for which this file was written. If one is missing or
+different, `choice` uses `numba_public` instead and reports it in one line: results keep their bits, but nothing is cached.
 """
 
 import functools
@@ -23,7 +23,7 @@ from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 from numba.np.ufunc import parallel
 
-# Functions that are called or replaced, and their parameters.
+# Functions that are called or overridden, and their parameters.
 _PARAMETERS = {
     (JITCodeLibrary, "_optimize_final_module"): "self",
     (JITCodeLibrary, "_finalize_final_module"): "self",
@@ -48,7 +48,7 @@ _PARAMETERS = {
         "target_context libdata fndesc env signature objectmode lifted typeann reload_init referenced_envs"
     ),
 }
-# What classes and modules have, and what a method sets or reads on its object.
+# Attributes of classes and modules.
 _ATTRIBUTES = {
     CodeLibrary: "_finalized _object_caching_enabled has_dynamic_globals",
     Flags: "no_compile no_cpython_wrapper no_cfunc_wrapper",
@@ -56,6 +56,7 @@ _ATTRIBUTES = {
     _nrt_python: "c_helpers",
     parallel: "_is_initialized _launch_threads",
 }
+# Names that functions use.
 _NAMES = {
     (CPUCodeLibrary, "__init__"): "_linking_libraries _final_module",
     (JITCodeLibrary, "get_pointer_to_function"): "_engine is_symbol_defined",
@@ -68,7 +69,7 @@ _NAMES = {
 
 
 def differences() -> Iterator[str]:
-    """The members that are not what this module takes them for, each in a few words."""
+    """Describes each member that is missing or different."""
     for (owner, name), expected in _PARAMETERS.items():
         found = " ".join(inspect.signature(getattr(owner, name)).parameters)
         if found != expected:
@@ -87,19 +88,19 @@ _SHARED = (llvm.Linkage.linkonce_odr, llvm.Linkage.weak_odr)
 
 
 class Library(JITCodeLibrary):
-    """A function with its own copies of those that it calls; machine code only where something asks for its address.
+    """A compiled function with private copies of its callees, and with machine code only when its address is needed.
 
-    Numba optimises all that it compiles and makes machine code of it: of callees, and three times of each parallel loop, though
-    only their copies within a kernel ever run. It leaves those copies, each optimised for its kernel, under one weak name; the
-    linker takes whichever of them a process met first, and they need not round alike. So here a callee is handed on before it
-    is optimised, and its caller optimises it once, as a part of its own that nobody else sees.
+    Numba optimises and generates machine code for everything it compiles: for callees, and three times for each parallel loop,
+    although only their copies within a kernel run. Each copy is optimised for its kernel, but all have one weak symbol; the
+    linker uses the first that the process loaded, and the copies may round differently. So here a callee is passed on
+    unoptimised, and its caller optimises it once, as an internal function.
     """
 
     _is_code = False
-    object_file: bytes | None = None  # as it came from the folder
+    object_file: bytes | None = None  # as loaded from the cache
 
     def _optimize_final_module(self):
-        pass  # until machine code is made
+        pass  # done in `_make_code`
 
     def _finalize_final_module(self):
         if self._object_caching_enabled and self._compiled_object is not None:
@@ -114,7 +115,7 @@ class Library(JITCodeLibrary):
         if self._is_code:
             return
         self._is_code = True
-        self._get_module_for_linking()  # for callers: Numba keeps a clone, since its functions can be seen outside
+        self._get_module_for_linking()  # for callers: Numba keeps this clone, in which functions are still visible
         linked = [library._get_module_for_linking() for library in self._linking_libraries]
         copies = {function.name for module in linked for function in _defined(module)}
         for function in _defined(self._final_module):
@@ -126,7 +127,7 @@ class Library(JITCodeLibrary):
 
     def get_pointer_to_function(self, name):
         self._ensure_finalized()
-        is_loop = self.name.startswith("__numba_parfor_gufunc")  # asked for its entry from Python, which nobody calls
+        is_loop = self.name.startswith("__numba_parfor_gufunc")  # the requested entry point from Python is never called
         if not is_loop and any(function.name == name for function in _defined(self._final_module)):
             self._make_code()
         return super().get_pointer_to_function(name)
@@ -142,12 +143,12 @@ def _defined(module) -> list:
 
 @contextmanager
 def lazy_code() -> Iterator[None]:
-    """While it is entered, with Numba's lock held, what is compiled is such a library."""
+    """A context in which Numba compiles to `Library`; enter it with Numba's compiler lock held."""
     codegen = cpu_target.target_context.codegen()
-    before, set_env = dict(vars(codegen)), codegen.set_env
+    previous, set_env = dict(vars(codegen)), codegen.set_env
 
     def set_env_in_code(name, environment):
-        if codegen._engine.is_symbol_defined(name):  # not in what is only a part of a kernel
+        if codegen._engine.is_symbol_defined(name):  # it isn't for a callee without machine code
             set_env(name, environment)
 
     codegen._library_class, codegen.set_env = Library, set_env_in_code
@@ -155,22 +156,24 @@ def lazy_code() -> Iterator[None]:
         yield
     finally:
         for name in ("_library_class", "set_env"):
-            if name in before:
-                setattr(codegen, name, before[name])
+            if name in previous:
+                setattr(codegen, name, previous[name])
             else:
                 delattr(codegen, name)
 
 
 class _Inlined:
-    """Stands for the entry of a kernel that was compiled only to become part of others."""
+    """Placeholder for the entry point of a kernel that was compiled only as a callee."""
 
 
 class Kernel(CPUDispatcher):
-    """Numba makes machine code, and an entry from Python, of every kernel that another one calls, though what is called is
-    a copy within its caller. Here that waits until the kernel is called from Python, which most never are.
+    """A dispatcher that doesn't generate machine code and a Python entry point for callees.
+
+    Numba does so for every callee, although only the copy in its caller runs. Here it happens when a kernel is first called from
+    Python, which most never are.
     """
 
-    _depth = 0  # of kernels that are being compiled, each for the one before; guarded by Numba's lock
+    _depth = 0  # nesting of kernels being compiled, each as a callee of the previous one; guarded by Numba's compiler lock
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
@@ -178,13 +181,13 @@ class Kernel(CPUDispatcher):
 
     @staticmethod
     def is_part():
-        """Whether what is compiled now is only a part of another kernel."""
+        """Whether the kernel being compiled is a callee of another kernel."""
         return Kernel._depth > 1
 
     @staticmethod
     @contextmanager
-    def within_another() -> Iterator[None]:
-        """While it is entered, with Numba's lock held, kernels that are compiled are parts of one more."""
+    def nested() -> Iterator[None]:
+        """A context in which kernels are compiled as callees of one more function; enter it with the compiler lock held."""
         Kernel._depth += 1
         try:
             yield
@@ -199,10 +202,11 @@ class Kernel(CPUDispatcher):
 
     def compile(self, sig):
         with global_compiler_lock:
-            kinds = normalize_signature(sig)[0]
-            if Kernel._depth == 0 and kinds in self.overloads and isinstance(self.overloads[kinds].entry_point, _Inlined):
-                del self.overloads[kinds]
-            with Kernel.within_another(), lazy_code():
+            argument_types = normalize_signature(sig)[0]
+            known = self.overloads.get(argument_types)
+            if Kernel._depth == 0 and known is not None and isinstance(known.entry_point, _Inlined):
+                del self.overloads[argument_types]
+            with Kernel.nested(), lazy_code():
                 return super().compile(sig)
 
     def add_overload(self, cres):
@@ -215,7 +219,7 @@ class Kernel(CPUDispatcher):
 
 
 class DiskCache(NullCache):
-    """Tells Numba of the machine code that is `kept` on disk (`cache.KernelCache`)."""
+    """Lets Numba load and save machine code in `kept`, a `cache.KernelCache`."""
 
     def __init__(self, kept):
         self._kept = kept
@@ -230,30 +234,30 @@ class DiskCache(NullCache):
 
 
 def _rebuilt(reduced: tuple, target_context):
-    # Numba's own loading would first import and register all that a compilation may need: a third of a second.
+    # Numba's own loader would first import and register everything a compilation may need, which takes a third of a second.
     _add_memory_symbols()
     return CompileResult._rebuild(target_context, *reduced)
 
 
 @functools.cache
 def _add_memory_symbols() -> None:
-    """Makes known what compiled code calls of Numba's memory management, as `rtsys.initialize` does before it compiles more."""
+    """Registers the symbols of Numba's memory management, as `rtsys.initialize` does, which also compiles code."""
     for name, address in _nrt_python.c_helpers.items():
         llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
 def kernel(function, options: dict, kept) -> Kernel:
-    """A kernel that compiles, or loads, what it is called with."""
+    """A kernel that is compiled, or loaded from `kept`, for the types with which it is called."""
     made = Kernel(py_func=function, targetoptions=options)
     made._cache = DiskCache(kept)
     return made
 
 
 def c_function(function, signature, options: dict, kept) -> CFunc:
-    """`function` compiled, or loaded, as a C function for `signature` (of Numba types)."""
+    """`function` as a C function for `signature` (of Numba types), compiled or loaded from `kept`."""
     made = CFunc(function, (signature.args, signature.return_type), {}, options)
     made._cache = DiskCache(kept)
-    with global_compiler_lock, lazy_code(), Kernel.within_another():
+    with global_compiler_lock, lazy_code(), Kernel.nested():
         made.compile()
     return made
 
@@ -264,19 +268,19 @@ def object_file(made: CFunc) -> bytes:
 
 
 def code_of(kernel: Kernel, arguments: tuple):
-    """A kernel's machine code for the types of these arguments, which it takes without looking at them again."""
-    kinds = tuple(kernel.typeof_pyval(argument) for argument in arguments)
-    kernel.compile(kinds)
-    return kernel.overloads[kinds].entry_point
+    """The machine code of a kernel for the types of these arguments; it doesn't check types again."""
+    argument_types = tuple(kernel.typeof_pyval(argument) for argument in arguments)
+    kernel.compile(argument_types)
+    return kernel.overloads[argument_types].entry_point
 
 
 def thread_count() -> int:
-    """`numba.get_num_threads()` in a tenth of its time."""
+    """`numba.get_num_threads()`, ten times as fast."""
     if not parallel._is_initialized:
         return numba.get_num_threads()
     return parallel._get_num_threads()
 
 
 def set_thread_count(count: int) -> None:
-    """`numba.set_num_threads(count)` in a tenth of its time."""
+    """`numba.set_num_threads(count)`, ten times as fast."""
     parallel._set_num_threads(count)

@@ -1,6 +1,6 @@
-"""Kernels that are compiled once, as C functions, and called by others through a symbol.
+"""Large kernels are compiled once, as C functions, which other kernels call through a symbol.
 
-Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again: too long for large ones.
+Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again.
 """
 
 from llvmlite import binding as llvm
@@ -17,10 +17,8 @@ _published: dict = {}
 
 
 def publish(name: str, signature, function) -> None:
-    """Compiles `function` for `signature` (Numba types) as a C function, or loads it, and makes it callable by
-    `call_published`.
-    """
-    with global_compiler_lock:  # a second thread would replace code that the first one's kernels call
+    """Compiles `function` for `signature` (of Numba types) as a C function, or loads it, for calls by `call_published`."""
+    with global_compiler_lock:  # a second thread would replace code that kernels of the first one call
         if name in _published or config.DISABLE_JIT:
             return
         _published[name] = members.c_function(function, signature, EXACT, KernelCache(function))
@@ -28,17 +26,17 @@ def publish(name: str, signature, function) -> None:
 
 
 def published(name: str):
-    """The C function of that name; None if there is none."""
+    """The published function with this name (`numba.cfunc`), or None."""
     return _published.get(name)
 
 
 def call_published(context, builder, name: str, signature, arguments: list) -> None:
-    """Emits the call of a published function; an array passes the address of its first element."""
-    values, kinds = [], []
-    for kind, value in zip(signature.args, arguments):
-        if isinstance(kind, types.Array):
-            value = context.make_array(kind)(context, builder, value).data
+    """Emits the call of a published function; arrays are passed as the address of their first element."""
+    values = []
+    for numba_type, value in zip(signature.args, arguments):
+        if isinstance(numba_type, types.Array):
+            value = context.make_array(numba_type)(context, builder, value).data
         values.append(value)
-        kinds.append(value.type)
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function_type = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)
     builder.call(function, values)

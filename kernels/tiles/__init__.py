@@ -1,1 +1,1 @@
-"""Kernels' innermost loops, generated as vector code, each beside its meaning in plain Python. Second reading."""
+"""The innermost loops of the kernels, generated as vector code, each beside its meaning in NumPy. For a second reading."""

@@ -1,4 +1,4 @@
-"""An activation along a row. What follows a convolution is done in the registers of `product`, with the same code."""
+"""An activation along a row. After a convolution, `product` applies it in registers instead, with the same code."""
 
 from numba import types
 

@@ -1,6 +1,7 @@
-"""A product's epilogues: what is done with the sums of a tile while they are in registers (`product.py`).
+"""The epilogues of a product: operations on the sums of a tile while they are in registers (`product.py`).
 
-Each takes a structure of `structures.py` and is written twice: as code for a row of vectors, and in NumPy (`plain.py`).
+Each takes a structure of `structures.py`, and is written twice: as a code generator for a row of vectors, and in NumPy
+(`plain.py`).
 """
 
 from minisqx.kernels.structures import Affine, Matrix, Moments, NormBackward
@@ -9,32 +10,32 @@ from minisqx.kernels.tiles.simd import INDEX, VECTOR_BYTES, Vectors, moved
 
 
 class Epilogue:
-    """Code for the rows of one tile: `row` emits that for one row of vectors of sums at a time, and `meaning` computes the same
-    from the sums z (rows, columns) in NumPy.
+    """Emits code for one tile: `row` for one row of vectors of sums. `meaning` computes the same in NumPy, for all rows of z
+    (rows, columns).
 
-    out: the output's `Matrix`, which begins at the tile. given: the epilogue's structure. tile: `product.Tile`.
+    out: `Matrix` of the output, from the tile's first element on. given: the epilogue's structure. tile: `product.Tile`.
     """
 
     STRUCTURE: type
-    BY_ROW: tuple[str, ...]  # members of the structure that are arrays of a number a row
+    BY_ROW: tuple[str, ...]  # fields of the structure that are arrays with one number per row
 
     def __init__(self, v: Vectors, out: Matrix, given, tile):
         self.v, self.builder, self.out, self.given, self.tile = v, v.builder, out, given, tile
         self._rows = {name: v.builder.gep(getattr(given, name), [tile.row]) for name in self.BY_ROW}
 
     def row_constant(self, name: str, m: int):
-        """The number of the tile's row m in every lane."""
+        """The number for the tile's row m, in every lane."""
         return self.v.broadcast(self.v.load_scalar(self._rows[name], INDEX(m)))
 
     def place(self, matrix: Matrix, m: int, n: int):
-        """Where vector n of the tile's row m begins."""
+        """The offset of vector n of the tile's row m."""
         return self.builder.add(self.builder.mul(INDEX(m), matrix.stride), INDEX(n * self.v.lanes))
 
     def store(self, value, m: int, n: int) -> None:
         self.v.store(value, self.out.data, self.place(self.out, m, n))
 
     def ahead(self, rows: int, vectors: int) -> None:
-        """Prefetches what the next tile along a row will read, besides x."""
+        """Prefetches what the next tile of the row reads besides x."""
 
 
 class AffineEpilogue(Epilogue):
@@ -54,9 +55,9 @@ class AffineEpilogue(Epilogue):
 
 
 class MomentsEpilogue(Epilogue):
-    """out = f(z); lanes[m] = for each lane its first value K, and the sums of e - K and of (e - K)^2.
+    """out = f(z) = e; lanes[m] = for each lane its first value K, the sum of e - K, and the sum of (e - K)^2.
 
-    Since K is one of the values, what cancels in their variance is at most a part in their number, however large their mean is.
+    Since K is one of n values, cancellation in their variance is bounded by 1/n, however large their mean is.
     """
 
     STRUCTURE, BY_ROW = Moments, ("bias",)

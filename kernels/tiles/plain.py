@@ -1,11 +1,11 @@
-"""The kernels without the JIT (`NUMBA_DISABLE_JIT=1`): what stands for vectors, pointers and the tiles made of them.
+"""Kernels without the JIT (`NUMBA_DISABLE_JIT=1`): replacements for vectors, pointers and tiles.
 
-A kernel is Python, and Python can run it as it stands; a register tile is a code generator, and nothing but Numba can. So each
-tile says its meaning, too, a few lines of NumPy: `@intrinsic_of(meaning)` stands above the generator. With the JIT it is an
-intrinsic and the meaning is never called; without, it is its meaning. A debugger and a coverage tool then see every line of
-every kernel, an index outside an array is an error, and a new tile can be held against what it means.
+Python can run a kernel as it is written, but a register tile is a code generator, which only Numba can run. So each tile has a
+meaning, a few lines of NumPy, in the decorator `@intrinsic_of(meaning)` of its generator. With the JIT the tile is an intrinsic,
+and the meaning is never called; without it, the tile is its meaning. Debuggers and coverage tools then see every line of every
+kernel, an index outside an array is an error, and tests can compare a tile with its meaning.
 
-Slow, a thousand times: for small shapes. Results differ from compiled ones by rounding.
+This is a thousand times slower, for small shapes only. Results differ from compiled ones by rounding.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from minisqx.kernels.activation import NO_ACTIVATION, check_activation, entry_of
 
 
 def intrinsic_of(meaning: Callable) -> Callable:
-    """Makes an intrinsic of the code generator below it; without the JIT, `meaning`, which takes the same arguments."""
+    """A decorator that makes a code generator an intrinsic; without the JIT it returns `meaning`, with the same arguments."""
     return lambda generator: meaning if numba.config.DISABLE_JIT else intrinsic(generator)
 
 
 class Pointer:
-    """An address as C has it: a place in a flat array, and all that lies around it. Outside the array is an IndexError."""
+    """A C pointer: a position in a flat array. Access outside the array raises IndexError."""
 
     def __init__(self, array: np.ndarray, at: int = 0):
         self.array, self.at = array, int(at)
@@ -44,7 +44,7 @@ class Pointer:
         self.array[self._place(offset)] = value
 
     def block(self, rows: int, columns: int, stride: int) -> np.ndarray:
-        """The matrix (rows, columns) that begins here, its rows `stride` elements apart; a view."""
+        """A view of the matrix (rows, columns) that starts here, with rows `stride` elements apart."""
         first = self.array[self._place(0, (rows - 1) * stride + columns) :]
         return np.lib.stride_tricks.as_strided(first, (rows, columns), (stride * first.itemsize, first.itemsize))
 
@@ -57,7 +57,7 @@ class Pointer:
 
 
 def addresses(arguments) -> list:
-    """Arguments as a C function has them: of an array, also in a structure, the address of its first element."""
+    """The arguments of a C function: arrays, also in structures, are replaced by pointers to their first element."""
     return [_address(argument) for argument in arguments]
 
 
@@ -68,12 +68,12 @@ def _address(argument):
 
 
 def row_of_block(matrix, row: int, block) -> np.ndarray:
-    """A row of a `structures.Matrix` or `Chunk` of arrays in a `structures.Block`, as a view."""
+    """A view of the pixels of a `structures.Block` in a row of a `structures.Matrix` or `Chunk` of arrays."""
     return matrix.data[matrix.at + row * matrix.stride + block.first :][: block.columns]
 
 
 def block_of(matrix, row: int, column: int, rows: int, columns: int) -> np.ndarray:
-    """Rows and columns of a `structures.Matrix` of pointers, as a view."""
+    """A view of rows and columns of a `structures.Matrix` of pointers."""
     return (matrix.data + matrix.at + row * matrix.stride + column).block(rows, columns, matrix.stride)
 
 
@@ -81,7 +81,7 @@ def activate(z: np.ndarray, activation: int) -> np.ndarray:
     """`Vectors.activate`; NaN stays NaN."""
     if check_activation(activation) == NO_ACTIVATION:
         return z
-    # In float64: NumPy's expm1 of float32 is 2.3 units in the last place off, and 2 are promised.
+    # In float64, because NumPy's expm1 of float32 has errors of up to 2.3 units in the last place, and 2 are promised.
     return entry_of(activation).values(z.astype(np.float64)).astype(z.dtype)
 
 

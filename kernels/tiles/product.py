@@ -1,4 +1,4 @@
-"""The two matrix products that every convolution is made of, as tiles of vector registers.
+"""The two matrix products of every convolution, as tiles of vector registers.
 
     product:          z[m, p] = bias[m] + sum_k weight[k, m] x[k, p]
     weight_gradient:  dweight[m, k] += sum_p dz[m, p] x[k, p]
@@ -8,17 +8,16 @@ along p. The weight of `product` lies input-major, (K, M), so that the M weights
 serves the forward pass and the input's gradient (with the weight as it is stored, M and K exchanged), the second the
 weight's gradient.
 
-A tile's sums go through an epilogue while they are in registers. There are three (`epilogues.py`), each with an activation f:
+An epilogue is applied to the sums of a tile while they are in registers. There are three (`epilogues.py`), with an activation f:
 
     product               out = f(z) * scale + shift
-    product_with_moments  out = f(z), and for each row what its mean and variance follow from, a lane of the vector at a time
+    product_with_moments  out = f(z), and the moments of each row, separately for each lane of a vector
     product_to_dz         dz = (a z + b e + c) f'(e): batch norm's and f's backward, where z is the incoming gradient
 
 Cost: M K P multiply-adds each. A tile of 6 rows x 4 vectors loads 4 vectors and 6 scalars for 24 multiply-adds, so
 arithmetic, not loads, is the limit; it needs 24 accumulators + 4 + 1 of 32 registers, or 6 x 2 where there are 16.
 
-Every output pixel is the same chain of multiply-adds over k whatever tile it falls into: an image has the same bits
-alone and in a batch.
+Every output pixel is the same chain of multiply-adds over k in any tile, so an image has the same bits alone and in a batch.
 """
 
 from typing import NamedTuple
@@ -58,7 +57,7 @@ _EPILOGUES = {
 
 
 class Tile(NamedTuple):
-    """Where a tile lies in the output, and its size: height rows, and VECTORS vectors of columns if `wide`, else one."""
+    """A tile's position in the output and its size: `height` rows, and VECTORS vectors of columns if `wide`, else one."""
 
     row: int
     column: int
@@ -67,7 +66,7 @@ class Tile(NamedTuple):
 
 
 def _product_tile(epilogue: type[Epilogue]):
-    """The tile of any height up to ROWS, VECTORS wide or one: a vector is left over at the end of a row."""
+    """A tile of 1 to ROWS rows, and VECTORS vectors or, at the end of a row, one."""
 
     def meaning(tile, out, weight, x, depth, given, activation):
         columns = (VECTORS if tile.wide else 1) * VECTOR_BYTES // out.data.array.itemsize
@@ -86,7 +85,7 @@ def _product_tile(epilogue: type[Epilogue]):
             tile, out, weight, x, depth, given, activation = (
                 unpacked(context, builder, *each) for each in zip(signature.args, arguments)
             )
-            # All of them from the tile's first element on.
+            # From the tile's first element on.
             out, weight, x = (
                 moved(builder, matrix, row, column)
                 for matrix, row, column in ((out, tile.row, tile.column), (weight, zero, tile.row), (x, zero, tile.column))
@@ -138,7 +137,7 @@ def _gradient(height, width, dweight, dz, x, columns):
 
 @intrinsic_of(_gradient)
 def _gradient_tile(typing_context, height, width, dweight, dz, x, columns):
-    """The tile of any shape up to GRADIENT_ROWS x GRADIENT_ROWS."""
+    """A tile of any shape up to GRADIENT_ROWS x GRADIENT_ROWS."""
     index = types.int64
     signature = types.void(index, index, dweight, dz, x, index)
 
@@ -155,7 +154,7 @@ def _gradient_tile(typing_context, height, width, dweight, dz, x, columns):
             )
             sums = [v.multiply_add(left[m], right[k], loop.values[m * depth + k]) for m in range(rows) for k in range(depth)]
             loop.close(sums, v.lanes, columns)
-            # Column by column, so that the sums of a row end up side by side.
+            # In column order, so that the sums of a row end up in adjacent lanes.
             found = v.sums([sums[m * depth + k] for k in range(depth) for m in range(rows)])
             for m in range(rows):
                 row = [found[k * rows + m] for k in range(depth)]
@@ -178,7 +177,7 @@ def _gradient_tile(typing_context, height, width, dweight, dz, x, columns):
 
 
 def _walk(name: str, tile):
-    """The C function `name`: covers an `Extent` with tiles of nearly equal height."""
+    """The C function `name`, which covers an `Extent` with tiles of nearly equal height."""
 
     def walk(out, weight, x, extent, given, activation, lane_count):
         tiles = (extent.stop - extent.start + ROWS - 1) // ROWS
@@ -200,7 +199,7 @@ _WALKS = {name: _walk(name, _product_tile(epilogue)) for name, epilogue in _EPIL
 
 
 def _weight_gradient(dweight, dz, x, extent):
-    """The C function: covers rows x depth with tiles of nearly equal sides."""
+    """A C function that covers rows x depth with tiles of nearly equal sides."""
     row_tiles = (extent.stop - extent.start + GRADIENT_ROWS - 1) // GRADIENT_ROWS
     depth_tiles = (extent.depth + GRADIENT_ROWS - 1) // GRADIENT_ROWS
     m = extent.start
@@ -226,9 +225,9 @@ def _published_name(operation: str, element: types.Float) -> str:
 
 
 def prepare(dtype, training: bool = True) -> None:
-    """Compiles the products for a dtype, or loads them; to be called once before a kernel that uses them is compiled or run.
+    """Compiles the products for a dtype, or loads them. Call it before a kernel that uses them is compiled or run.
 
-    training: whether those that only training needs, too.
+    training: also those that only training needs.
     """
     element = types.float32 if dtype == "float32" else types.float64
     pointer, index = types.CPointer(element), types.int64
@@ -243,16 +242,16 @@ def prepare(dtype, training: bool = True) -> None:
         publish(_published_name("weight_gradient", element), signature, _weight_gradient)
 
 
-def _call(name: str, context, builder, kinds, values, more=()) -> None:
-    """Emits the call of a C function, with these Numba types and LLVM values, and `more` numbers after them."""
-    arguments = [as_c_argument(context, builder, *each) for each in zip(kinds, values, strict=True)]
+def _call(name: str, context, builder, numba_types, values, more=()) -> None:
+    """Emits the call of a C function with these Numba types and LLVM values, and the integers `more` after them."""
+    arguments = [as_c_argument(context, builder, *each) for each in zip(numba_types, values, strict=True)]
     arguments += [(types.int64, INDEX(number)) for number in more]
-    signature = typing.signature(types.void, *(kind for kind, _ in arguments))
+    signature = typing.signature(types.void, *(numba_type for numba_type, _ in arguments))
     call_published(context, builder, name, signature, [value for _, value in arguments])
 
 
 def _product(name: str):
-    """The product with the epilogue of that name."""
+    """The product with the epilogue of this name."""
 
     def called(out, *others):
         _WALKS[name](*addresses((out, *others)), VECTOR_BYTES // out.data.itemsize)
@@ -270,8 +269,8 @@ def _product(name: str):
 
 
 # product(out, weight, x, extent, epilogue, activation) computes an `Extent` of a product: out `Matrix` (M, columns), weight (K,
-# M), x (K, columns). epilogue: a structure of `structures.py`, each product's own. activation: the number of its f. The extent's
-# depth and columns are at least 1.
+# M), x (K, columns). epilogue: a structure of `structures.py`, of the type below. activation: the number of f. The extent's depth
+# and columns are at least 1.
 product = _product("product")  # epilogue: Affine
 product_with_moments = _product("product_with_moments")  # Moments
 product_to_dz = _product("product_to_dz")  # NormBackward

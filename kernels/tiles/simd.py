@@ -1,11 +1,11 @@
-"""Explicit vectors inside Numba: what the register tiles are written with.
+"""Explicit vectors in Numba, with which the register tiles are written.
 
 Numba compiles scalar loops and leaves vectors to LLVM's vectoriser, which reaches 35 to 70 % of a core on small matrix
 products and calls libm for `expm1`, one element at a time. So the inner tiles are emitted as LLVM instructions on
 `<lanes x type>`. They are still portable: LLVM turns them into AVX-512, AVX2, SSE2 or NEON.
 
-A tile is an intrinsic whose code generator loops in Python; `Vectors` makes what it emits read like arithmetic. Beside each tile
-stands its meaning in NumPy (`plain.py`).
+A tile is an intrinsic whose code generator loops in Python; with `Vectors`, the generator reads like arithmetic. Each tile also
+has a meaning in NumPy (`plain.py`).
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ _LANE = ir.IntType(32)
 
 @cache
 def vector_registers() -> tuple[int, int]:
-    """(bytes of a vector register, number of registers) of the CPU that code is made for.
+    """(bytes of a vector register, number of registers) of the CPU that kernels are compiled for.
 
-    Asked of LLVM itself: the assembly of one 64-byte addition names the widest register that it would use.
+    LLVM has no query for it, so this compiles a 64-byte addition: its assembly names the widest registers that LLVM uses.
     """
     vector = ir.VectorType(ir.FloatType(), 16)
     module = ir.Module()
@@ -50,14 +50,14 @@ VECTOR_BYTES = vector_registers()[0]
 
 
 def lanes(element: types.Float) -> int:
-    """Elements in a vector of Numba's type `element`."""
+    """The number of elements of this Numba type in a vector register."""
     return VECTOR_BYTES * 8 // element.bitwidth
 
 
 class Vectors:
-    """Emits instructions on vectors of one element type; every method returns an LLVM value.
+    """Emits instructions on vectors of one element type. Methods return LLVM values.
 
-    count: their lanes, if not as many as a register has.
+    count: lanes of a vector; None: as many as a register has.
     """
 
     def __init__(self, builder: ir.IRBuilder, element: types.Float, count: int | None = None):
@@ -89,7 +89,7 @@ class Vectors:
         return value
 
     def load_indices(self, indices, offset):
-        """A vector of int32, one for each lane of a vector of numbers."""
+        """A vector of int32 with as many lanes as a vector of floats."""
         value = self.builder.load(self._indices_pointer(indices, offset))
         value.align = 4
         return value
@@ -101,28 +101,27 @@ class Vectors:
         return self.builder.bitcast(self.builder.gep(indices, [offset]), ir.VectorType(_LANE, self.lanes).as_pointer())
 
     def gather(self, base, indices, offset):
-        """(values, inside): base[indices[offset + lane]] for each lane, and whether that index is not negative; where it is,
-        the value is base[0]. indices: of int32.
+        """(values, inside): base[indices[offset + lane]] for each lane, and whether that index is not negative; where it is
+        negative, the value is base[0]. indices: int32.
         """
-        kind = ir.VectorType(_LANE, self.lanes)
         index = self.load_indices(indices, offset)
-        zeros = ir.Constant(kind, [0] * self.lanes)
+        zeros = ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes)
         inside = self.builder.icmp_signed(">=", index, zeros)
-        # llvmlite knows no vector of addresses: the instruction is right, its type has to be told.
+        # llvmlite doesn't support vectors of pointers: the instruction is right, but its type must be set.
         addresses = self.builder.gep(base, [self.builder.select(inside, index, zeros)], source_etype=self.scalar)
         addresses.type = ir.VectorType(self.scalar.as_pointer(), self.lanes)
         mask = ir.VectorType(ir.IntType(1), self.lanes)
-        kind = ir.FunctionType(self.vector, [addresses.type, _LANE, mask, self.vector])
+        function_type = ir.FunctionType(self.vector, [addresses.type, _LANE, mask, self.vector])
         name = f"llvm.masked.gather.{self._suffix}.v{self.lanes}p0"
-        gather = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        gather = cgutils.get_or_insert_function(self.builder.module, function_type, name)
         arguments = [addresses, ir.Constant(_LANE, self.bytes), ir.Constant(mask, [1] * self.lanes), self.constant(0.0)]
         return self.builder.call(gather, arguments), inside
 
     def prefetch(self, base, offset):
-        """Asks for the cache line of an element that will be read soon."""
+        """Prefetches the cache line of an element."""
         address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [address.type, _LANE, _LANE, _LANE])
-        prefetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
+        function_type = ir.FunctionType(ir.VoidType(), [address.type, _LANE, _LANE, _LANE])
+        prefetch = cgutils.get_or_insert_function(self.builder.module, function_type, "llvm.prefetch.p0i8")
         self.builder.call(prefetch, [address, *(ir.Constant(_LANE, value) for value in (0, 3, 1))])
 
     def store(self, value, base, offset):
@@ -132,15 +131,15 @@ class Vectors:
         return self.builder.bitcast(self.builder.gep(base, [offset]), self.vector.as_pointer())
 
     def multiply_add(self, a, b, c):
-        """a * b + c, fused where the CPU can."""
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        return self.builder.call(
-            cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.{self._suffix}"), [a, b, c]
-        )
+        """a * b + c, fused if the CPU supports it."""
+        function_type, name = ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fmuladd.{self._suffix}"
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function_type, name), [a, b, c])
 
     def sums(self, vectors: list) -> list[tuple[ir.Value, int]]:
-        """Of each vector the sum of its lanes: (a vector, the lane in which it is). The upper half is added to the lower one,
-        then a quarter to the other, and so on; as many vectors as have lanes share instructions, and a result has a run of them.
+        """The sum of the lanes of each vector, as (vector, the lane that holds the sum).
+
+        The upper half of the lanes is added to the lower one, then the upper quarter, and so on. Up to as many vectors as a
+        vector has lanes share these instructions, and their sums end up in one vector.
         """
         parts = [(vector, [number] * self.lanes) for number, vector in enumerate(vectors)]
         width = self.lanes
@@ -151,14 +150,17 @@ class Vectors:
         return [found[number] for number in range(len(vectors))]
 
     def sum(self, a):
-        """The sum of a vector's lanes."""
+        """The sum of the lanes, as a scalar."""
         ((vector, lane),) = self.sums([a])
         return self.builder.extract_element(vector, ir.Constant(_LANE, lane))
 
     def _halved(self, a, b, width: int):
-        """Two vectors whose every `width` lanes are to be summed, as one of half that width; with it, whose each lane is."""
+        """Adds the halves of every `width` lanes of two vectors. Returns one vector, and the owner of each of its lanes.
+
+        a, b: (vector, owners), owners[lane] the number of the vector to whose sum the lane belongs.
+        """
         half, sections = width // 2, self.lanes // width
-        # A half of less than 128 bits stays within its 128: to move it out of them costs more.
+        # Halves below 128 bits stay within their 128-bit section, because moving lanes between sections costs more.
         group = sections if half * self.bytes >= 16 else 16 // (width * self.bytes)
         low = [
             which * self.lanes + section * width + lane
@@ -172,22 +174,22 @@ class Vectors:
 
     def add_lanes(self, a, lanes: list[int], base, offset):
         """base[offset + i] += a[lanes[i]]."""
-        kind = ir.VectorType(self.scalar, len(lanes))
-        pointer = self.builder.bitcast(self.builder.gep(base, [offset]), kind.as_pointer())
+        vector = ir.VectorType(self.scalar, len(lanes))
+        pointer = self.builder.bitcast(self.builder.gep(base, [offset]), vector.as_pointer())
         before = self.builder.load(pointer)
         before.align = self.bytes
         self.builder.store(self.builder.fadd(before, self._shuffle(a, a, lanes)), pointer).align = self.bytes
 
     def select(self, comparison: str, a, b, yes, no):
-        """`yes` where `a <comparison> b`, else `no` (a NaN compares as false)."""
+        """`yes` where `a <comparison> b`, else `no`; comparisons with NaN are false."""
         return self.builder.select(self.builder.fcmp_ordered(comparison, a, b), yes, no)
 
     def even_lanes(self, a, b):
-        """Lanes 0, 2, 4, ... of two vectors that follow each other."""
+        """Lanes 0, 2, 4, ... of the concatenation of two vectors."""
         return self._shuffle(a, b, range(0, 2 * self.lanes, 2))
 
     def with_zeros_between(self, a):
-        """The lower half of a vector's lanes, a zero after each."""
+        """The lower half of the lanes, each followed by a zero."""
         return self._shuffle(a, self.constant(0.0), (lane for n in range(self.lanes // 2) for lane in (n, self.lanes)))
 
     def _shuffle(self, a, b, lanes):
@@ -195,15 +197,15 @@ class Vectors:
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, len(chosen)), chosen))
 
     def minimum(self, a, b):
-        """The smaller one, in a single instruction; `b` where one is a NaN."""
+        """The minimum, in a single instruction; `b` where either is NaN."""
         return self.select("<", a, b, a, b)
 
     def maximum(self, a, b):
-        """The larger one, likewise."""
+        """The maximum, in a single instruction; `b` where either is NaN."""
         return self.select(">", a, b, a, b)
 
     def activate(self, z, activation: int):
-        """An activation by its number; NaN stays NaN."""
+        """f(z), f the activation with this number; NaN stays NaN."""
         return z if check_activation(activation) == NO_ACTIVATION else entry_of(activation).vectors(self, z)
 
     def activation_backward(self, g, y, activation: int):
@@ -216,9 +218,9 @@ class Vectors:
 
 
 class Loop:
-    """A loop in LLVM whose values live in registers: `with`-less, since a tile's body is straight-line code.
+    """A loop in LLVM with variables in registers. Code emitted after the constructor is its body, until `close`.
 
-    values: the loop variables, first the index; `close` takes their next values and returns after the last round.
+    index: starts at 0. values: the other loop variables, with the values `initial` in the first iteration.
     """
 
     def __init__(self, builder: ir.IRBuilder, name: str, initial: list):
@@ -234,7 +236,7 @@ class Loop:
             variable.add_incoming(value, entry)
 
     def close(self, following: list, step: int, count):
-        """Ends the body: next round with `following` while index + step < count."""
+        """Ends the body. The next iteration has the values `following`, while index + step < count."""
         builder = self.builder
         after = builder.add(self.index, INDEX(step))
         self.index.add_incoming(after, builder.block)
@@ -246,10 +248,10 @@ class Loop:
 
 
 def switch(builder, selector, emit: dict) -> None:
-    """Runs the code of `emit[selector]`: each is a function that emits instructions.
+    """Emits a switch. emit: selector -> function that emits the code of its case.
 
-    Layers and plans refuse an unknown activation in words. Should a selector without code get here all the same, the process
-    ends: going on would leave the output unwritten, which is a wrong answer that looks like a right one.
+    Layers and plans raise OptionError for an unknown activation. If a selector without a case gets here nevertheless, the process
+    is ended, because otherwise the output would stay unwritten: a wrong result that looks like a right one.
     """
     done, unknown = builder.append_basic_block("switch_done"), builder.append_basic_block("switch_unknown")
     blocks = {number: builder.append_basic_block(f"case_{number}") for number in emit}
@@ -260,7 +262,7 @@ def switch(builder, selector, emit: dict) -> None:
         emit[number]()
         builder.branch(done)
     builder.position_at_end(unknown)
-    # Not `llvm.trap`: what never returns is laid out otherwise, and inference takes 2 % longer.
+    # Not `llvm.trap`: LLVM lays out code before a call that never returns differently, and inference takes 2 % longer.
     trap = ir.FunctionType(ir.VoidType(), [])
     builder.call(cgutils.get_or_insert_function(builder.module, trap, "llvm.debugtrap"), [])
     builder.branch(done)
@@ -268,7 +270,7 @@ def switch(builder, selector, emit: dict) -> None:
 
 
 def for_each_activation(builder, activation, emit: Callable[[int], object], none: bool = True) -> None:
-    """Runs the code that `emit` emits for the activation of that number; none: whether there may be no activation."""
+    """Emits a switch on an activation's number, with a case emitted by `emit(number)` for each; none: also for NO_ACTIVATION."""
     numbers = [number for number in NUMBERS.values() if none or number != NO_ACTIVATION]
     switch(builder, activation, {number: lambda number=number: emit(number) for number in numbers})
 
@@ -280,8 +282,8 @@ def data_pointer(context, builder, array_type, array):
 
 @intrinsic_of(lambda array: array.reshape(-1))
 def flat(typing_context, array):
-    """An array's elements as a row, which doesn't count as a reference: structures of it cost nothing. It lives no longer than
-    the array, so a kernel makes it of its arguments alone.
+    """An array as one row, without reference counting, so that structures of it cost nothing. It must not outlive the array, so
+    kernels call this only on their arguments.
     """
     row = types.Array(array.dtype, 1, "C")
 
@@ -319,46 +321,46 @@ def structure(cls, *members: types.Type) -> types.BaseTuple:
     return types.BaseTuple.from_types(members, cls)
 
 
-def unpacked(context, builder, kind, value):
-    """A value as generators of code take it: of an array the address of its first element; of a structure the same structure, of
-    such values.
+def unpacked(context, builder, numba_type, value):
+    """The value in the form that code generators take: for an array the address of its first element, for a structure the same
+    structure of such values.
     """
-    if isinstance(kind, types.Array):
-        return data_pointer(context, builder, kind, value)
-    if isinstance(kind, types.BaseTuple):
-        members = (builder.extract_value(value, i) for i in range(len(kind.types)))
-        return kind.instance_class(*(unpacked(context, builder, *member) for member in zip(kind.types, members)))
+    if isinstance(numba_type, types.Array):
+        return data_pointer(context, builder, numba_type, value)
+    if isinstance(numba_type, types.BaseTuple):
+        members = (builder.extract_value(value, i) for i in range(len(numba_type.types)))
+        return numba_type.instance_class(*(unpacked(context, builder, *member) for member in zip(numba_type.types, members)))
     return value
 
 
-def as_c_argument(context, builder, kind, value) -> tuple:
-    """(Numba type, value) with which a C function is called: an address in the place of an array, also in a structure."""
-    if isinstance(kind, types.Array):
-        return types.CPointer(kind.dtype), data_pointer(context, builder, kind, value)
-    if isinstance(kind, types.BaseTuple):
+def as_c_argument(context, builder, numba_type, value) -> tuple:
+    """(Numba type, value) of an argument of a C function: arrays, also in structures, are replaced by addresses."""
+    if isinstance(numba_type, types.Array):
+        return types.CPointer(numba_type.dtype), data_pointer(context, builder, numba_type, value)
+    if isinstance(numba_type, types.BaseTuple):
         members = [
-            as_c_argument(context, builder, member, builder.extract_value(value, i)) for i, member in enumerate(kind.types)
+            as_c_argument(context, builder, member, builder.extract_value(value, i)) for i, member in enumerate(numba_type.types)
         ]
-        lowered = structure(kind.instance_class, *(member for member, _ in members))
+        lowered = structure(numba_type.instance_class, *(member for member, _ in members))
         return lowered, context.make_tuple(builder, lowered, [member for _, member in members])
-    return kind, value
+    return numba_type, value
 
 
 def moved(builder, matrix, row, column):
-    """A `structures.Matrix` of LLVM values that begins so many rows and columns further."""
+    """A `structures.Matrix` of LLVM values, moved to start at this row and column."""
     place = builder.add(builder.add(matrix.at, builder.mul(row, matrix.stride)), column)
     return matrix._replace(data=builder.gep(matrix.data, [place]), at=INDEX(0))
 
 
 @intrinsic_of(lambda a, b, c: a * b + c)
 def multiply_add(typing_context, a, b, c):
-    """a * b + c of three floats of one type, fused where the CPU can, as `Vectors.multiply_add` does: a loop around it is made of
-    vectors, and an element has the same bits in a vector and outside.
+    """a * b + c for three floats of one type, fused if the CPU supports it, as in `Vectors.multiply_add`. LLVM can vectorise a
+    loop of these, and an element has the same bits in a vector as alone.
     """
 
     def generate(context, builder, signature, arguments):
-        kind = arguments[0].type
-        function = ir.FunctionType(kind, [kind] * 3)
+        scalar = arguments[0].type
+        function = ir.FunctionType(scalar, [scalar] * 3)
         name = f"llvm.fmuladd.f{signature.args[0].bitwidth}"
         return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from minisqx.gradcheck import GradientCheck, LayerCheck
     from minisqx.inference.bench import LayerTime, Speed
-    from minisqx.inference.model import Prediction
+    from minisqx.inference.prediction import Prediction
     from minisqx.training.evaluation import Evaluation
 
 CONFUSIONS = 20

@@ -7,6 +7,7 @@ from minisqx.draw import shapes, words
 from minisqx.draw.shapes import INK, MARGIN, SOFT, Point
 from minisqx.errors import OptionError
 from minisqx.spec import BottleneckSpec, ConvolutionSpec, FireSpec, NetworkSpec
+from minisqx.spec.units import pair
 
 # All lengths are in pixels.
 DETAIL_WIDTH, DETAIL_GAP = 122, 20
@@ -25,14 +26,14 @@ def block_svg(spec: NetworkSpec, name: str | None = None) -> str:
     title = f"{block.name} of {spec.name}"
     figures = f"{words.parameters(block):,} parameters, {words.short(words.macs(block))} MACs (multiply-adds) per image"
     shapes.text(root, MARGIN, MARGIN + 18, title, 20, bold=True)
-    shapes.text(root, MARGIN, MARGIN + 40, f"{words.what(block)}: {sizes}; {figures}", 12)
+    shapes.text(root, MARGIN, MARGIN + 40, f"{block.title}: {sizes}; {figures}", 12)
     note = "shapes are channels x height x width; kernels and padding height x width"
     shapes.text(root, MARGIN, MARGIN + 58, note, 11, fill=SOFT)
     if isinstance(block, FireSpec):
         width, height = _fire_in_detail(root, MARGIN + 84, block)
     else:
         width, height = _bottleneck_in_detail(root, MARGIN + 84, block)
-    return shapes.document(root, width, height, f"{title}: {words.what(block)}, {sizes}, {figures}")
+    return shapes.document(root, width, height, f"{title}: {block.title}, {sizes}, {figures}")
 
 
 def _detail_height(block: BottleneckSpec | FireSpec) -> float:
@@ -98,15 +99,15 @@ def _fire_in_detail(root: Element, y: float, block: FireSpec) -> Point:
 def _detail(root: Element, x: float, y: float, high: float, layer: ConvolutionSpec) -> None:
     """One basic block: its operations in order, then its output shape and figures."""
     card, room, center = words.card(root, x, y, DETAIL_WIDTH, high, layer), DETAIL_WIDTH - 22, x + DETAIL_WIDTH / 2 + 4
-    _, color, tint = words.STYLES[ConvolutionSpec]
+    color, tint = words.STYLES["convolution"]
     shapes.text(card, center, y + 19, layer.name.rpartition(".")[2], 12.5, bold=True, anchor="middle", room=room)
     shapes.rect(card, x + 13, y + 28, DETAIL_WIDTH - 18, 66, fill=tint, stroke=color, rx=4)
     lines = [
         f"{layer.in_channels} → {layer.out_channels} channels",
-        f"stride {layer.stride[0]}" if layer.stride[0] == layer.stride[1] else f"stride {words.pair(layer.stride)}",
-        f"padding {words.pair(layer.padding)}" if any(layer.padding) else "no padding",
+        f"stride {layer.stride[0]}" if layer.stride[0] == layer.stride[1] else f"stride {pair(layer.stride)}",
+        f"padding {pair(layer.padding)}" if any(layer.padding) else "no padding",
     ]
-    shapes.text(card, center, y + 43, f"convolution {words.pair(layer.kernel)}", 10.5, bold=True, anchor="middle", room=room)
+    shapes.text(card, center, y + 43, f"convolution {pair(layer.kernel)}", 10.5, bold=True, anchor="middle", room=room)
     for number, line in enumerate(lines, start=1):
         shapes.text(card, center, y + 43 + 14.5 * number, line, 10, anchor="middle", room=room)
     end = y + 94

@@ -12,6 +12,7 @@ from minisqx.draw.shapes import INK, LINE, MARGIN, SOFT, Point
 from minisqx.errors import OptionError
 from minisqx.machine.folders import replace_file
 from minisqx.spec import BottleneckSpec, ConvolutionSpec, FireSpec, LinearSpec, NetworkSpec, Unit
+from minisqx.spec.units import pair, stride_text
 
 # All lengths are in pixels.
 CARD_WIDTH = 900
@@ -179,7 +180,7 @@ def _row(
 def _repeat_card(root: Element, x: float, y: float, unit: Unit, twin: Unit, scale: _Scale) -> None:
     card, room = words.card(root, x, y, REPEAT_WIDTH, REPEAT_HEIGHT, unit), REPEAT_WIDTH - 28
     shapes.text(card, x + 16, y + 18, unit.name, 12, bold=True, room=room)
-    shapes.text(card, x + 16, y + 33, f"{words.what(unit)}, like {twin.name.rpartition('.')[2]}", 10.5, fill=SOFT, room=room)
+    shapes.text(card, x + 16, y + 33, f"{unit.title}, like {twin.name.rpartition('.')[2]}", 10.5, fill=SOFT, room=room)
     shapes.text(card, x + 16, y + 47, f"output {words.shape(unit.output_shape)}", 10.5, room=room)
     _figures(card, x + 16, y + 64, room, unit, scale)
 
@@ -187,7 +188,7 @@ def _repeat_card(root: Element, x: float, y: float, unit: Unit, twin: Unit, scal
 def _wide_card(root: Element, x: float, y: float, height: float, unit: Unit, scale: _Scale) -> None:
     card, room, top = words.card(root, x, y, CARD_WIDTH, height, unit), CHAIN - 26, y + height / 2 - 13
     shapes.text(card, x + 18, top, unit.name, 13, bold=True, room=room)
-    shapes.text(card, x + 18, top + 17, words.what(unit), 11, fill=SOFT, room=room)
+    shapes.text(card, x + 18, top + 17, unit.title, 11, fill=SOFT, room=room)
     shapes.text(card, x + 18, top + 33, f"output {words.shape(unit.output_shape)}", 11, room=room)
     at, middle = x + CHAIN, y + height / 2
     match unit:
@@ -205,7 +206,7 @@ def _wide_card(root: Element, x: float, y: float, height: float, unit: Unit, sca
             shapes.line(card, [(at, middle), (at + 24, middle)])
             _chip(card, at + 24, middle - CHIP_HEIGHT / 2, unit)
         case _:
-            shapes.text(card, at, middle + 4, words.explanation(unit), 11, fill=SOFT, room=FIGURES - CHAIN - 20)
+            shapes.text(card, at, middle + 4, unit.explanation, 11, fill=SOFT, room=FIGURES - CHAIN - 20)
     if unit.layers:
         _figures(card, x + FIGURES, middle - 12, FIGURES_WIDTH, unit, scale)
     else:
@@ -241,9 +242,9 @@ def _bottleneck_chain(card: Element, x: float, y: float, unit: BottleneckSpec) -
         label = "identity"
     else:
         layer = unit.shortcut
-        label = f"projection {words.pair(layer.kernel)}{words.stride(layer.stride)}, {layer.in_channels} → {layer.out_channels}"
+        label = f"projection {pair(layer.kernel)}{stride_text(layer.stride)}, {layer.in_channels} → {layer.out_channels}"
     width = 6.6 * len(label) + 16
-    color = "#ffffff" if unit.shortcut is None else words.STYLES[ConvolutionSpec][2]
+    color = "#ffffff" if unit.shortcut is None else words.STYLES["convolution"][1]
     at = (branch + plus - width) / 2
     shapes.rect(card, at, lane - 10, width, 20, fill=color, stroke=None if unit.shortcut is None else LINE, rx=4)
     shapes.text(card, at + width / 2, lane + 3.5, label, 10, anchor="middle", room=width - 8)
@@ -271,7 +272,7 @@ def _chip(card: Element, x: float, y: float, layer: ConvolutionSpec | LinearSpec
     if isinstance(layer, LinearSpec):
         kernel, channels = "linear", (layer.in_features, layer.out_features)
     else:
-        kernel, channels = f"{words.pair(layer.kernel)}{words.stride(layer.stride)}", (layer.in_channels, layer.out_channels)
+        kernel, channels = f"{pair(layer.kernel)}{stride_text(layer.stride)}", (layer.in_channels, layer.out_channels)
     center, room = x + CHIP_WIDTH / 2, CHIP_WIDTH - 6
     shapes.text(card, center, y + 13.5, kernel, 10.5, bold=True, anchor="middle", room=room)
     shapes.text(card, center, y + 26, f"{channels[0]} → {channels[1]}", 9.5, anchor="middle", room=room)

@@ -9,29 +9,17 @@ from xml.etree.ElementTree import Element
 
 from minisqx.draw import shapes
 from minisqx.errors import OptionError
-from minisqx.spec import (
-    AveragePoolSpec,
-    BottleneckSpec,
-    ConvolutionSpec,
-    DropoutSpec,
-    FireSpec,
-    LinearSpec,
-    MaxPoolSpec,
-    NetworkSpec,
-    Size,
-    Unit,
-)
+from minisqx.spec import ConvolutionSpec, NetworkSpec, Unit
 from minisqx.spec.activations import TITLES
 
-# Type of unit -> its name in the legend, its colour (after Okabe and Ito: distinguishable with any colour vision), its tint.
-STYLES: dict[type, tuple[str, str, str]] = {
-    ConvolutionSpec: ("convolution", "#0072B2", "#e3f0f8"),
-    BottleneckSpec: ("bottleneck", "#009E73", "#e2f4ee"),
-    FireSpec: ("fire module", "#D55E00", "#fbebe0"),
-    MaxPoolSpec: ("pool", "#7f7f7f", "#eeeeee"),
-    AveragePoolSpec: ("pool", "#7f7f7f", "#eeeeee"),
-    DropoutSpec: ("dropout", "#c9a400", "#fbf6dc"),
-    LinearSpec: ("fully connected", "#CC79A7", "#f8ebf2"),
+# Category of a unit -> its colour (after Okabe and Ito: distinguishable with any colour vision), its tint.
+STYLES: dict[str, tuple[str, str]] = {
+    "convolution": ("#0072B2", "#e3f0f8"),
+    "bottleneck": ("#009E73", "#e2f4ee"),
+    "fire module": ("#D55E00", "#fbebe0"),
+    "pool": ("#7f7f7f", "#eeeeee"),
+    "dropout": ("#c9a400", "#fbf6dc"),
+    "fully connected": ("#CC79A7", "#f8ebf2"),
 }
 
 
@@ -45,15 +33,6 @@ def macs(unit: Unit) -> int:
 
 def shape(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
-
-
-def pair(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
-def stride(step: Size) -> str:
-    """A stride as written after a kernel, such as " / 2"; empty for 1."""
-    return "" if step == (1, 1) else f" / {step[0]}" if step[0] == step[1] else f" / {pair(step)}"
 
 
 def count(number: int, one: str, many: str) -> str:
@@ -78,47 +57,11 @@ def totals(spec: NetworkSpec) -> str:
     return f"{spec.parameters:,} parameters, {state}, {spec.macs:,} MACs (multiply-adds) per image"
 
 
-def what(unit: Unit) -> str:
-    match unit:
-        case ConvolutionSpec():
-            return f"{pair(unit.kernel)} convolution{stride(unit.stride)}"
-        case BottleneckSpec():
-            across = unit.main[0].stride
-            return "bottleneck" if across == (1, 1) else f"bottleneck, stride {across[0]}"
-        case FireSpec():
-            return "fire module"
-        case MaxPoolSpec():
-            return f"max pool {unit.kernel}x{unit.kernel} / {unit.stride}"
-        case AveragePoolSpec():
-            return f"average pool {pair(unit.input_size)}"
-        case DropoutSpec():
-            return f"dropout {unit.probability:g}"
-        case LinearSpec():
-            return "fully connected"
-    raise _unknown(unit)
-
-
 def style(unit: Unit) -> tuple[str, str, str]:
-    """A unit's name in the legend, its colour and its tint. Raises OptionError for a unit of another type."""
-    if type(unit) not in STYLES:
-        raise _unknown(unit)
-    return STYLES[type(unit)]
-
-
-def _unknown(unit: object) -> OptionError:
-    return OptionError(f"{unit!r}: this layer can't be drawn; expected a unit of minisqx.spec")
-
-
-def explanation(unit: Unit) -> str:
-    """What a unit without parameters does."""
-    match unit:
-        case MaxPoolSpec():
-            return f"the maximum of each {unit.kernel}x{unit.kernel} window, every {unit.stride} pixels"
-        case AveragePoolSpec():
-            return f"the mean of each channel over {shape(unit.input_size)} pixels"
-        case DropoutSpec():
-            return f"in training, zeroes each element with probability {unit.probability:g}"
-    raise AssertionError(f"{unit.name} has parameters")
+    """A unit's name in the legend, its colour and its tint. Raises OptionError for a unit without a style."""
+    if not isinstance(unit, Unit) or unit.category not in STYLES:
+        raise OptionError(f"{unit!r}: this layer can't be drawn; expected a unit of minisqx.spec")
+    return unit.category, *STYLES[unit.category]
 
 
 def after(layer: ConvolutionSpec) -> list[str]:
@@ -136,7 +79,7 @@ def card(root: Element, x: float, y: float, width: float, height: float, unit: U
     _, color, _ = style(unit)
     output, size, cost = shape(unit.output_shape), parameters(unit), macs(unit)
     group = shapes.sub(root, "g", class_="card", data_name=unit.name, data_output=output, data_parameters=size, data_macs=cost)
-    shapes.sub(group, "title").text = f"{unit.name}: {what(unit)}, output {output}, {size:,} parameters, {cost:,} MACs per image"
+    shapes.sub(group, "title").text = f"{unit.name}: {unit.title}, output {output}, {size:,} parameters, {cost:,} MACs per image"
     shapes.rect(group, x, y, width, height, fill="#ffffff", stroke=color, rx=7)
     shapes.rect(group, x + 4, y + 5, 4, height - 10, fill=color, rx=2)
     return group

@@ -1,1 +1,1 @@
-"""From an image file, a picture or an array of any kind to the uint8 pixels that a network takes: `load.load_image`."""
+"""Reading images: a file, a PIL image or an array becomes the uint8 pixels that a network takes (`load.load_image`)."""

@@ -1,35 +1,36 @@
-"""AVIF files by their boxes: how many pixels their parts have, which need not be as many as the file says that the picture has.
+"""Reads the boxes of an AVIF file to count the pixels of its parts, which may exceed the size that the file claims.
 
-A part is a still image of AV1: the picture, each tile of it, its alpha, a thumbnail. Boxes are those of ISO/IEC 14496-12 and
-23008-12, units and the sequence header those of the AV1 specification, 5.3 and 5.5.
+A part is a still image coded in AV1: the picture, a tile of it, its alpha, a thumbnail. Boxes follow ISO/IEC 14496-12 and
+23008-12; open bitstream units (OBUs) and the sequence header follow the AV1 specification, 5.3 and 5.5.
 """
 
 from collections.abc import Iterator
 
-MOST_PARTS = 1000
-# A still image is one frame, in layers a few; a part of thousands would take minutes.
-MOST_FRAMES = 8
+MAX_PARTS = 1000
+# A still image has one frame, or a few in layers; decoding thousands would take minutes.
+MAX_FRAMES = 8
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 
 class TooMuchError(Exception):
-    """What the file asks the decoder to do is more than a picture needs."""
+    """The file makes the decoder do more work than any picture needs."""
 
 
 def pixels(content: bytes) -> int:
-    """Of all parts together. Raises TooMuchError, and anything for a damaged file."""
+    """The number of pixels of all parts together. Raises TooMuchError; for a damaged file any exception."""
     top = dict(_boxes(content, 0, len(content)))
     parts = _tracks(content, top[b"moov"]) if content[8:12] == b"avis" else _items(content, top[b"meta"])
     return sum(map(_part_pixels, parts))
 
 
 def is_avif(start: bytes) -> bool:
+    """Whether a file with these first bytes is an AVIF."""
     brands = start[8 : int.from_bytes(start[:4], "big")]
     return start[4:8] == b"ftyp" and any(brands[at : at + 4] in (b"avif", b"avis") for at in (0, *range(8, len(brands), 4)))
 
 
 def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """(type, (start, end) of what is inside), for each box."""
+    """(type, (start, end) of its content) of each box."""
     while at + 8 <= end:
         size, head = int.from_bytes(content[at : at + 4], "big"), 8
         if size == 1:
@@ -42,7 +43,7 @@ def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, tuple[int
 
 
 class _Numbers:
-    """Whole numbers out of bytes, one after the other."""
+    """Reads big-endian integers one after the other."""
 
     def __init__(self, content: bytes, at: int):
         self.content, self.at = content, at
@@ -56,7 +57,7 @@ class _Numbers:
 
 def _items(content: bytes, meta: tuple[int, int]) -> Iterator[bytes]:
     """Each coded image that the box `meta` describes."""
-    # Behind the version and flags of a full box.
+    # `meta` is a full box: four bytes of version and flags come first.
     inside = dict(_boxes(content, meta[0] + 4, meta[1]))
     coded, places = _coded_items(content, inside[b"iinf"]), _Numbers(content, inside[b"iloc"][0])
     version, sizes = places.next(4) >> 24, places.next(2)
@@ -77,6 +78,7 @@ def _items(content: bytes, meta: tuple[int, int]) -> Iterator[bytes]:
 
 
 def _coded_items(content: bytes, iinf: tuple[int, int]) -> set[int]:
+    """The numbers of the items that are coded in AV1."""
     at = iinf[0] + (6 if content[iinf[0]] == 0 else 8)
     found = set()
     for number, (_, (start, end)) in enumerate(_boxes(content, at, iinf[1])):
@@ -89,33 +91,35 @@ def _coded_items(content: bytes, iinf: tuple[int, int]) -> set[int]:
 
 def _tracks(content: bytes, moov: tuple[int, int]) -> Iterator[bytes]:
     """The first frame of each track."""
-    for kind, place in _boxes(content, *moov):
-        if kind != b"trak":
+    for box_type, place in _boxes(content, *moov):
+        if box_type != b"trak":
             continue
         for name in (b"mdia", b"minf", b"stbl"):
             place = dict(_boxes(content, *place))[name]
         table = dict(_boxes(content, *place))
-        wide = b"co64" in table
-        start = _Numbers(content, table[b"co64" if wide else b"stco"][0] + 8).next(8 if wide else 4)
+        is_wide = b"co64" in table
+        start = _Numbers(content, table[b"co64" if is_wide else b"stco"][0] + 8).next(8 if is_wide else 4)
         sizes = _Numbers(content, table[b"stsz"][0] + 4)
         size = sizes.next(4) or (sizes.next(4) and sizes.next(4))
         yield content[start : start + size]
 
 
 def _few(count: int) -> int:
-    if count > MOST_PARTS:
-        raise TooMuchError(f"has more than {MOST_PARTS} parts")
+    """The count. Raises TooMuchError if it is above MAX_PARTS."""
+    if count > MAX_PARTS:
+        raise TooMuchError(f"has more than {MAX_PARTS} parts")
     return count
 
 
 def _part_pixels(part: bytes) -> int:
-    """The most that a frame of it may have."""
-    at, frames, most = 0, 0, 0
+    """The largest size that a sequence header of the part allows for a frame."""
+    at, frames, largest = 0, 0, 0
     while at < len(part):
-        kind, extended, sized = part[at] >> 3 & 15, part[at] >> 2 & 1, part[at] >> 1 & 1
-        at += 1 + extended
+        obu_type, has_extension, has_size = part[at] >> 3 & 15, part[at] >> 2 & 1, part[at] >> 1 & 1
+        at += 1 + has_extension
         size = len(part) - at
-        if sized:
+        if has_size:
+            # LEB128: seven bits a byte, the lowest first.
             size, shift = 0, 0
             while True:
                 byte = part[at]
@@ -123,17 +127,17 @@ def _part_pixels(part: bytes) -> int:
                 at, shift = at + 1, shift + 7
                 if byte < 128 or shift > 49:
                     break
-        if kind == SEQUENCE_HEADER:
-            most = max(most, _frame_pixels(part[at : at + min(size, 200)]))
-        frames += kind in (FRAME_HEADER, FRAME)
-        if frames > MOST_FRAMES:
-            raise TooMuchError(f"has more than {MOST_FRAMES} frames in a part")
+        if obu_type == SEQUENCE_HEADER:
+            largest = max(largest, _frame_pixels(part[at : at + min(size, 200)]))
+        frames += obu_type in (FRAME_HEADER, FRAME)
+        if frames > MAX_FRAMES:
+            raise TooMuchError(f"has more than {MAX_FRAMES} frames in a part")
         at += size
-    return most
+    return largest
 
 
 def _frame_pixels(header: bytes) -> int:
-    """Width times height of a sequence header."""
+    """Width times height in a sequence header."""
     value, left = int.from_bytes(header, "big"), 8 * len(header)
 
     def bits(count: int) -> int:
@@ -155,7 +159,7 @@ def _frame_pixels(header: bytes) -> int:
                 while not bits(1):
                     zeros += 1
                 bits(zeros)
-            if bits(1):  # the decoder's model
+            if bits(1):  # decoder model
                 delay = bits(5) + 1
                 bits(42)
         display = bits(1)

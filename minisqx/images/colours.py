@@ -1,77 +1,72 @@
-"""A decoded picture of any mode, upright and in plain colours: "RGB", or "L" where it is grey."""
+"""A decoded picture of any of Pillow's modes as `Pixels`: in plain colours, with the turn that its EXIF data asks for."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import PIL.Image
 
 from minisqx.images.pillow import Image
+from minisqx.images.pixels import Pixels, Strip, Turn, strips
 
-# Pixels that are converted at a time, so that what is between two pictures takes no room.
-STRIP_PIXELS = 1 << 18
-# By how much a fraction may leave 0 to 1: what a few operations in float32 round, which is far less than a step of uint8.
+# How far float32 rounding may carry a fraction outside 0 to 1: a few operations, far less than a step of uint8.
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
-# What undoes each value of the EXIF tag "orientation" but 1, which is upright.
+# What turns an image upright for each value of the EXIF tag "orientation" (EXIF 2.32, 4.6.4 A); 1 is upright.
 ORIENTATION = 0x0112
-TURNS: dict[object, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+TURNS: dict[object, Turn] = {
+    2: Turn(columns_reversed=True),
+    3: Turn(rows_reversed=True, columns_reversed=True),
+    4: Turn(rows_reversed=True),
+    5: Turn(swapped=True),
+    6: Turn(rows_reversed=True, swapped=True),
+    7: Turn(rows_reversed=True, columns_reversed=True, swapped=True),
+    8: Turn(columns_reversed=True, swapped=True),
 }
-# Tags of a TIFF file.
+# TIFF tags.
 BITS, PHOTOMETRIC = 258, 262
 
 
-def strips(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """(top, bottom) of each."""
-    rows = max(1, STRIP_PIXELS // width)
-    return ((top, min(top + rows, height)) for top in range(0, height, rows))
-
-
-def upright(picture: Image.Image, tags: Mapping) -> Image.Image:
-    """The picture in plain colours, turned as its EXIF data says. tags: of a TIFF file, else none."""
-    turn = TURNS.get(orientation(picture))
-    picture = _colours(picture, tags)
-    return picture if turn is None else picture.transpose(turn)
+def turn_of(picture: PIL.Image.Image) -> Turn:
+    """How the picture is turned upright."""
+    return TURNS.get(orientation(picture), Turn())
 
 
 def orientation(picture: PIL.Image.Image) -> object:
+    """The value of the EXIF tag; None where there is none."""
     try:
         return picture.getexif().get(ORIENTATION)
     except Exception:
-        # A damaged note about the picture is no damage to the picture.
+        # Damaged metadata does not make the pixels unusable.
         return None
 
 
-def _colours(picture: Image.Image, tags: Mapping) -> Image.Image:
-    mode = "RGB"
+def pixels_of(picture: Image.Image, extent: tuple[float, float], tags: Mapping) -> Pixels:
+    """The decoded picture in plain colours. extent: as in `Pixels`. tags: of a TIFF file, else empty.
+
+    Raises ValueError for floats that are not finite.
+    """
+    channels, convert = _plain_colours(picture, tags)
+
+    def read(left: int, top: int, right: int, bottom: int) -> Strip:
+        strip = convert(picture.crop((left, top, right, bottom)))
+        return Strip(np.asarray(strip).reshape(bottom - top, right - left, channels))
+
+    return Pixels((picture.height, picture.width), channels, read, extent, turn_of(picture))
+
+
+def _plain_colours(picture: Image.Image, tags: Mapping) -> tuple[int, Callable[[Image.Image], Image.Image]]:
+    """The channels, 1 or 3, and what converts a strip of the picture to "L" or "RGB"."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        mode, convert = "L", _deep_grey(picture, tags)
-    elif picture.has_transparency_data:
-        convert = on_white
-    elif picture.mode in ("RGB", "L"):
-        return picture
-    else:
-        mode = "L" if picture.mode == "1" else "RGB"
-        convert = _plain(mode)
-    colours = Image.new(mode, picture.size)
-    for top, bottom in strips(*picture.size):
-        box = (0, top, picture.width, bottom)
-        colours.paste(convert(picture.crop(box)), box)
-    return colours
-
-
-def _plain(mode: str) -> Callable[[Image.Image], Image.Image]:
-    return lambda strip: strip.convert(mode)
+        return 1, _deep_grey(picture, tags)
+    if picture.has_transparency_data:
+        return 3, on_white
+    mode = "L" if picture.mode in ("1", "L") else "RGB"
+    # `convert` copies a strip even if it is in that mode.
+    return len(mode), lambda strip: strip if strip.mode == mode else strip.convert(mode)
 
 
 def on_white(picture: Image.Image) -> Image.Image:
-    """As RGB, what is transparent laid on white."""
+    """The picture as RGB, composited on white."""
     if picture.mode == "La":
         picture = picture.convert("LA")
     with_alpha = picture.convert("RGBA")
@@ -79,14 +74,17 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 
 def _deep_grey(picture: Image.Image, tags: Mapping) -> Callable[[Image.Image], Image.Image]:
-    """What makes "L" of a strip of this picture of deeper grey: 65535 is white, for fractions 1, or 255 where any is over 1."""
+    """What converts a strip of a grey picture with more than 8 bits to "L".
+
+    White is 65535 (4095 with 12 bits); in a picture of floats it is 1, or 255 if any value is above 1.
+    """
     white = 4095 if tags.get(BITS) == (12,) else 65535
     if picture.mode == "F":
         white = 1
-        for top, bottom in strips(*picture.size):
+        for top, bottom in strips(picture.width, 0, picture.height):
             strip = np.asarray(picture.crop((0, top, picture.width, bottom)))
             if not np.isfinite(strip).all():
-                raise ValueError("it has pixels that are no finite numbers")
+                raise ValueError("it has pixels that are not finite numbers")
             white = 255 if strip.max() > 1 + ROUNDING else white
     clear = picture.info.get("transparency")
 

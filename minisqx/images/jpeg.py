@@ -1,4 +1,4 @@
-"""JPEG files by their markers and bits: how many scans there are, and whether a file lacks its end-of-image marker alone.
+"""Reads the markers and codes of a JPEG: how many scans it has, and whether it lacks only its end-of-image marker.
 
 Source: ITU-T T.81, "Digital compression and coding of continuous-tone still images", annexes B, F and G.
 """
@@ -11,26 +11,28 @@ import numpy as np
 
 SCAN, END = 0xDA, 0xD9
 TABLES, RESTART_INTERVAL = 0xC4, 0xDD
-# A frame says how its scans are coded: each at once, or in finer and finer steps. Of arithmetic codes the end can't be told.
+# The markers from 0xC0 to 0xCF that begin no frame: tables, and a reserved one.
+NO_FRAMES = (TABLES, 0xC8, 0xCC)
+# A frame's marker gives the coding of its scans: sequential, or progressive. The end of arithmetic codes can't be determined.
 SEQUENTIAL, PROGRESSIVE = (0xC0, 0xC1), 0xC2
-# Frames that Pillow's library does not know: lossless, hierarchical.
+# Frames that libjpeg can't decode: lossless, hierarchical.
 UNREAD = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
-# The walk over the bits takes some 0.5 s for each million bytes of a photograph.
-MOST_BYTES = 8_000_000
+# Reading all codes of a photograph takes some 0.5 s per million bytes.
+MAX_BYTES = 8_000_000
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
 _END = b"\xff\xd9"
-_BEYOND = 1 << 40  # as many bits as no file has
-# A block takes fewer bytes than these.
+_BEYOND = 1 << 40  # more bits than any file has
+# More bytes than a block takes.
 _SPARE = bytes(512)
 
-# (how many bits the code has, its symbol), by rising codes.
+# (length of the code in bits, its symbol), in ascending order of codes.
 Codes = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class _Component:
-    """How many blocks a unit of several components has of it, and how many there are in all if it has a scan to itself."""
+    """blocks_of_unit: its blocks in a unit (MCU) of a scan of several components. blocks: its blocks in a scan of its own."""
 
     blocks_of_unit: int
     blocks: int
@@ -45,7 +47,7 @@ class _Scan:
     first: int
     last: int
     is_refined: bool
-    bits_after: int  # of each coefficient that later scans have to give
+    bits_after: int  # the low bits of each coefficient that later scans still have to add
     frame: list[int]
     units: int
     restart: int
@@ -54,23 +56,35 @@ class _Scan:
 
 
 def segments(content: bytes, at: int = 2) -> Iterator[tuple[int, bytes, int]]:
-    """(marker, data, its end) of each segment from the byte `at` on, up to the picture's end; scans' bits are passed over."""
+    """(marker, data, place of its end) of each segment from byte `at` to the end of the image; the codes of scans are skipped."""
     while (found := _MARKER.search(content, at)) and found[0][1] != END:
-        # What follows a marker starts with its length, which counts itself.
+        # The segment's length follows its marker, and includes its own two bytes.
         at = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
         yield found[0][1], content[found.end() + 2 : at], at
 
 
-def with_end(content: bytes) -> bytes | None:
-    """The file with the marker that ends it, if nothing else is missing; None if anything is, or if that can't be told.
+def has_one_scan(headers: bytes) -> bool:
+    """Whether these headers, up to and including the first scan's, are those of a picture that is coded in one scan.
 
-    The decoder makes up what a scan lacks and says nothing of it. So the codes of the last scan are walked here: it is whole if
-    they end in the file's last byte, and the rest of that byte is filled with ones.
+    libjpeg decodes such a picture as it reads that scan, and refuses the file if another scan follows.
     """
-    # The marker's first byte may be there.
+    found = [(marker, data) for marker, data, _ in segments(headers)]
+    frames = [(marker, data) for marker, data in found if 0xC0 <= marker <= 0xCF and marker not in NO_FRAMES]
+    if len(frames) != 1 or frames[0][0] not in SEQUENTIAL or not found[-1][1]:
+        return False
+    return found[-1][0] == SCAN and frames[0][1][5:6] == found[-1][1][:1]
+
+
+def with_end(content: bytes) -> bytes | None:
+    """The file with its end-of-image marker added, if nothing else is missing; None otherwise, or if that can't be determined.
+
+    The decoder silently fills in what a scan lacks. So the codes of the last scan are read here: the scan is complete if they end
+    in the file's last byte, and ones fill the rest of that byte.
+    """
+    # The marker's first byte may be present.
     body = content.rstrip(b"\xff")
     try:
-        return body + _END if len(body) <= MOST_BYTES and _is_whole(body) else None
+        return body + _END if len(body) <= MAX_BYTES and _is_whole(body) else None
     except (IndexError, KeyError, ValueError, ZeroDivisionError):
         return None  # the headers are damaged
 
@@ -84,7 +98,7 @@ def _is_whole(body: bytes) -> bool:
         return _walk_units(last, body)
     if last.first == 0:
         return _walk_units(last, body)
-    # Whether a coefficient has a bit here depends on the scans before.
+    # A coefficient has a correction bit here if an earlier scan made it nonzero.
     known = bytearray(64 * last.units)
     before = [scan for scan in scans[:-1] if scan.names == last.names and scan.first > 0] if last.is_refined else []
     return all(_walk_band(scan, body, known) for scan in (*before, last))
@@ -128,7 +142,7 @@ def _scans(content: bytes) -> Iterator[_Scan]:
 
 
 def _frame(data: bytes) -> tuple[dict[int, _Component], int]:
-    """The components by their names, and the number of units in a scan of several."""
+    """The components by their identifiers, and the number of units in a scan of several components."""
     height, width = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")
     factors = {name: (both >> 4, both & 15) for name, both in zip(data[6::3], data[7::3], strict=False)}
     most = [max(factor[axis] for factor in factors.values()) for axis in (0, 1)]
@@ -149,7 +163,7 @@ def _tables(data: bytes) -> Iterator[tuple[int, Codes]]:
 
 
 def _lookup(codes: Codes, what: Callable[[int, int], tuple[int, int]]) -> list[tuple[int, int]]:
-    """By the next 16 bits: what(bits of the code, its symbol)."""
+    """A table indexed by the next 16 bits, of what(length of the code, its symbol)."""
     found: list[tuple[int, int]] = []
     for length, symbol in codes:
         found += [what(length, symbol)] * (1 << 16 - length)
@@ -157,7 +171,7 @@ def _lookup(codes: Codes, what: Callable[[int, int], tuple[int, int]]) -> list[t
 
 
 def _has_last_bits(scans: list[_Scan]) -> bool:
-    """Whether each coefficient of each component has a scan that gives its last bit."""
+    """Whether the scans together give every bit of every coefficient of every component."""
     missing = {name: [1] * 64 for name in scans[-1].frame}
     for scan in scans:
         for name in scan.names:
@@ -166,29 +180,29 @@ def _has_last_bits(scans: list[_Scan]) -> bool:
 
 
 def _intervals(scan: _Scan, body: bytes) -> list[tuple[int, bytes]]:
-    """(number of units, bytes) of each part of the scan between restarts."""
+    """(number of units, bytes without stuffing) of each interval of the scan between restart markers."""
     parts = _RESTART.split(body[scan.start : scan.end])
     counts = [scan.restart] * (len(parts) - 1)
     counts.append(scan.units - sum(counts))
     if not 0 < counts[-1] <= (scan.restart or scan.units):
-        raise ValueError("more restarts than there are, or fewer")
+        raise ValueError("a wrong number of restart markers")
     return [(count, part.replace(b"\xff\0", b"\xff")) for count, part in zip(counts, parts, strict=True)]
 
 
 def _windows(data: bytes) -> memoryview:
-    """The 24 bits from each byte on, with zeros beyond the end."""
+    """The 24 bits that begin at each byte, with zeros after the end."""
     padded = np.frombuffer(data + _SPARE, np.uint8).astype(np.uint32)
     return memoryview(padded[:-2] << 16 | padded[1:-1] << 8 | padded[2:])
 
 
 def _ends(data: bytes, at: int) -> bool:
-    """Whether codes that end at the bit `at` end in the last byte, and ones fill it."""
+    """Whether codes that end at bit `at` end in the last byte, and ones fill the rest of it."""
     left = 8 * len(data) - at
     return 0 <= left < 8 and (not left or data[-1] & (1 << left) - 1 == (1 << left) - 1)
 
 
 def _walk_units(scan: _Scan, body: bytes) -> bool:
-    """Whether a scan of whole blocks, or of their first coefficients, has its last bits: of those since the last restart."""
+    """Whether a scan of whole blocks, or of DC coefficients, is complete since its last restart marker."""
     units, data = _intervals(scan, body)[-1]
     if scan.progressive and scan.is_refined:
         blocks = sum(component.blocks_of_unit for component in scan.components) if len(scan.components) > 1 else 1
@@ -196,7 +210,7 @@ def _walk_units(scan: _Scan, body: bytes) -> bool:
     windows, bits = _windows(data), 8 * len(data)
     unit = []
     for component, (dc, ac) in zip(scan.components, scan.tables, strict=True):
-        # A code and the bits of its value, and by how much the next coefficient comes later.
+        # The bits of a code and its value, and the distance to the next coefficient.
         steps = _lookup(dc, lambda length, symbol: (length + symbol, 1))
         more = _lookup(ac, lambda length, symbol: (length + (symbol & 15), _step(symbol)))
         unit += [(steps, more)] * (component.blocks_of_unit if len(scan.components) > 1 else 1)
@@ -215,11 +229,15 @@ def _walk_units(scan: _Scan, body: bytes) -> bool:
 
 
 def _step(symbol: int) -> int:
+    """How far an AC symbol moves on: past its zeros and its coefficient, or to the end of the block."""
     return (symbol >> 4) + 1 if symbol & 15 or symbol == 0xF0 else 64
 
 
 def _walk_band(scan: _Scan, body: bytes, known: bytearray) -> bool:
-    """Whether a progressive scan of other coefficients is whole. known: of each one of each block, 1 if it has a bit; kept up."""
+    """Whether a progressive scan of AC coefficients is complete.
+
+    known: for each coefficient of each block, 1 if it is nonzero so far; updated.
+    """
     codes, block = _lookup(scan.tables[0][1], lambda length, symbol: (length, symbol)), 0
     for blocks, data in _intervals(scan, body):
         windows, bits, at, end = _windows(data), 8 * len(data), 0, block + blocks
@@ -234,13 +252,13 @@ def _walk_band(scan: _Scan, body: bytes, known: bytearray) -> bool:
                 if at > bits:
                     return False
                 if not size and zeros < 15:
-                    # The rest of this block and some further blocks get no new coefficient.
+                    # End of band: the rest of this block and `run` - 1 further blocks have no new coefficient.
                     run = (1 << zeros) + ((windows[at >> 3] >> 8 - (at & 7) & 0xFFFF) >> 16 - zeros)
                     at += zeros
                     break
                 at += size
                 while here < stop and (zeros or known[here]):
-                    # One that has a bit gets the next one, and is not counted.
+                    # A nonzero coefficient takes a correction bit, and does not count as a zero of the run.
                     at += known[here] if scan.is_refined else 0
                     zeros -= not (scan.is_refined and known[here])
                     here += 1

@@ -1,1 +1,1 @@
-"""From a checkpoint and an image to classes: `model` for people, `bench` for the time that it takes."""
+"""From a checkpoint and an image to a prediction: `model` is the interface, `bench` measures its speed."""

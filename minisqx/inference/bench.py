@@ -1,13 +1,13 @@
 """Measuring a model's speed on this machine: latency of one image, throughput of batches, and the time of every layer.
 
-A layer is a step of the plan's table (`kernels/inference.py`). Its time comes from tables that hold it many times over, so that
-neither the call nor the clock counts; its input and its weights are in the cache then, as they mostly are in the network.
+A layer is a step of the plan's table (`kernels/inference.py`). It is timed in tables that repeat it many times, so that call and
+clock don't count. Its input and weights are in the cache then, as they mostly are in the network.
 """
 
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,12 +18,12 @@ from minisqx.kernels import frozen
 from minisqx.kernels.geometry import OUT_HEIGHT, OUT_WIDTH
 from minisqx.machine.threads import threads
 from minisqx.plan import Plan
-from minisqx.spec import AveragePoolSpec, BottleneckSpec, LinearSpec, MaxPoolSpec, NetworkSpec
+from minisqx.spec import AveragePoolSpec, LinearSpec, NetworkSpec
 
 BATCH = 128
 WARM_UP_CALLS = 3
 LAYER_SAMPLES = 15
-LAYER_SECONDS = 0.001  # a sample of one layer takes at least as long
+LAYER_SECONDS = 0.001  # the shortest sample of a layer
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class LayerTime:
 
 @dataclass(frozen=True, eq=False)
 class Speed:
-    """What was measured.
+    """The times of a model.
 
-    tensor, image: seconds of each call, sorted: a normalised tensor -> logits, and an array uint8 -> a prediction; one image.
-    batches: seconds of each call with `batch` images. layers: None if they were not wanted.
+    tensor, image: seconds of each call for one image, sorted: a normalised tensor -> logits, and an array uint8 -> a prediction.
+    batches: seconds of each call for `batch` normalised images. layers: None if they were not measured.
     """
 
     name: str
@@ -60,29 +60,27 @@ class Speed:
 
 
 def untrained(spec: NetworkSpec) -> Model:
-    """A model with the weights that training would start with."""
+    """A model with initial weights."""
     from minisqx.network import Network
 
     return _described(Model(f"{spec.name}, untrained", spec, Network(spec).state_dict(), None, None, None, {}, {}))
 
 
 def _described(model: Model) -> Model:
-    """The model with any classes and normalisation, if it has none: no speed depends on them."""
+    """The model, with arbitrary classes and normalisation where it has none: they make no difference to the speed."""
     classes = model.classes or tuple(map(str, range(model.spec.num_classes)))
     return replace(model, classes=classes, mean=model.mean or CIFAR10_MEAN, std=model.std or CIFAR10_STD)
 
 
 def measure(model: Model, seconds: float = 2.0, repeats: int | None = None, layers: bool = False) -> Speed:
-    """Measures each way to call the model for `seconds`, or, if `repeats` is given, so many times."""
+    """Measures each call for `seconds`, or for `repeats` calls. layers: also the time of every layer."""
     model, generator = _described(model), np.random.default_rng(0)
     plan, size = model._plan, model.spec.input_size
     pixels = generator.integers(0, 256, (*size, 3), np.uint8)
 
     def forward(images: int) -> Callable[[], object]:
         x = generator.normal(size=(images, 3, *size)).astype(plan.dtype)
-        layout = plan.layout(images, *size)
-        packed = layout.empty(3, plan.dtype)
-        return lambda: plan.run(layout.pack(x, packed), layout)
+        return lambda: plan.run_images(x)
 
     return Speed(
         name=model.name,
@@ -98,7 +96,7 @@ def measure(model: Model, seconds: float = 2.0, repeats: int | None = None, laye
 
 
 def _times(call: Callable[[], object], seconds: float, repeats: int | None) -> np.ndarray:
-    """Sorted seconds of calls; at least one."""
+    """Seconds of each call, sorted; at least one call."""
     for _ in range(WARM_UP_CALLS):
         call()
     times: list[float] = []
@@ -113,17 +111,17 @@ def _times(call: Callable[[], object], seconds: float, repeats: int | None) -> n
 
 
 def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
-    """Every step of the plan for one image, and what follows the last."""
-    program = plan._program(1, *size)
-    steps = program.steps
-    memory, x, features, scratch = program.take_buffers()
+    """Every step of the plan for one image; after the last one, the average and the classifier."""
+    table = plan._table(1, *size)
+    steps = table.steps
+    memory, x, features, scratch = table.buffers()
     x[:] = np.random.default_rng(0).normal(size=x.shape)
     logits = np.empty((1, plan.spec.num_classes), plan.dtype)
 
-    def seconds(table: np.ndarray) -> float:
+    def seconds(chosen: np.ndarray) -> float:
         def sample() -> float:
             began = time.perf_counter()
-            frozen.run(logits, program.tables._replace(steps=table), plan._classifier, 1, memory, features, scratch)
+            frozen.run(logits, table.program._replace(steps=chosen), plan._classifier, 1, memory, features, scratch)
             return time.perf_counter() - began
 
         return statistics.median(sample() for _ in range(LAYER_SAMPLES))
@@ -131,34 +129,20 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     def seconds_of(step: np.ndarray) -> float:
         rounds = 16
         while True:
-            # Every table ends with the network's last step, since the average that follows reads what that one wrote.
+            # Every table ends with the network's last step, whose output the average reads.
             taken = seconds(np.stack([*[step] * rounds, steps[-1]])) - end
             if taken >= LAYER_SECONDS:
                 return taken / rounds
             rounds *= 4
 
-    seconds(steps)  # now every place in memory holds a number
+    seconds(steps)  # fills the memory with numbers that occur in the network
     end = seconds(steps[-1:])
     times = [seconds_of(step) for step in steps]
     shapes = [(int(step[frozen.ROWS]), *_map(step)) for step in steps]
-    layers = [LayerTime(*layer) for layer in zip(_names(plan, steps), shapes, map(_macs, steps), times)]
+    layers = [LayerTime(*layer) for layer in zip(table.names, shapes, map(_macs, steps), times)]
     macs = sum(layer.macs for layer in plan.spec.layers if isinstance(layer, LinearSpec))
     name = ", ".join(unit.name for unit in plan.spec.units if isinstance(unit, (AveragePoolSpec, LinearSpec)))
     return [*layers, LayerTime(name, (plan.spec.num_classes,), macs, max(end - times[-1], 0.0))]
-
-
-def _names(plan: Plan, steps: np.ndarray) -> Iterator[str]:
-    """A name for each step: of the layers that it computes, of the pool, or of the bottleneck whose sum it is."""
-    layers = {place: name for name, place in plan._places.items()}
-    channels = {convolution.name: convolution.out_channels for group in plan.spec.groups for convolution in group}
-    others = iter([unit for unit in plan.spec.units if isinstance(unit, (BottleneckSpec, MaxPoolSpec))])
-    for step in steps:
-        if step[frozen.KIND] != frozen.CONVOLUTION:
-            unit = next(others)
-            yield f"{unit.name}.sum" if isinstance(unit, BottleneckSpec) else unit.name
-            continue
-        name = layers[int(step[frozen.WEIGHT_AT])]
-        yield name if step[frozen.ROWS] == channels[name] else f"{name}, shortcut"
 
 
 def _map(step: np.ndarray) -> tuple[int, int]:

@@ -1,76 +1,37 @@
-"""Using a trained network: `load` it, `infer` what an image shows."""
+"""Using a trained network: `load` it, and `infer` the class of an image."""
 
 import functools
 import os
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import as_file
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 
 from minisqx.checkpoint import load_checkpoint
-from minisqx.checks import is_whole, plain, require
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images.load import ImageSource, load_image
+from minisqx.inference.prediction import Prediction, softmax
+from minisqx.machine.sharing import share
 from minisqx.plan import Plan
-from minisqx.spec import NetworkSpec, zoo
+from minisqx.spec import NetworkSpec, Size, zoo
 
 if TYPE_CHECKING:
     from minisqx.network import Network
 
-IMAGES_AT_ONCE = 128
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Prediction:
-    """What a model makes of one image: `probabilities`, float64 (classes,), read-only, and what follows from them."""
-
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
-
-    def __setstate__(self, state: dict) -> None:
-        probabilities = np.array(state["probabilities"])
-        probabilities.flags.writeable = False  # which a copied array forgets
-        vars(self).update(state, probabilities=probabilities)
-
-    @property
-    def index(self) -> int:
-        """Number of the likeliest class."""
-        return int(self.probabilities.argmax())
-
-    @property
-    def label(self) -> str:
-        """Name of the likeliest class."""
-        return self.classes[self.index]
-
-    @property
-    def probability(self) -> float:
-        """Of the likeliest class, 0 to 1."""
-        return float(self.probabilities[self.index])
-
-    def topk(self, k: int) -> list[tuple[str, float]]:
-        """The `k` likeliest classes as (label, probability), the likeliest first; at a tie the one with the lower number."""
-        k, most = plain(k), len(self.classes)
-        require(is_whole(k, 1, most), "topk", k, f"a whole number from 1 to {most}, the number of classes")
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(self.classes[index], float(self.probabilities[index])) for index in order]
-
-    def __str__(self) -> str:
-        best, *others = (f"{label} {100 * share:.1f} %" for label, share in self.topk(min(3, len(self.classes))))
-        return f"{best} ({', '.join(others)})" if others else best
-
-    def __repr__(self) -> str:
-        return f"Prediction(label={self.label!r}, index={self.index}, probability={self.probability:.4f})"
+IMAGES_AT_ONCE = 128  # of a list: so many are loaded, then classified
+# Several images: a list, or an array (N, H, W, 3). A type checker that doesn't know an array's axes allows both answers.
+Images = list | tuple | np.ndarray[tuple[int, int, int, int], np.dtype[Any]]
 
 
 T = TypeVar("T")
 
 
 class _Once(Generic[T]):
-    """A property that is made at its first use. Unlike `cached_property` in Python 3.11 it has no lock, which a fork at the wrong
-    moment would leave locked in the child; threads that come at once may each make one, and all get the same.
+    """A property that is computed once. Unlike `cached_property` in Python 3.11 it has no lock, which a fork at the wrong moment
+    would leave locked in the child; threads that need it at the same time may each compute it, and all get the same object.
     """
 
     def __init__(self, make: Callable[..., T]):
@@ -82,11 +43,11 @@ class _Once(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network with all that is needed to use it.
+    """A network with everything that is needed to classify images.
 
-    spec, state, classes, mean, std, metrics, provenance: as in `Checkpoint`. name: a shipped model's name, or the file's.
-    `infer` takes the network as it is on the first call; later changes of its weights don't count. A copy, in this process or
-    another, gives the same bits.
+    spec, state, classes, mean, std, metrics, provenance: as in `Checkpoint`. name: of a shipped model, or of the file.
+    `infer` freezes the network on its first call; it ignores later changes of the weights. A copy, in this process or another,
+    gives the same bits.
     """
 
     name: str
@@ -99,11 +60,11 @@ class Model:
     provenance: dict = field(repr=False)
 
     def __getstate__(self) -> dict:
-        return dict(vars(self))  # at once: another thread may be making its plan
+        return dict(vars(self))  # a copy in one step: another thread may be adding the plan
 
     @_Once
     def network(self) -> "Network":
-        """The network itself. It is made when it is asked for: to infer takes no gradients, and none of training's kernels."""
+        """The network itself. It is made on first use: `infer` needs no gradients, and no kernels of training."""
         from minisqx.network import Network
 
         network = Network(self.spec, dtype=self._dtype.name)
@@ -116,42 +77,78 @@ class Model:
         return next(iter(self.state.values())).dtype
 
     @overload
+    def infer(  # type: ignore[overload-overlap]
+        self, img: Images, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
+    ) -> list[Prediction]: ...
+    @overload
     def infer(
         self, img: ImageSource, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
     ) -> Prediction: ...
     @overload
     def infer(
-        self, img: list | tuple, *, errors: Literal["raise"] = ..., bgr: bool = ..., formats: Sequence[str] = ...
-    ) -> list[Prediction]: ...
-    @overload
-    def infer(
-        self, img: list | tuple, *, errors: Literal["return"], bgr: bool = ..., formats: Sequence[str] = ...
+        self, img: Images, *, errors: Literal["return"], bgr: bool = ..., formats: Sequence[str] = ...
     ) -> list[Prediction | ImageError]: ...
     def infer(self, img, *, errors="raise", bgr=False, formats=()):
-        """The prediction for an image (see `load_image`), or a list of them for a list.
+        """The prediction for an image (see `load_image`); for a list, or an array (N, H, W, 3), a list of predictions.
 
-        errors: "raise": ImageError for what is no usable image. "return": in a list, the ImageError stands in that image's place.
-        bgr, formats: as in `load_image`.
-        An image's prediction has the same bits alone and in any list.
+        errors: "raise": ImageError for an image that can't be used. "return": in the answer to a list, the ImageError takes that
+        image's place. bgr, formats: as in `load_image`.
+
+        Files, and arrays of another size, are decoded and resized on as many threads as are set; PIL images and objects with
+        `read` only on the calling thread. An image's prediction has the same bits alone and in any list.
         """
-        is_list = isinstance(img, (list, tuple))
-        if errors != "raise" and (errors != "return" or not is_list):
+        is_many, classes = _is_many(img), cast(tuple[str, ...], self.classes)  # without names there are no probabilities
+        if errors != "raise" and (errors != "return" or not is_many):
             raise OptionError(f"errors={errors!r}: expected 'raise', or 'return' with a list of images")
-        if not is_list:
-            return self._predict([self._input(img, bgr, formats)])[0]
+        if not is_many:
+            pixels = load_image(img, self.spec.input_size, bgr=bgr, formats=formats)
+            return Prediction(self._probabilities(pixels[None])[0], classes)
         answers: list[Prediction | ImageError] = []
-        for first in range(0, len(img), IMAGES_AT_ONCE):
-            inputs, bad = [], {}
-            for index, one in enumerate(img[first : first + IMAGES_AT_ONCE], start=first):
-                try:
-                    inputs.append(self._input(one, bgr, formats))
-                except ImageError as error:
-                    bad[index] = ImageError(f"[{index}] of the list: {error}")
-                    if errors == "raise":
-                        raise bad[index] from error
-            good = iter(self._predict(inputs) if inputs else ())
-            answers += [bad.get(index) or next(good) for index in range(first, first + len(inputs) + len(bad))]
+        for loaded, probabilities in self._blocks(img, errors, bgr, formats):
+            good = iter([Prediction(row, classes) for row in probabilities])
+            answers += [one if isinstance(one, ImageError) else next(good) for one in loaded]
         return answers
+
+    def probabilities(self, images: Images, *, bgr: bool = False, formats: Sequence[str] = ()) -> np.ndarray:
+        """Probabilities float64 (N, classes) of a list of images, or of an array (N, H, W, 3); otherwise as `infer`."""
+        if not _is_many(images):
+            raise OptionError("one image: expected a list of images, or an array (N, H, W, 3); see infer(image).probabilities")
+        blocks = [probabilities for _, probabilities in self._blocks(images, "raise", bgr, formats)]
+        return np.concatenate([np.empty((0, self.spec.num_classes)), *blocks])
+
+    def _blocks(
+        self, images: Images, errors: str, bgr: bool, formats: Sequence[str]
+    ) -> Iterator[tuple[list | np.ndarray, np.ndarray]]:
+        """(images of the network's size, or an ImageError in an image's place; the probabilities of the images among them)."""
+        if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == (*self.spec.input_size, 3):
+            if len(images):
+                ordered = np.asarray(images)[..., ::-1] if bgr else np.asarray(images)
+                yield ordered, self._probabilities(ordered)
+            return
+        for first in range(0, len(images), IMAGES_AT_ONCE):
+            loaded = self._load(images, range(first, min(first + IMAGES_AT_ONCE, len(images))), errors, bgr, formats)
+            yield loaded, self._probabilities([one for one in loaded if not isinstance(one, ImageError)])
+
+    def _load(
+        self, images: Images, numbers: range, errors: str, bgr: bool, formats: Sequence[str]
+    ) -> list[np.ndarray | ImageError]:
+        """The images with these numbers at the network's size; an ImageError in an image's place, or raised, says its number."""
+        size = self.spec.input_size
+        found: dict[int, np.ndarray | ImageError] = {}
+        what = "array" if isinstance(images, np.ndarray) else "list"
+
+        def load_one(number: int) -> None:
+            try:
+                found[number] = load_image(images[number], size, bgr=bgr, formats=formats)
+            except ImageError as error:
+                found[number] = named = ImageError(f"[{number}] of the {what}: {error}")
+                if errors == "raise":
+                    raise named from error
+
+        # An array of the right size isn't worth a thread. Other objects may share a file, or belong to the calling thread.
+        is_shared = {number: _is_for_any_thread(images[number], size) for number in numbers}
+        share(load_one, [n for n in numbers if is_shared[n]], own=[n for n in numbers if not is_shared[n]])
+        return [found[number] for number in numbers]
 
     @_Once
     def _plan(self) -> Plan:
@@ -159,13 +156,13 @@ class Model:
 
     @_Once
     def _values(self) -> np.ndarray:
-        """(3, 256): what the network gets for each value of each colour, rounded once, as in training."""
+        """(3, 256): the network's input for each value of each colour, rounded once, as in training."""
         self.check_described()
         mean, std = np.array([self.mean, self.std])[:, :, None]
         return ((np.arange(256) / 255 - mean) / std).astype(self._dtype)
 
     def check_described(self) -> None:
-        """Raises CheckpointError unless the model knows its classes and how its images are normalised: a guess would be wrong."""
+        """Raises CheckpointError unless the model has class names and the normalisation of its images: a guess would be wrong."""
         missing = ["class names"] * (self.classes is None) + ["normalisation"] * (self.mean is None)
         if missing:
             raise CheckpointError(
@@ -174,30 +171,33 @@ class Model:
             )
 
     def check_finite(self, logits: np.ndarray) -> None:
-        """Raises CheckpointError unless all of its logits are finite numbers."""
+        """Raises CheckpointError unless all these logits of the model are finite numbers."""
         if not np.isfinite(logits).all():
-            raise CheckpointError(f"the model {self.name!r} gives no finite numbers: its training has failed; use another one")
+            raise self._not_finite()
 
-    def _input(self, img: ImageSource, bgr: bool, formats: Sequence[str]) -> np.ndarray:
-        """(3, H, W) for the network."""
-        pixels = load_image(img, self.spec.input_size, bgr=bgr, formats=formats)
-        return self._values[np.arange(3)[:, None, None], pixels.transpose(2, 0, 1)]
+    def _not_finite(self) -> CheckpointError:
+        return CheckpointError(f"the model {self.name!r} gives no finite numbers: its training has failed; use another one")
 
-    def _predict(self, inputs: list[np.ndarray]) -> list[Prediction]:
-        layout = self._plan.layout(len(inputs), *self.spec.input_size)
-        logits = self._plan.run(layout.pack(np.stack(inputs), layout.empty(3, self._dtype)), layout)
-        self.check_finite(logits)
-        assert self.classes is not None  # `check_described` has seen to it
-        return [Prediction(row, self.classes) for row in softmax(logits)]
+    def _probabilities(self, images: np.ndarray | list[np.ndarray]) -> np.ndarray:
+        """float64 (N, classes), read-only, of images uint8 of the network's size, as `Plan.run_pixels` takes them, or of none."""
+        if not len(images):
+            return np.empty((0, self.spec.num_classes))
+        values = self._values  # first, since it raises for a model that can't be used
+        found = softmax(self._plan.run_pixels(images, values))
+        if found is None:
+            raise self._not_finite()
+        return found
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities float64 (N, classes), read-only, of logits (N, classes)."""
-    shifted = logits.astype(np.float64)
-    powers = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    powers /= powers.sum(axis=1, keepdims=True)
-    powers.flags.writeable = False
-    return powers
+def _is_many(img) -> bool:
+    return isinstance(img, (list, tuple)) or (isinstance(img, np.ndarray) and img.ndim == 4)
+
+
+def _is_for_any_thread(image, size: Size) -> bool:
+    """Whether an image takes time to load and any thread may load it."""
+    if isinstance(image, np.ndarray):
+        return image.shape[:2] != size
+    return isinstance(image, (str, os.PathLike, bytes, bytearray, memoryview))
 
 
 def load(
@@ -206,10 +206,10 @@ def load(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Model:
-    """The model of a checkpoint file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
+    """The model in a checkpoint file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
 
-    classes, mean, std: as in `Checkpoint`, for a file that has none, or other ones; None: those of the file.
-    Raises CheckpointError where there is none, or where it is damaged, or where what is given doesn't fit it.
+    classes, mean, std: as in `Checkpoint`; they replace those of the file. None keeps those.
+    Raises CheckpointError if there is no such model, if its file is damaged, or if the arguments don't fit it.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise OptionError(f"model {reprlib.repr(name_or_path)}: expected a checkpoint's path or the name of a model")
@@ -237,6 +237,15 @@ AnyModel = Model | str | os.PathLike | None
 
 
 @overload
+def infer(  # type: ignore[overload-overlap]
+    img: Images,
+    model: AnyModel = ...,
+    *,
+    errors: Literal["raise"] = ...,
+    bgr: bool = ...,
+    formats: Sequence[str] = ...,
+) -> list[Prediction]: ...
+@overload
 def infer(
     img: ImageSource,
     model: AnyModel = ...,
@@ -247,16 +256,7 @@ def infer(
 ) -> Prediction: ...
 @overload
 def infer(
-    img: list | tuple,
-    model: AnyModel = ...,
-    *,
-    errors: Literal["raise"] = ...,
-    bgr: bool = ...,
-    formats: Sequence[str] = ...,
-) -> list[Prediction]: ...
-@overload
-def infer(
-    img: list | tuple,
+    img: Images,
     model: AnyModel = ...,
     *,
     errors: Literal["return"],
@@ -264,11 +264,13 @@ def infer(
     formats: Sequence[str] = ...,
 ) -> list[Prediction | ImageError]: ...
 def infer(img, model=None, *, errors="raise", bgr=False, formats=()):
-    """What the image shows: a path, a file or its bytes, a PIL image, or an array, uint8 (H, W, 3), RGB. A list for a list.
+    """The prediction for an image: a path, a file or its bytes, a PIL image, or an array, uint8 (H, W, 3), RGB.
 
-    model: from `load`, or what `load` takes; None is the model that comes with minisqx, kept for further calls.
-    errors: "return": an ImageError stands in the answer to a list in place of what is no usable image; the others are answered.
-    bgr: arrays have blue first, as OpenCV reads images. formats: further formats that Pillow was taught, such as ["HEIF"].
+    For a list, or an array (N, H, W, 3), it is a list of predictions.
+
+    model: from `load`, or what `load` takes; None: the model that comes with minisqx, which is then kept for further calls.
+    errors: "return": in the answer to a list, an ImageError takes the place of an image that can't be used.
+    bgr: arrays have blue first, as OpenCV reads images. formats: other formats registered with Pillow, such as ["HEIF"].
     """
     if model is None:
         model = _default_model()

@@ -22,6 +22,7 @@ from minisqx.layers.bottleneck import ResidualSum as ResidualSum
 from minisqx.layers.dropout import Dropout as Dropout
 from minisqx.layers.fire import Fire as Fire
 from minisqx.layers.layer import Layer as Layer
+from minisqx.layers.layer import ParameterFreeLayer as ParameterFreeLayer
 from minisqx.layers.linear import Linear as Linear
 from minisqx.layers.pools import AveragePool as AveragePool
 from minisqx.layers.pools import MaxPool as MaxPool
@@ -30,3 +31,11 @@ from minisqx.layers.tensors import Gradient as Gradient
 from minisqx.layers.workspace import Workspace as Workspace
 from minisqx.layers.workspace import cut_of as cut_of
 from minisqx.layers.workspace import materialise as materialise
+from minisqx.spec import AveragePoolSpec, DropoutSpec, MaxPoolSpec, ParameterFreeSpec
+
+# The layer of each unit without parameters.
+PARAMETER_FREE: dict[type[ParameterFreeSpec], type[ParameterFreeLayer]] = {
+    MaxPoolSpec: MaxPool,
+    DropoutSpec: Dropout,
+    AveragePoolSpec: AveragePool,
+}

@@ -14,13 +14,18 @@ from minisqx.spec import DropoutSpec
 class Dropout(NetworkPart):
     """Zeroes elements with the spec's probability and scales the others by 1 / (1 - probability).
 
-    The mask is a function of (seed, step, image, element), see `kernels/dropout.py`; the step is `Workspace.dropout_step`.
+    The mask is a function of (seed, step, image, element), see `kernels/dropout.py`; seed and step are the workspace's.
     """
 
-    def __init__(self, spec: DropoutSpec, seed: int, workspace: Workspace):
-        self.spec, self.seed, self.workspace = spec, seed, workspace
+    def __init__(self, spec: DropoutSpec, workspace: Workspace):
+        self.spec, self.workspace = spec, workspace
         self.probability, self.channels = spec.probability, spec.channels
         self.buffers_for = PerLayout(self._make_buffers)
+
+    @staticmethod
+    def kept_tensors(spec: DropoutSpec) -> tuple[int, int]:
+        """Tensors kept for batches of one shape: of the input's shape (out, dx), and of the output's."""
+        return (2, 0) if spec.probability else (0, 0)
 
     def _make_buffers(self, layout: Layout) -> tuple[Activation, Gradient]:
         out, dx = (self.workspace.empty(layout, self.channels) for _ in range(2))
@@ -47,7 +52,7 @@ class Dropout(NetworkPart):
         return self.dx
 
     def _apply(self, out: np.ndarray, x: Activation) -> None:
-        key = counters.stream(self.seed, counters.DROPOUT, self.workspace.dropout_step)
+        key = counters.stream(self.workspace.seed, counters.DROPOUT, self.workspace.dropout_step)
         dropout.apply(out, x.tensor(), self.probability, key, cut_of(self.layout))
 
     def values(self) -> dict[str, np.ndarray]:

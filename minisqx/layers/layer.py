@@ -21,3 +21,13 @@ class Layer(Protocol):
 
     def values(self) -> dict[str, np.ndarray]:
         """Name -> output of the last forward pass, (N, C, H, W) or (N, C), for the layer and its blocks; nothing deferred."""
+
+
+class ParameterFreeLayer(Layer, Protocol):
+    """A layer without parameters, which is made of its description and the network's workspace alone."""
+
+    def __init__(self, spec: Any, workspace: Any) -> None: ...
+
+    @staticmethod
+    def kept_tensors(spec: Any) -> tuple[int, int]:
+        """How many tensors it keeps for batches of one shape: (of its input's shape, of its output's)."""

@@ -22,6 +22,11 @@ class MaxPool(NetworkPart):
         self.spec, self.workspace = spec, workspace
         self.buffers_for = PerLayout(self._make_buffers)
 
+    @staticmethod
+    def kept_tensors(spec: MaxPoolSpec) -> tuple[int, int]:
+        """Tensors kept for batches of one shape: of the input's shape (dx), and of the output's (out, dy, index)."""
+        return 1, 3
+
     def _make_buffers(self, inputs: Layout) -> tuple[Activation, np.ndarray, np.ndarray, Gradient, Taps]:
         spec = replace(self.spec, input_size=(inputs.height, inputs.width))
         kernel, stride = (spec.kernel, spec.kernel), (spec.stride, spec.stride)
@@ -57,6 +62,11 @@ class AveragePool(NetworkPart):
     def __init__(self, spec: AveragePoolSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
         self.buffers_for = PerLayout(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
+
+    @staticmethod
+    def kept_tensors(spec: AveragePoolSpec) -> tuple[int, int]:
+        """Tensors kept for batches of one shape: of the input's shape (dx), and of the output's."""
+        return 1, 0
 
     def forward(self, x: Activation) -> np.ndarray:
         """x: (N, C, H, W). Returns the mean of each map, (N, C)."""

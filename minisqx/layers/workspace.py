@@ -18,13 +18,13 @@ from minisqx.machine.threads import max_threads
 
 
 class Workspace(NetworkPart):
-    """Shared by all layers of a network: the dtype, scratch memory for each thread, rows of zeros and ones, dropout's counter.
+    """Shared by all layers of a network: the dtype, scratch memory for each thread, rows of zeros and ones, dropout's counters.
 
-    dropout_step: the number of training forward passes, from which dropout draws its masks.
+    seed; dropout_step, the number of training forward passes: dropout draws its masks from them.
     """
 
-    def __init__(self, dtype):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, dtype, seed: int = 0):
+        self.dtype, self.seed = np.dtype(dtype), seed
         self.dropout_step = 0
         im2col.prepare(self.dtype)
         product.prepare(self.dtype)

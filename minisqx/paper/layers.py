@@ -13,8 +13,8 @@ from minisqx.spec import (
     ConvolutionSpec,
     DropoutSpec,
     LinearSpec,
-    MaxPoolSpec,
     NetworkSpec,
+    ParameterFreeSpec,
     Unit,
     zoo,
 )
@@ -76,7 +76,7 @@ def _layer_cells(layer: Unit, times: int) -> tuple[Cell, ...]:
         data_in, data_out = _map((1, 1), layer.in_features), _map((1, 1), layer.out_features)
         return data_in, "0x0", "1", "1x1", data_out, str(times), _weights_and_biases(layer)
     channels, *size = layer.output_shape
-    assert isinstance(layer, MaxPoolSpec | DropoutSpec | AveragePoolSpec)  # other units are made of these layers
+    assert isinstance(layer, ParameterFreeSpec)  # other units are made of these layers
     return _map(layer.input_size, layer.channels), NONE, NONE, NONE, _map(size or (1, 1), channels), str(times), NONE
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 # The order of the operations in a basic block, with and without batch norm.
 BLOCK_ORDERS = ("conv-act-bn", "conv-bn-act")
@@ -10,8 +11,57 @@ WITHOUT_NORM = "conv-act"
 Size = tuple[int, int]
 
 
+def pair(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def stride_text(stride: Size) -> str:
+    """A stride as written after a kernel, such as " / 2"; empty for 1."""
+    return "" if stride == (1, 1) else f" / {stride[0]}" if stride[0] == stride[1] else f" / {pair(stride)}"
+
+
+class Unit:
+    """One step of a network, from one tensor to the next. A unit is a frozen dataclass with this base.
+
+    category: the name of its sort in a picture's legend. has_kinks: whether its output has places without a derivative.
+    """
+
+    name: str
+    category: ClassVar[str]
+    has_kinks: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return self.category
+
+    @property
+    def explanation(self) -> str:
+        """What it does with each value, for a unit without parameters."""
+        return ""
+
+    @property
+    def layers(self) -> tuple["ConvolutionSpec | LinearSpec", ...]:
+        """Its layers with parameters."""
+        return ()
+
+    @property
+    def groups(self) -> tuple[tuple["ConvolutionSpec", ...], ...]:
+        """Its convolutions; those of one group are computed together."""
+        return ()
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(C, H, W) or (C,)."""
+        raise NotImplementedError
+
+    def size_after(self, input_size: Size) -> Size:
+        """(height, width) of the output for an input of this size."""
+        return input_size
+
+
 @dataclass(frozen=True)
-class ConvolutionSpec:
+class ConvolutionSpec(Unit):
     """A basic block: convolution with bias, activation, batch norm.
 
     kernel, stride, padding, input_size: (height, width). activation: one of `activations.ACTIVATIONS`, or None. order: one of
@@ -28,8 +78,13 @@ class ConvolutionSpec:
     activation: str | None = "elu"
     order: str = "conv-act-bn"
 
+    category = "convolution"
+
+    @property
+    def title(self) -> str:
+        return f"{pair(self.kernel)} convolution{stride_text(self.stride)}"
+
     def size_after(self, input_size: Size) -> Size:
-        """(height, width) of the output for an input of this size."""
         height, width = (
             (size + 2 * padding - kernel) // stride + 1
             for size, padding, kernel, stride in zip(input_size, self.padding, self.kernel, self.stride)
@@ -77,7 +132,7 @@ class ConvolutionSpec:
 
 
 @dataclass(frozen=True)
-class BottleneckSpec:
+class BottleneckSpec(Unit):
     """A bottleneck: f(main path + shortcut), f the activation.
 
     main: five basic blocks, one after the other. shortcut: a basic block where the shape changes, else None for the identity.
@@ -90,6 +145,13 @@ class BottleneckSpec:
     shortcut: ConvolutionSpec | None
     activation: str = "elu"
     sampled: bool = False
+
+    category = "bottleneck"
+
+    @property
+    def title(self) -> str:
+        stride = self.main[0].stride
+        return "bottleneck" if stride == (1, 1) else f"bottleneck, stride {stride[0]}"
 
     @property
     def layers(self) -> tuple[ConvolutionSpec, ...]:
@@ -108,13 +170,15 @@ class BottleneckSpec:
 
 
 @dataclass(frozen=True)
-class FireSpec:
+class FireSpec(Unit):
     """SqueezeNet's fire module: `squeeze` (1x1), then the channels of `expand1` (1x1) and `expand3` (3x3), concatenated."""
 
     name: str
     squeeze: ConvolutionSpec
     expand1: ConvolutionSpec
     expand3: ConvolutionSpec
+
+    category = "fire module"
 
     @property
     def layers(self) -> tuple[ConvolutionSpec, ...]:
@@ -130,12 +194,14 @@ class FireSpec:
 
 
 @dataclass(frozen=True)
-class LinearSpec:
+class LinearSpec(Unit):
     """The classifier: a fully connected layer on the averages of the channels."""
 
     name: str
     in_features: int
     out_features: int
+
+    category = "fully connected"
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -157,22 +223,22 @@ class LinearSpec:
     def layers(self) -> tuple["LinearSpec", ...]:
         return (self,)
 
-    groups = ()
-
 
 @dataclass(frozen=True)
-class ParameterFreeSpec:
+class ParameterFreeSpec(Unit):
     """A unit without parameters. channels, input_size: of its input."""
 
     name: str
     channels: int
     input_size: Size
 
-    layers = groups = ()
+    @property
+    def output_size(self) -> Size:
+        return self.size_after(self.input_size)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.input_size)
+        return (self.channels, *self.output_size)
 
 
 @dataclass(frozen=True)
@@ -182,14 +248,20 @@ class MaxPoolSpec(ParameterFreeSpec):
     kernel: int = 3
     stride: int = 2
 
-    @property
-    def output_size(self) -> Size:
-        height, width = (-(-(size - self.kernel) // self.stride) + 1 for size in self.input_size)
-        return height, width
+    category = "pool"
+    has_kinks = True
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
-        return (self.channels, *self.output_size)
+    def title(self) -> str:
+        return f"max pool {self.kernel}x{self.kernel} / {self.stride}"
+
+    @property
+    def explanation(self) -> str:
+        return f"the maximum of each {self.kernel}x{self.kernel} window, every {self.stride} pixels"
+
+    def size_after(self, input_size: Size) -> Size:
+        height, width = (-(-(size - self.kernel) // self.stride) + 1 for size in input_size)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -198,14 +270,31 @@ class DropoutSpec(ParameterFreeSpec):
 
     probability: float = 0.0
 
+    category = "dropout"
+
+    @property
+    def title(self) -> str:
+        return f"dropout {self.probability:g}"
+
+    @property
+    def explanation(self) -> str:
+        return f"in training, zeroes each element with probability {self.probability:g}"
+
 
 @dataclass(frozen=True)
 class AveragePoolSpec(ParameterFreeSpec):
     """Global average pooling: (C, H, W) to (C,)."""
 
+    category = "pool"
+
+    @property
+    def title(self) -> str:
+        return f"average pool {pair(self.input_size)}"
+
+    @property
+    def explanation(self) -> str:
+        return f"the mean of each channel over {self.input_size[0]} x {self.input_size[1]} pixels"
+
     @property
     def output_shape(self) -> tuple[int, ...]:
         return (self.channels,)
-
-
-Unit = ConvolutionSpec | BottleneckSpec | FireSpec | MaxPoolSpec | DropoutSpec | AveragePoolSpec | LinearSpec

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 SHALLOW = "shallow"  # any Shallow SqueezeNext, by its options: width, blocks, ...
 DEFAULT = "shallow-06-0.2x"  # its weights are shipped with minisqx
 
-_FAMILIES: dict[str, type[NetworkSpec]] = {family.FAMILY: family for family in (SqueezeNextSpec, SqueezeNetSpec)}
-
 # Name -> (family, options). Within a family, smaller networks come first.
 _NETWORKS: dict[str, tuple[type[NetworkSpec], dict]] = {
     **{name: (SqueezeNextSpec, {"width": width, "blocks": blocks}) for name, (width, blocks) in SHALLOW_NETWORKS.items()},
@@ -28,6 +26,7 @@ _NETWORKS: dict[str, tuple[type[NetworkSpec], dict]] = {
         for version, blocks in VERSIONS.items()
     },
 }
+_FAMILIES = {family.FAMILY: family for family, _ in _NETWORKS.values()}
 
 
 def names() -> list[str]:

@@ -6,7 +6,6 @@ The estimate counts the arrays that `layers`, `plan`, `loader` and `checkpoint` 
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -14,20 +13,20 @@ import numpy as np
 from minisqx.errors import OptionError
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
 from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE
+from minisqx.layers import PARAMETER_FREE
 from minisqx.machine.limits import available, megabytes, size_text
 from minisqx.machine.threads import max_threads, threads
-from minisqx.plan import measured_memory
 from minisqx.spec import (
-    AveragePoolSpec,
     BottleneckSpec,
     ConvolutionSpec,
-    DropoutSpec,
     FireSpec,
     LinearSpec,
     MaxPoolSpec,
     NetworkSpec,
-    Size,
+    ParameterFreeSpec,
+    Unit,
 )
+from minisqx.steps import measured_memory
 
 # Bytes of Python, Numba and the compiled kernels of training.
 CODE = 64 << 20
@@ -101,16 +100,20 @@ def _activations(spec: NetworkSpec, batch: Layout) -> int:
 def _units(spec: NetworkSpec, x: Layout) -> Iterator[tuple]:
     """Each unit with the layout of its input in training: after a sampled sum, that of the samples."""
     for unit in spec.units:
+        if not isinstance(unit, Unit):
+            raise _unknown(unit)
         yield unit, x
-        match unit:
-            case BottleneckSpec():
-                x = _sum_layout(unit, x)
-            case ConvolutionSpec() | MaxPoolSpec():
-                x = x.resized(*_size_after(unit, (x.height, x.width)))
+        x = _layout_after(unit, x)
 
 
-def _size_after(unit: ConvolutionSpec | MaxPoolSpec, size: Size) -> Size:
-    return unit.size_after(size) if isinstance(unit, ConvolutionSpec) else replace(unit, input_size=size).output_size
+def _layout_after(unit: Unit, x: Layout) -> Layout:
+    if isinstance(unit, BottleneckSpec):
+        return _sum_layout(unit, x)
+    return x.resized(*unit.size_after((x.height, x.width)))
+
+
+def _unknown(unit: object) -> OptionError:
+    return OptionError(f"{unit!r}: its memory use is not known; expected a unit of minisqx.spec")
 
 
 def _sum_layout(unit: BottleneckSpec, x: Layout) -> Layout:
@@ -122,7 +125,7 @@ def _unit(unit, x: Layout) -> Iterator[int]:
     """Bytes of the buffers of a unit's layers. x: the layout of its input."""
     match unit:
         case ConvolutionSpec():
-            yield _block((unit,), x.resized(*unit.size_after((x.height, x.width))))
+            yield _block((unit,), _layout_after(unit, x))
         case BottleneckSpec():
             inside, after = x.resized(*unit.main[-1].output_size), _sum_layout(unit, x)
             yield from (_block(group, inside) for group in unit.groups)
@@ -132,16 +135,13 @@ def _unit(unit, x: Layout) -> Iterator[int]:
             yield from (_block((layer,), x) for layer in unit.layers)
             # The outputs of the expansions are the concatenation, already counted. Its gradient, and that of squeeze's output.
             yield _tensor(x, unit.output_shape[0]) + _tensor(x, unit.squeeze.out_channels)
-        case MaxPoolSpec():
-            yield 3 * _tensor(x.resized(*_size_after(unit, (x.height, x.width))), unit.channels) + _tensor(x, unit.channels)
-        case DropoutSpec():
-            yield 2 * _tensor(x, unit.channels) if unit.probability else 0
-        case AveragePoolSpec():
-            yield _tensor(x, unit.channels)
+        case ParameterFreeSpec() if type(unit) in PARAMETER_FREE:
+            of_input, of_output = PARAMETER_FREE[type(unit)].kept_tensors(unit)
+            yield of_input * _tensor(x, unit.channels) + of_output * _tensor(_layout_after(unit, x), unit.channels)
         case LinearSpec():
             pass  # counted with the parameters
         case _:
-            raise OptionError(f"{unit!r}: its memory use is not known; expected a unit of minisqx.spec")
+            raise _unknown(unit)
 
 
 def _block(group: tuple[ConvolutionSpec, ...], layout: Layout) -> int:
@@ -165,7 +165,7 @@ def _tables(spec: NetworkSpec, batch: Layout) -> Iterator[tuple]:
             if isinstance(unit, BottleneckSpec):
                 y = x = x.resized(*layer.output_size)
             else:
-                y = x.resized(*_size_after(layer, (x.height, x.width)))
+                y = _layout_after(layer, x)
             for out, other in ((y, x), (x, y)):
                 size = math.prod(kernel) * out.stride * (FLOAT + INDEX)
                 yield (kernel, padding, out, other.height, other.width), size

@@ -68,6 +68,7 @@ def measure(path: str, fitted: bool) -> int:
         for case in CASES.values():
             make(small, 64, *case)
             load_image(small)
+            load_image(small, (32, 32))  # loads the kernels, too
     before = peak_memory(reset=True)
     load_image(path, (32, 32) if fitted else None)
     return peak_memory() - before

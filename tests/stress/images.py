@@ -2,9 +2,10 @@
 
 Every image is made from the seed and its number, written to a file and read by a child process. Faults are: a child that crashes
 or is silent for 30 seconds, more than 2 seconds of CPU time or more than 256 MB of memory (of the whole process) for an image, an
-error that is not an ImageError or not one line, an array that is not an image, output of Python code on stderr, and any file,
-process or connection that is opened meanwhile. Exits with 1 if there was a fault; `--only NUMBER` writes that image to a file.
-Lines that the C library libtiff writes to stderr are only counted: Python can't prevent them.
+error that is not an ImageError or not one line, an array that is not an image, another outcome when the file is read at a small
+size, output of Python code on stderr, and any file, process or connection that is opened meanwhile. Exits with 1 if there was a
+fault; `--only NUMBER` writes that image to a file. Lines that the C library libtiff writes to stderr are only counted: Python
+can't prevent them.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from minisqx.images.load import FORMATS, load_image
 from tests.stress.image_memory import peak_memory
 from tests.stress.image_mutations import mutate, samples
 
+# So small that a JPEG is decoded at a fraction of its size.
+SMALL = (1, 1)
 MAX_SECONDS = 2.0
 MAX_MEMORY = 256_000_000
 PATIENCE = 30  # seconds
@@ -62,6 +65,15 @@ class Watch:
         self.seen.append(f"{event} {what}")
 
 
+def outcome_at_small_size(path: str) -> str:
+    """The message that refuses the file at that size, or ""."""
+    try:
+        load_image(path, SMALL)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
 def read_one(path: str, watch: Watch) -> tuple[str, str]:
     """(outcome, fault or "")."""
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -74,6 +86,7 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
         if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             fault = f"read as {image.dtype} {image.shape}"
         del image
+        load_image(path, SMALL)
     except ImageError as error:
         text = str(error)
         reasons = (
@@ -87,6 +100,8 @@ def read_one(path: str, watch: Watch) -> tuple[str, str]:
             "memory",
         )
         outcome = "refused: " + next((reason for reason in reasons if reason in text.replace(path, "")), "else")
+        if outcome_at_small_size(path) != text:
+            fault = f"refused with {text!r}, but not at a small size"
         if "\n" in text:
             fault = f"an error of several lines: {text!r}"
     except BaseException as error:
@@ -108,6 +123,7 @@ def work(first: int, last: int, seed: int, folder: str) -> None:
     for _, content in found:
         Path(path).write_bytes(content)
         load_image(path)
+        load_image(path, SMALL)
     for number in range(first, last):
         name, content = make(seed, number, found)
         Path(path).write_bytes(content)
