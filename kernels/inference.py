@@ -1,8 +1,8 @@
 """Inference: the forward pass of a whole network in one call.
 
 A network is a table of steps (`frozen.py`): convolutions (with activation, and batch norm as constants), residual sums and max
-pools. They read and write one flat memory by offset and stride; the average of the last map gives the logits. One call runs all of
-it on the calling thread, without the GIL: no Python between layers, no thread pool shared with other callers, no allocation.
+pools. They read and write one flat memory by offset and stride; the average of the last map gives the logits. One call runs all
+of it on the calling thread, without the GIL: no Python between layers, no thread pool shared with other callers, no allocation.
 """
 
 from minisqx.kernels import im2col, linear, pooling

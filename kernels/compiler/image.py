@@ -1,9 +1,9 @@
 """Images: machine code in the cache that runs without Numba.
 
-An image is what a linker makes: code and constants in one piece, the places in it that hold addresses, and the functions of the C
-library that it calls (`link.py`). To load it takes a millisecond and few pages of memory. It is an entry of the cache, trusted and
-checked as the others are (`cache.py`); its key has the kernel, the types of its arguments and the CPU. Images are saved and loaded
-only if Numba's settings have their default values.
+An image is what a linker makes: code and constants in one piece, the places in it that hold addresses, and the functions of the
+C library that it calls (`link.py`). To load it takes a millisecond and few pages of memory. It is an entry of the cache,
+trusted and checked as the others are (`cache.py`); its key has the kernel, the types of its arguments and the CPU. Images are
+saved and loaded only if Numba's settings have their default values.
 """
 
 import ctypes
