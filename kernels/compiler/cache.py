@@ -114,9 +114,6 @@ def file_name(kernel: str, key: bytes, suffix: str) -> str:
     return f"{kernel.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.{suffix}"
 
 
-_unusable: set[str] = set()  # names of entries that could not be used
-
-
 def load(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
     """What `use` returns for the content of the entry `name`; None if there is no such entry that can be used."""
     for place in (_folder, _system):
@@ -132,7 +129,6 @@ def load(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
         except FileNotFoundError:
             pass
         except Exception as error:
-            _unusable.add(name)
             _warn_once(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
     return None
 
@@ -146,12 +142,6 @@ def save(name: str, pickled: Callable[[], bytes]) -> None:
         replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
     except Exception as error:
         _warn_not_saved(error)
-
-
-def is_missing(name: str) -> bool:
-    """Whether an entry should be saved: there is none, or this process could not use it."""
-    found = any(place is not None and (place / name).exists() for place in (_folder, _system))
-    return not found or name in _unusable
 
 
 class KernelCache:

@@ -52,7 +52,7 @@ def load(name: str, types: str) -> int | None:
     """The address of the kernel's C function in memory; None if there is no image that can be used here, and Numba is needed."""
     if not are_supported() or "numba" in sys.modules or not has_default_settings():
         return None
-    return entries.load(*_entry(name, types), lambda content: _loaded(Image(*content)))
+    return entries.load(*_entry(name, types), lambda content: _loaded(Image._make(content)))
 
 
 def save(name: str, types: str, make: Callable[[], Image | None]) -> None:
@@ -61,7 +61,7 @@ def save(name: str, types: str, make: Callable[[], Image | None]) -> None:
     The caller has checked that Numba has its default settings.
     """
     file, key = _entry(name, types)
-    if are_supported() and entries.is_missing(file) and (image := make()) is not None:
+    if are_supported() and entries.load(file, key, Image._make) is None and (image := make()) is not None:
         entries.save(file, lambda: pickle.dumps((key, tuple(image))))
 
 

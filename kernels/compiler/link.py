@@ -54,7 +54,7 @@ def _text(table: bytes, at: int) -> str:
 
 
 def _sections(file: bytes) -> list[_Section]:
-    magic, _, machine, _, _, _, at, *_, count, names = _HEADER.unpack_from(file)
+    magic, _, machine, _, _, _, at, *_, count, names = _HEADER.unpack_from(file.ljust(_HEADER.size))
     if not magic.startswith(_ELF64_LITTLE_ENDIAN) or machine != _X86_64:
         raise LinkError("not an object file for x86-64")
     rows = [_SECTION.unpack_from(file, at + number * _SECTION.size) for number in range(count)]
