@@ -141,7 +141,7 @@ class Plan:
         memory, x, features, scratch = table.buffers()
         logits = np.empty((images, self.spec.num_classes), self.dtype)
         arguments = (logits, table.program, self._classifier, images, memory, features, scratch)
-        return _Run(x, logits, frozen.run.prepared(arguments))
+        return _Run(x, logits, frozen.run.code(arguments).prepare(*arguments))
 
     def _table(self, images: int, height: int, width: int) -> StepTable:
         key = (images, height, width)

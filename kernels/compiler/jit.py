@@ -74,7 +74,7 @@ def bound(kernel, arguments: tuple):
     It skips Numba's type inspection at each call, which costs more than a small layer: 10 us for two dozen arguments.
     """
     if isinstance(kernel, Entry):
-        return kernel.code(arguments)
+        return kernel.code(arguments).call
     if not isinstance(kernel, Kernel):
         return kernel  # the JIT is disabled
     members, alone = late.module("choice").members, late.module("alone")

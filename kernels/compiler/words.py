@@ -51,21 +51,20 @@ def types_of(value) -> str:
     raise TypeError(f"{value!r}: expected an array, a tuple, a bool, an int or a float")
 
 
-def _members(value) -> Iterator:
-    if isinstance(value, tuple):
-        for member in value:
-            yield from _members(member)
-    else:
-        yield value
+def members_of(arguments: tuple) -> Iterator:
+    """The arrays and numbers in a tuple, one after the other."""
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from members_of(argument)
+        else:
+            yield argument
 
 
-def packer(arguments: tuple) -> Callable[[tuple], bytes]:
-    """The function that makes words of arguments of the same types. Arrays must live as long as the words are used."""
-    form = struct.Struct("".join("d" if isinstance(value, float) else "q" for value in _members(arguments)))
-    if all(isinstance(value, np.ndarray) for value in arguments):
-        return lambda arrays: form.pack(*map(id, arrays))
+def word_of(argument):
+    """The word of an array, while the array lives; a number is its own."""
+    return id(argument) if isinstance(argument, np.ndarray) else argument
 
-    def pack(arguments: tuple) -> bytes:
-        return form.pack(*(id(value) if isinstance(value, np.ndarray) else value for value in _members(arguments)))
 
-    return pack
+def pack_of(arguments: tuple) -> Callable[..., bytes]:
+    """The function that puts the words of arguments of the same types side by side."""
+    return struct.Struct("".join("d" if isinstance(argument, float) else "q" for argument in members_of(arguments))).pack
