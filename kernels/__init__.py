@@ -7,5 +7,5 @@ everything: both are for a second reading.
 
 from minisqx.machine.threads import use_threads
 
-# Numba fixes its maximum number of threads when it is first imported, which the other modules here do.
+# Numba fixes its maximum number of threads when it is first imported, which other modules here do when they compile.
 use_threads()

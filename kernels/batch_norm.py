@@ -19,10 +19,10 @@ from numba import types
 from numba.core import cgutils
 
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.structures import EPSILON
 from minisqx.kernels.tiles.plain import activation_backward, intrinsic_of, row_of_block
 from minisqx.kernels.tiles.simd import INDEX, Loop, Vectors, for_each_activation, moved, unpacked
 
-EPSILON = 1e-5
 MOMENTUM = 0.1
 
 

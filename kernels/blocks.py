@@ -9,17 +9,14 @@ stay in scratch memory that fits in cache:
 
 from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.im2col import Taps, im2col
+from minisqx.kernels.geometry import Taps
+from minisqx.kernels.im2col import im2col
 from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.sampling import add_spread, spread
-from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Rows, Scratch
+from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE, Affine, Block, Chunk, Extent, Matrix, Rows, Scratch
 from minisqx.kernels.tiles.activation_row import activate_row
 from minisqx.kernels.tiles.product import product
 from minisqx.kernels.tiles.simd import flat
-
-BLOCK = 2048
-# Rows of the scratch are one cache line longer than a block, so that they don't all fall on the same cache sets.
-SCRATCH_STRIDE = BLOCK + 16
 
 
 @njit

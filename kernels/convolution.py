@@ -45,7 +45,7 @@ from minisqx.kernels.blocks import (
     whole_vectors,
 )
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.im2col import PADDING_HEIGHT, PADDING_WIDTH
+from minisqx.kernels.geometry import PADDING_HEIGHT, PADDING_WIDTH
 from minisqx.kernels.structures import Affine, ChunkMoments, Extent, Matrix, Moments, NormBackward, Rows
 from minisqx.kernels.tiles.product import product, product_to_dz, product_with_moments, weight_gradient
 from minisqx.kernels.tiles.simd import VECTOR_BYTES, flat

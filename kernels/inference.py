@@ -1,34 +1,48 @@
 """Inference: the forward pass of a whole network in one call.
 
-A network is a table of steps: convolutions (with activation, and batch norm as constants), residual sums and max pools. They read
-and write one flat memory by offset and stride; the average of the last map gives the logits. One call runs all of it on the
-calling thread, without the GIL: no Python between layers, no thread pool shared with other callers, no allocation.
-
-Columns of a step: KIND; for all steps OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, and the `Geometry`. A convolution and
-a max pool have the offset TABLE_AT of their `Taps` in `inside` and `index`, whose rows are OUT_STRIDE long. A convolution has the
-ACTIVATION of its first ACTIVATED rows, and the offset WEIGHT_AT of its weight (in_rows * taps, rows), bias, scale and shift, one
-after the other. A sum has its ACTIVATION, OTHER_AT and OTHER_STRIDE; if OTHER_SAMPLED, it reads only the samples of the other
-tensor, whose maps are IN_HEIGHT x IN_WIDTH of the geometry.
+A network is a table of steps (`frozen.py`): convolutions (with activation, and batch norm as constants), residual sums and max
+pools. They read and write one flat memory by offset and stride; the average of the last map gives the logits. One call runs all
+of it on the calling thread, without the GIL: no Python between layers, no thread pool shared with other callers, no allocation.
 """
 
-from minisqx.kernels import linear, pooling
+from minisqx.kernels import im2col, linear, pooling
 from minisqx.kernels.activation import NO_ACTIVATION
-from minisqx.kernels.blocks import SCRATCH_STRIDE
-from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.jit import entry
 from minisqx.kernels.convolution import convolve_chunk
-from minisqx.kernels.im2col import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
+from minisqx.kernels.frozen import (
+    ACTIVATED,
+    ACTIVATION,
+    CONVOLUTION,
+    GEOMETRY,
+    IN_AT,
+    IN_ROWS,
+    IN_STRIDE,
+    KIND,
+    OTHER_AT,
+    OTHER_SAMPLED,
+    OTHER_STRIDE,
+    OUT_AT,
+    OUT_STRIDE,
+    ROWS,
+    SUM,
+    TABLE_AT,
+    WEIGHT_AT,
+)
+from minisqx.kernels.geometry import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
 from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
-from minisqx.kernels.structures import Chunk, Convolution, Folded, Matrix, Sampling, Scratch
-from minisqx.kernels.tiles.simd import flat
-
-CONVOLUTION, SUM, MAX_POOL = range(3)
-KIND, OUT_AT, OUT_STRIDE, ROWS, IN_AT, IN_STRIDE, IN_ROWS, ACTIVATION, ACTIVATED, WEIGHT_AT, TABLE_AT = range(11)
-OTHER_AT, OTHER_STRIDE, OTHER_SAMPLED, GEOMETRY = range(11, 15)
-COLUMNS = GEOMETRY + 12
+from minisqx.kernels.structures import SCRATCH_STRIDE, Chunk, Convolution, Folded, Matrix, Sampling, Scratch
+from minisqx.kernels.tiles import product
+from minisqx.kernels.tiles.simd import flat, matrix_in
 
 
-@njit
+def prepare(logits, *_) -> None:
+    """Compiles, or loads, what `run` calls as C functions."""
+    im2col.prepare(logits.dtype)
+    product.prepare(logits.dtype, training=False)
+
+
+@entry(before=prepare)
 def run(logits, program, classifier, images, memory, features, scratch_memory):
     """Writes logits (images, classes) for one chunk, whose input is where the first step reads it.
 
@@ -44,9 +58,8 @@ def run(logits, program, classifier, images, memory, features, scratch_memory):
         out = Matrix(memory, step[OUT_AT], step[OUT_STRIDE])
         x = Chunk(memory, step[IN_AT], step[IN_STRIDE], ones, zeros, NO_ACTIVATION)
         count = geometry[KERNEL_HEIGHT] * geometry[KERNEL_WIDTH]
-        table, end = step[TABLE_AT], step[TABLE_AT] + count * step[OUT_STRIDE]
-        shape = (count, step[OUT_STRIDE])
-        inside, index = program.inside[table:end].reshape(shape), program.index[table:end].reshape(shape)
+        inside = matrix_in(program.inside, step[TABLE_AT], count, step[OUT_STRIDE])
+        index = matrix_in(program.index, step[TABLE_AT], count, step[OUT_STRIDE])
         if step[KIND] == CONVOLUTION:
             # The weight (in_rows * taps, rows), then bias, scale and shift (rows,).
             weight = weights[step[WEIGHT_AT] :]

@@ -7,6 +7,7 @@ sums in float64 in a fixed order.
 import numpy as np
 
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.tiles.simd import flat
 from minisqx.kernels.tiles.sums import dot
 
 
@@ -14,7 +15,7 @@ from minisqx.kernels.tiles.sums import dot
 def forward(logits, features, weight, bias):
     """logits (N, classes) from features (N, C), weight (classes, C), bias (classes,)."""
     channels = weight.shape[1]
-    features_flat, weight_flat = features.reshape(features.size), weight.reshape(weight.size)
+    features_flat, weight_flat = flat(features), flat(weight)
     for n in range(features.shape[0]):
         for j in range(weight.shape[0]):
             logits[n, j] = np.float64(bias[j]) + dot(features_flat, n * channels, weight_flat, j * channels, channels)

@@ -3,10 +3,10 @@
 `values[c, pixel]` is (pixel / 255 - mean[c]) / std[c], rounded once, as in `augment`.
 """
 
-from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.jit import entry
 
 
-@njit
+@entry
 def look_up(out, pixels, values):
     """Writes columns 0 : P of out (3, P or more).
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.jit import entry, njit
 
 ONE = 1 << 14
 SHIFT = 28  # ONE * ONE = 1 << SHIFT
@@ -54,7 +54,7 @@ def weight_of(x, centre, stretch, begin, end):
     return cubic(abs((left + right) / 2 - centre) / stretch) * (right - left)
 
 
-@njit
+@entry
 def prepare(window, size, begin, end, scale):
     """Fills the window of an axis of `size` pixels, of which the picture covers the interval from `begin` to `end`.
 
@@ -81,7 +81,7 @@ def prepare(window, size, begin, end, scale):
             before = rounded
 
 
-@njit
+@entry
 def add_rows(sums, rows, top, left, window):
     """sums[i, b] += sum_y weight[i, y] * rows[y - top, left + b], over the rows y of the strip.
 
@@ -113,7 +113,7 @@ def add_rows(sums, rows, top, left, window):
                 y += 1
 
 
-@njit
+@entry
 def finish(out, sums, plane, window):
     """Filters along the second axis and rounds: out uint8 (rows, outputs, channels) from sums int32 (rows, columns * channels).
 

@@ -7,11 +7,11 @@ Another library's exponential would differ in a last bit now and then: NumPy's i
 
 import numpy as np
 
-from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.jit import entry
 
 
-@njit
-def shift(shifted, logits):
+@entry
+def shift(shifted, logits) -> bool:
     """Writes shifted (N, classes) float64: logits (N, classes) less the largest of their image, so that no exponential overflows.
 
     Returns whether all logits are finite.
@@ -27,7 +27,7 @@ def shift(shifted, logits):
     return finite
 
 
-@njit
+@entry
 def normalise(powers, totals):
     """Divides powers (N, classes) by totals (N,), both float64."""
     for n in range(powers.shape[0]):

@@ -64,8 +64,14 @@ class Chunk(NamedTuple):
     activation: int
 
 
+# Pixels that a fused kernel works on at a time (`blocks`). Rows of its scratch are one cache line longer, so that they don't all
+# fall on the same cache sets.
+BLOCK = 2048
+SCRATCH_STRIDE = BLOCK + 16
+
+
 class Block(NamedTuple):
-    """Pixels first : first + columns of a chunk that has `pixels` pixels.
+    """Pixels first : first + columns of a chunk that has `pixels` pixels, at most `BLOCK` columns.
 
     columns is a multiple of a cache line, so the last block may extend into the padding. Intermediate results for a block are a
     `Matrix` in scratch whose column p is the chunk's pixel p, as in a stored tensor.
@@ -129,6 +135,9 @@ class Parameters(NamedTuple):
     bias: np.ndarray
     gamma: np.ndarray
     beta: np.ndarray
+
+
+EPSILON = 1e-5  # of batch norm: added to a variance
 
 
 class Norm(NamedTuple):

@@ -2,21 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisqx.kernels import im2col, inference, pixels
+from minisqx.kernels import frozen, pixels
 from minisqx.kernels.compiler.jit import bound
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
 from minisqx.kernels.structures import Classifier
-from minisqx.kernels.tiles import product
 from minisqx.machine.sharing import share
 from minisqx.spec import LinearSpec, NetworkSpec
 from minisqx.steps import StepTable, check_ending, constant_weights
 
 # fill(x, first, count) writes the images first : first + count, each a run of columns, to the first columns of x (3, stride).
 Fill = Callable[[np.ndarray, int, int], None]
+
+
+class _Run(NamedTuple):
+    """What a thread needs to run a table of steps: call() computes logits (images, classes) from x (3, stride)."""
+
+    x: np.ndarray
+    logits: np.ndarray
+    call: Callable[[], None]
 
 
 class Plan:
@@ -52,12 +59,9 @@ class Plan:
         self._classifier = Classifier(*classifier)
         # Images that one thread runs together: enough to fill vectors on the small maps, few enough for the cache.
         self._images_per_chunk = MAX_IMAGES_IN_CHUNK * self.spec.larger_chunks
-        im2col.prepare(self.dtype)
-        product.prepare(self.dtype, training=False)
         self._tables: dict[tuple[int, int, int], StepTable] = {}
-        # Machine code of the kernels for the types that a plan calls them with.
-        self._run_code: Any = None
-        self._look_up_code: Any = None
+        self._idle: dict[StepTable, list[_Run]] = {}
+        self._look_up_code: Any = None  # of the kernel, for the types that a plan calls it with
 
     def __repr__(self) -> str:
         return f"Plan({self.spec.name}, {self.dtype})"
@@ -119,21 +123,31 @@ class Plan:
         logits = logits[first : first + self._images_per_chunk]
         images = len(logits)
         table = self._table(images, height, width)
-        memory, x, features, scratch = buffers = table.take_buffers()
+        idle = self._idle[table]
         try:
-            fill(x, first, images)
+            run = idle.pop()  # several threads may do so at once
+        except IndexError:
+            run = self._new_run(table, images)
+        try:
+            fill(run.x, first, images)
             if table.pixels < table.columns:
-                x[:, table.pixels : table.columns] = 0  # the padding, which kernels read
-            arguments = (logits, table.program, self._classifier, images, memory, features, scratch)
-            if self._run_code is None:
-                self._run_code = bound(inference.run, arguments)
-            self._run_code(*arguments)
+                run.x[:, table.pixels : table.columns] = 0  # the padding, which kernels read
+            run.call()
+            logits[...] = run.logits
         finally:
-            table.give_back(buffers)
+            idle.append(run)
+
+    def _new_run(self, table: StepTable, images: int) -> "_Run":
+        memory, x, features, scratch = table.buffers()
+        logits = np.empty((images, self.spec.num_classes), self.dtype)
+        arguments = (logits, table.program, self._classifier, images, memory, features, scratch)
+        return _Run(x, logits, frozen.run.code(arguments).prepare(*arguments))
 
     def _table(self, images: int, height: int, width: int) -> StepTable:
         key = (images, height, width)
         if key not in self._tables:
             spec = replace(self.spec, input_size=(height, width))
-            self._tables[key] = StepTable(spec, self._places, images, self._weights)
+            table = StepTable(spec, self._places, images, self._weights)
+            self._idle[table] = []
+            self._tables[key] = table
         return self._tables[key]

@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels import inference
+from minisqx.kernels import frozen
 from minisqx.kernels.activation import number_of
-from minisqx.kernels.batch_norm import EPSILON
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
-from minisqx.kernels.im2col import Geometry, Taps
+from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout, aligned_empty
-from minisqx.kernels.structures import Program
+from minisqx.kernels.structures import BLOCK, EPSILON, SCRATCH_STRIDE, Program
 from minisqx.spec import (
     AveragePoolSpec,
     BottleneckSpec,
@@ -53,7 +51,7 @@ class StepTable:
                 case FireSpec():
                     x = self._fire(unit, x, size)
                 case MaxPoolSpec():
-                    x, size = self._pool(inference.MAX_POOL, unit, x, size, (unit.kernel, unit.stride))
+                    x, size = self._pool(frozen.MAX_POOL, unit, x, size, (unit.kernel, unit.stride))
                 case AveragePoolSpec():
                     self._features = unit.channels
                 case DropoutSpec() | LinearSpec():
@@ -63,7 +61,6 @@ class StepTable:
         self.steps = np.array(self._steps, np.int64)
         self.pixels, self.columns = self.layout.pixels(0), self.layout.padded(0)
         self.scratch = max(self._deepest * SCRATCH_STRIDE, 2 * SCRATCH_STRIDE, -(-self._longest // BLOCK) * SCRATCH_STRIDE)
-        self._free: list[tuple[np.ndarray, ...]] = []
         self._build()
 
     def _build(self) -> None:
@@ -73,23 +70,14 @@ class StepTable:
         zeros, ones = np.zeros(length, self._dtype), np.ones(length, self._dtype)
         self.program = Program(self.steps, self._weights, inside, index, zeros, ones)
 
-    def take_buffers(self) -> tuple[np.ndarray, ...]:
-        """(memory, the rows (3, stride) in it for the input, features, scratch) for one run; a free set if there is one.
-
-        Several threads may take and give back buffers at once.
-        """
-        try:
-            return self._free.pop()
-        except IndexError:
-            memory, dtype = aligned_empty(self._memory.size, self._dtype), self._dtype
-            x = memory[: 3 * self.layout.stride].reshape(3, self.layout.stride)
-            return memory, x, np.empty((self.layout.images, self._features), dtype), aligned_empty(self.scratch, dtype)
-
-    def give_back(self, buffers: tuple[np.ndarray, ...]) -> None:
-        self._free.append(buffers)
+    def buffers(self) -> tuple[np.ndarray, ...]:
+        """What one run works in: (memory, the rows (3, stride) in it for the input, features, scratch)."""
+        memory, dtype = aligned_empty(self._memory.size, self._dtype), self._dtype
+        x = memory[: 3 * self.layout.stride].reshape(3, self.layout.stride)
+        return memory, x, np.empty((self.layout.images, self._features), dtype), aligned_empty(self.scratch, dtype)
 
     def _widest(self) -> int:
-        return int(self.steps[:, [inference.ROWS, inference.IN_ROWS]].max())
+        return int(self.steps[:, [frozen.ROWS, frozen.IN_ROWS]].max())
 
     def _stride(self, size: tuple[int, int]) -> int:
         stride = self.layout.resized(*size).stride
@@ -97,8 +85,8 @@ class StepTable:
         return stride
 
     def _step(self, name: str, kind: int, out: int, size, rows: int, in_at: int, in_size, in_rows: int) -> np.ndarray:
-        step = np.zeros(inference.COLUMNS, np.int64)
-        step[: inference.IN_ROWS + 1] = kind, out, self._stride(size), rows, in_at, self._stride(in_size), in_rows
+        step = np.zeros(frozen.COLUMNS, np.int64)
+        step[: frozen.IN_ROWS + 1] = kind, out, self._stride(size), rows, in_at, self._stride(in_size), in_rows
         self._steps.append(step)
         self.names.append(name)
         return step
@@ -135,9 +123,9 @@ class StepTable:
         step = self._step(unit.name, kind, out, size, unit.channels, x, in_size, unit.channels)
         kernel, stride = window or (1, 1)
         geometry = Geometry.of((kernel, kernel), (stride, stride), (0, 0), in_size, size)
-        step[inference.GEOMETRY :] = geometry
+        step[frozen.GEOMETRY :] = geometry
         if window:
-            step[inference.TABLE_AT] = self._table(geometry, size)
+            step[frozen.TABLE_AT] = self._table(geometry, size)
         self._memory.release(x)
         return out, size
 
@@ -151,13 +139,13 @@ class StepTable:
         if out is None:
             out = self._memory.take(rows * self._stride(size))
         name = spec.name if len(group) == 1 else f"{spec.name}, shortcut"
-        step = self._step(name, inference.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
-        step[inference.ACTIVATION] = number_of(spec.activation)
-        step[inference.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
-        step[inference.WEIGHT_AT] = self._places[spec.name]
+        step = self._step(name, frozen.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
+        step[frozen.ACTIVATION] = number_of(spec.activation)
+        step[frozen.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
+        step[frozen.WEIGHT_AT] = self._places[spec.name]
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
-        step[inference.GEOMETRY :] = geometry
-        step[inference.TABLE_AT] = self._table(geometry, size)
+        step[frozen.GEOMETRY :] = geometry
+        step[frozen.TABLE_AT] = self._table(geometry, size)
         self._deepest = max(self._deepest, spec.in_channels * spec.kernel[0] * spec.kernel[1])
         if release:
             self._memory.release(x)
@@ -173,11 +161,11 @@ class StepTable:
     def _add(self, name: str, main: int, size: Size, other: int, other_size: Size, rows: int, activation: int) -> int:
         """Adds a step for the sum of two tensors; of the other one only the samples are read if its map is larger."""
         out = self._memory.take(rows * self._stride(size))
-        step = self._step(name, inference.SUM, out, size, rows, main, size, rows)
-        step[inference.ACTIVATION] = activation
-        step[inference.OTHER_AT], step[inference.OTHER_STRIDE] = other, self._stride(other_size)
-        step[inference.OTHER_SAMPLED] = other_size != size
-        step[inference.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
+        step = self._step(name, frozen.SUM, out, size, rows, main, size, rows)
+        step[frozen.ACTIVATION] = activation
+        step[frozen.OTHER_AT], step[frozen.OTHER_STRIDE] = other, self._stride(other_size)
+        step[frozen.OTHER_SAMPLED] = other_size != size
+        step[frozen.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
         return out
 
 

@@ -128,7 +128,7 @@ FAULTS = (
         GRADCHECK,
     ),
     # Batch norm.
-    Fault("a smaller epsilon", "kernels/batch_norm.py", "EPSILON = 1e-5", "EPSILON = 1e-6", BATCH_NORM),
+    Fault("a smaller epsilon", "kernels/structures.py", "EPSILON = 1e-5", "EPSILON = 1e-6", BATCH_NORM),
     Fault(
         "momentum of the running mean the other way round",
         "kernels/batch_norm.py",
@@ -268,7 +268,7 @@ FAULTS = (
     ),
     Fault(
         "no zeros between the pixels that a stride read",
-        "kernels/im2col.py",
+        "kernels/geometry.py",
         "(at >= 0) & (at % upsample == 0)",
         "(at >= 0)",
         _block("stride-2"),
@@ -276,7 +276,7 @@ FAULTS = (
     # im2col.
     Fault(
         "padding of the other axis",
-        "kernels/im2col.py",
+        "kernels/geometry.py",
         "g.upsample_width, j, g.padding_width, g.in_width)",
         "g.upsample_width, j, g.padding_height, g.in_width)",
         IM2COL,
@@ -291,7 +291,7 @@ FAULTS = (
     Fault("shift applied to the padding", "kernels/im2col.py", "if mask[p] > 0 else zero", "if mask[p] > 0 else b", IM2COL),
     Fault(
         "transposed padding not exchanged",
-        "kernels/im2col.py",
+        "kernels/geometry.py",
         "self.kernel_width - 1 - self.padding_width",
         "self.padding_width",
         IM2COL,
@@ -469,7 +469,7 @@ FAULTS = (
     ),
     Fault(
         "sums that the compiler may reorder",
-        "kernels/compiler/jit.py",
+        "kernels/compiler/options.py",
         'EXACT = {"fastmath": False, ',
         'EXACT = {"fastmath": {"reassoc"}, ',
         ("test_placements.py::test_no_operation_of_the_generated_code_may_be_reordered_or_fused",),
@@ -961,7 +961,7 @@ FAULTS = (
     ),
     Fault(
         "kernels in sub-folders not hashed",
-        "kernels/compiler/cache.py",
+        "kernels/compiler/identity.py",
         "(module, *(_modules(module) if is_package else ()))",
         "(module,)",
         KERNELS,

@@ -9,7 +9,7 @@ import numpy as np
 
 from minisqx.kernels import im2col as im2col_kernel
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
-from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.geometry import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Moments, NormBackward
 from minisqx.kernels.tiles import product as product_kernels

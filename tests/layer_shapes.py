@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.geometry import Geometry
 from minisqx.spec import ConvolutionSpec, NetworkSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
 

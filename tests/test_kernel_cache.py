@@ -15,7 +15,7 @@ import pytest
 from llvmlite import binding as llvm
 
 from minisqx.errors import OptionError
-from minisqx.kernels.compiler import cache, jit
+from minisqx.kernels.compiler import cache, identity, jit
 from minisqx.machine import folders
 
 
@@ -232,16 +232,16 @@ CODE_SETTINGS = {
 
 @pytest.mark.parametrize("name", CODE_SETTINGS)
 def test_every_setting_of_numba_that_may_change_code_is_in_an_entrys_key(monkeypatch, name):
-    before = cache.settings()
+    before = identity.settings(numba.config)
     monkeypatch.setattr(numba.config, name, CODE_SETTINGS[name], raising=False)
-    assert cache.settings() != before
+    assert identity.settings(numba.config) != before
 
 
 @pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "CACHE_DIR", "DUMP_IR", "THREADING_LAYER", "CUDA_LOG_LEVEL", "HTML"])
 def test_a_setting_that_leaves_code_as_it_is_compiles_nothing_again(monkeypatch, name):
-    before = cache.settings()
+    before = identity.settings(numba.config)
     monkeypatch.setattr(numba.config, name, "another")
-    assert cache.settings() == before
+    assert identity.settings(numba.config) == before
 
 
 def test_code_of_other_settings_is_neither_run_nor_lost(folder, lines, monkeypatch):
@@ -299,7 +299,7 @@ def test_another_versions_kernels_have_another_folder_in_whatever_form(form, tmp
         folder = package_with_rooms(tmp_path / str(number) / package)
         FORMS[form](folder, f"def f():\n    return 2 * {constant}")
         monkeypatch.syspath_prepend(str(tmp_path / str(number) / "all.zip" if "zip" in form else tmp_path / str(number)))
-        found.append(cache.code_digest(package))
+        found.append(identity.code_digest(package))
     assert found[0] != found[1]
     assert found[0] == found[2] or "byte code" in form  # which has its file's name and time
 
@@ -321,17 +321,17 @@ def test_another_versions_kernels_have_another_folder_in_a_frozen_program(tmp_pa
         py_compile.compile(str(folder / "product.py"), doraise=True)
         with monkeypatch.context() as patch:
             patch.setattr(SourceFileLoader, "get_data", get_data)
-            found.append(cache.code_digest(f"frozen_{number}"))
+            found.append(identity.code_digest(f"frozen_{number}"))
     assert found[0] == found[2] != found[1]
 
 
 def test_without_any_code_to_tell_versions_apart_nothing_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(pkgutil, "iter_modules", lambda places: [])
-    cache._name_of_all.cache_clear()
+    identity.name_of_all.cache_clear()
     try:
         found, error = open_folder(monkeypatch, tmp_path)
     finally:
-        cache._name_of_all.cache_clear()
+        identity.name_of_all.cache_clear()
     assert found is None and "a change of their code would not be noticed" in str(error)
 
 
@@ -403,7 +403,7 @@ def test_only_root_fills_the_systems_folder(system, monkeypatch):
 @pytest.mark.parametrize("place", [".", "..", "../..", "../../.."])
 def test_the_systems_folder_is_not_used_if_others_could_write_to_it_or_above_it(system, place):
     assert cache._open_system_folder() == (None, None)
-    path = system / "kernels" / cache._name_of_all()
+    path = system / "kernels" / identity.name_of_all()
     path.mkdir(parents=True, mode=0o755)
     assert cache._open_system_folder() == (path, None)
     changed = (path / place).resolve()
@@ -421,7 +421,7 @@ def test_the_systems_folder_is_not_used_if_others_could_write_to_it_or_above_it(
 
 
 def test_a_link_to_a_folder_that_others_can_write_to_is_not_used(system, tmp_path):
-    path, elsewhere = system / "kernels" / cache._name_of_all(), tmp_path / "elsewhere" / "mine"
+    path, elsewhere = system / "kernels" / identity.name_of_all(), tmp_path / "elsewhere" / "mine"
     path.parent.mkdir(parents=True)
     elsewhere.mkdir(parents=True)
     path.symlink_to(elsewhere)

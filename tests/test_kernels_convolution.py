@@ -7,7 +7,7 @@ import pytest
 
 from minisqx.errors import OptionError
 from minisqx.gradcheck import relative_difference
-from minisqx.kernels.batch_norm import EPSILON
+from minisqx.kernels.structures import EPSILON
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
 from minisqx.layers import Gradient, materialise
 from tests import naive

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from minisqx.kernels.blocks import BLOCK, flip_taps
-from minisqx.kernels.im2col import Geometry
+from minisqx.kernels.blocks import flip_taps
+from minisqx.kernels.geometry import Geometry
+from minisqx.kernels.structures import BLOCK
 from tests import naive
 from tests.kernel_calls import DTYPES, im2col
 from tests.layer_shapes import SHAPES

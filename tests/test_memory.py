@@ -11,7 +11,7 @@ import pytest
 
 from minisqx.data.dataset import check_bytes
 from minisqx.errors import DataError, OptionError
-from minisqx.kernels.im2col import Taps
+from minisqx.kernels.geometry import Taps
 from minisqx.layers import Activation, Gradient
 from minisqx.machine import limits
 from minisqx.network import Network

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from minisqx import plan
 from minisqx.kernels import linear, loss
 from minisqx.kernels.compiler import jit
 from minisqx.kernels.compiler import numba_members as members
+from minisqx.kernels.compiler.entry import Code, Entry
 from minisqx.layers import workspace
 from tests.kernel_records import Recorder, run_networks
 from tests.stress.placements import BATCHES, DTYPES, flagged_operations, step_digest
@@ -15,14 +15,13 @@ from tests.stress.placements import BATCHES, DTYPES, flagged_operations, step_di
 @pytest.fixture(scope="module")
 def records():
     """The calls that Python makes of kernels; kernels that are called by these are a part of them."""
-    recorder, bound = Recorder(), jit.bound
+    recorder, bound, called, code = Recorder(), jit.bound, jit.Kernel.__call__, Entry.code
+    watched = recorder.watched
+    code_of = lambda call: Code(call, lambda *a: lambda: call(*a))  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (members.Kernel, jit.ParallelKernel):
-            plain = kind.__call__
-            watched = lambda self, *a, plain=plain: recorder.watched(self.py_func, plain.__get__(self))(*a)  # noqa: E731
-            patch.setattr(kind, "__call__", watched)
-        for module in (workspace, plan):
-            patch.setattr(module, "bound", lambda kernel, arguments: recorder.watched(kernel.py_func, bound(kernel, arguments)))
+        patch.setattr(jit.Kernel, "__call__", lambda self, *a: watched(self.py_func, called.__get__(self))(*a))
+        patch.setattr(workspace, "bound", lambda kernel, arguments: watched(kernel.py_func, bound(kernel, arguments)))
+        patch.setattr(Entry, "code", lambda self, arguments: code_of(watched(self, code(self, arguments).call)))
         for dtype in DTYPES:
             run_networks(dtype)
     return recorder.records

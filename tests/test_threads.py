@@ -242,19 +242,20 @@ def test_a_failure_on_another_thread_is_raised_and_no_answer_is_returned(plan_on
     assert plan.run(data, layout).tobytes() == right.tobytes()
 
 
-def test_buffers_are_given_back_also_after_a_failure(plan_on_two_threads, monkeypatch):
+def test_buffers_are_given_back_also_after_a_failure(plan_on_two_threads):
     plan, data, layout, _ = plan_on_two_threads
     threads.use_threads(1)
     table = plan._table(8, 8, 8)
-    free = len(table._free)
+    idle = plan._idle[table]
+    count = len(idle)
 
     def fails(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr(plan, "_run_code", fails)
+    idle[:] = [run._replace(call=fails) for run in idle]
     with pytest.raises(MemoryError):
         plan.run(data, layout)
-    assert len(table._free) == free > 0
+    assert len(idle) == count > 0
 
 
 def test_where_no_thread_can_be_started_the_answer_is_the_same(plan_on_two_threads, monkeypatch):

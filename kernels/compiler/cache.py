@@ -3,31 +3,27 @@
 Numba's own `cache=True` checks only the file that defines a function, so after a change in another file it runs stale code; it
 trusts its files, raises errors if they are damaged, and mixes up signatures if two processes write at once. Here each entry is a
 file of its own, written atomically, that starts with its SHA-256. The name of the folder is a hash of all kernels (source or byte
-code), of versions and of the CPU; the name of an entry is a hash of the kernel, the types of its arguments and Numba's settings.
-Any problem with the cache costs compile time and one line, but is never an error.
+code) and of versions (`identity.py`); the name of an entry is a hash of the kernel, the types of its arguments, the CPU and
+Numba's settings. Any problem with the cache costs compile time and one line, but is never an error.
+
+An entry is a kernel as Numba saves it (`KernelCache`), or machine code that runs without Numba (`image.py`).
 """
 
-import functools
 import hashlib
 import os
 import pickle
-import pkgutil
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from types import CodeType
+from typing import Any, TypeVar
 
-import llvmlite
-import numba
-import numpy as np
-from llvmlite import binding as llvm
-
-import minisqx
 from minisqx.errors import OptionError
+from minisqx.kernels.compiler.identity import name_of_all, settings
 from minisqx.machine.folders import cache_root, replace_file, system_cache, within_reach_of_others
+
+T = TypeVar("T")
 
 DIGEST_BYTES = 32
 PROBE_BYTES = 1 << 20  # the size of the largest few kernels
@@ -35,89 +31,11 @@ ENTRY_MODE = 0o644
 PAUSE = 10.0  # seconds without a compilation, after which the next one is announced again
 QUIET = "MINISQX_QUIET"
 
-# Numba's settings that don't affect machine code: output, warnings, profiling, paths, GPUs, and what is decided at run time. All
-# others are part of an entry's name, including those that a later Numba adds.
-NO_CODE = """
-    ANNOTATE CHROME_TRACE COLOR_SCHEME DEBUG DEBUG_ARRAY_OPT DEBUG_ARRAY_OPT_STATS DEBUG_FRONTEND DEBUG_INLINE_CLOSURE
-    DEBUG_TYPEINFER DEVELOPER_MODE DIFF_IR DISABLE_CUDA DISABLE_PERFORMANCE_WARNINGS DISABLE_TYPEINFER_FAIL_CACHE ENABLE_CUDASIM
-    ENABLE_PROFILING ENABLE_SYS_MONITORING FORCE_CUDA_CC FUNCTION_CACHE_SIZE GDB_BINARY HIGHLIGHT_DUMPS HTML JIT_COVERAGE
-    LLVM_PASS_TIMINGS PARALLEL_DIAGNOSTICS RUNNING_UNDER_PROFILER SHOW_HELP TRACE USE_LLVMLITE_MEMORY_MANAGER
-"""
-_NO_CODE = frozenset(NO_CODE.split())
-_NO_CODE_BEGINNINGS = ("ALWAYS_WARN", "CACHE_", "CUDA_", "DEBUG_CACHE", "DEBUG_PRINT", "DUMP_", "NUMBA_", "THREADING_LAYER")
-
-
-def cpu_name() -> str:
-    """The CPU that kernels are compiled for: the host's, unless `NUMBA_CPU_NAME` is set."""
-    return numba.config.CPU_NAME or llvm.get_host_cpu_name()
-
-
-def cpu_features() -> str:
-    """The features of that CPU in LLVM's notation (`+avx2,-avx512f,...`)."""
-    if numba.config.CPU_FEATURES is not None:
-        return numba.config.CPU_FEATURES
-    if numba.config.CPU_NAME and llvm.get_host_cpu_name() != numba.config.CPU_NAME:
-        return ""
-    return llvm.get_host_cpu_features().flatten()
-
-
-def settings() -> str:
-    """The current values of Numba's settings that affect machine code."""
-    found = vars(numba.config).items()
-    return " ".join(
-        f"{name}={value!r}"
-        for name, value in sorted(found)
-        if name.isupper() and name not in _NO_CODE and not name.startswith(_NO_CODE_BEGINNINGS)
-    )
-
-
-def code_digest(package: str) -> str:
-    """A hash of all modules of a package: of their files, in a folder or a zip file, or of their byte code in a frozen program.
-
-    Raises OSError, or an exception of the loader, if there is neither.
-    """
-    digest, names = hashlib.sha256(), _modules(package)
-    for name in names:
-        spec = find_spec(name)
-        try:
-            content = spec.loader.get_data(spec.origin)
-        except OSError:  # a frozen program has no such file
-            content = _content(spec.loader.get_code(spec.name)).encode()
-        digest.update(f"{name.removeprefix(package)} {len(content)} ".encode() + content)
-    if not names:
-        raise OSError(f"the modules of {package} can't be listed, so a change of their code would not be noticed")
-    return digest.hexdigest()
-
-
-def _modules(package: str) -> list[str]:
-    """The full names of all modules of a package and its sub-packages, sorted."""
-    home = find_spec(package)
-    places = home.submodule_search_locations if home is not None else None
-    found = [(f"{package}.{module.name}", module.ispkg) for module in pkgutil.iter_modules(places or [])]
-    return sorted(name for module, is_package in found for name in (module, *(_modules(module) if is_package else ())))
-
-
-def _content(code) -> str:
-    """Byte code and constants as text that is the same in every process and doesn't contain paths."""
-    if isinstance(code, CodeType):
-        parts = (code.co_name, code.co_flags, code.co_code, code.co_consts, code.co_names, code.co_varnames, code.co_freevars)
-        return f"code{_content(parts)}"
-    if isinstance(code, tuple):
-        return f"({','.join(map(_content, code))})"
-    return f"{{{','.join(sorted(map(_content, code)))}}}" if isinstance(code, frozenset) else repr(code)
-
-
-@functools.cache
-def _name_of_all() -> str:
-    versions = [package.__version__ for package in (minisqx, numba, llvmlite, np)]
-    facts = (*versions, sys.version, sys.flags.optimize, cpu_name(), cpu_features(), code_digest("minisqx.kernels"))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
-
 
 def _open_folder() -> tuple[Path | None, Exception | None]:
     """This user's folder, or why there is none. Entries are unpickled and run, so other users must not be able to write there."""
     try:
-        path = (cache_root() / "kernels" / _name_of_all()).absolute()
+        path = (cache_root() / "kernels" / name_of_all()).absolute()
         path.mkdir(0o700, parents=True, exist_ok=True)
         _refuse_others_writing(path.stat(), path)
         return path, None
@@ -129,7 +47,7 @@ def _open_system_folder() -> tuple[Path | None, Exception | None]:
     """The system's folder, or why it can't be trusted; (None, None) if there is none."""
     try:
         root = system_cache()
-        path = root and root / "kernels" / _name_of_all()
+        path = root and root / "kernels" / name_of_all()
         if path is None or not path.is_dir():
             return None, None
         path = path.resolve()
@@ -170,7 +88,7 @@ def fill_system_folder() -> None:
     os.umask(0o022)  # other users must be able to read the entries
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        for path in (root, root / "kernels", root / "kernels" / _name_of_all()):
+        for path in (root, root / "kernels", root / "kernels" / name_of_all()):
             path.mkdir(exist_ok=True)
             path.chmod(0o755)
     except OSError as error:
@@ -191,51 +109,69 @@ def checked_content(entry: bytes) -> bytes:
     return data
 
 
+def file_name(kernel: str, key: bytes, suffix: str) -> str:
+    """The file name of an entry with this key. Kernels and versions are part of the folder's name."""
+    return f"{kernel.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.{suffix}"
+
+
+def load(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
+    """What `use` returns for the content of the entry `name`; None if there is no such entry that can be used."""
+    for place in (_folder, _system):
+        if place is None:
+            continue
+        try:
+            with open(place / name, "rb") as file:
+                _refuse_others_writing(os.fstat(file.fileno()), place / name)
+                found, content = pickle.loads(checked_content(file.read()))
+            if found != key:
+                raise ValueError("it belongs to another kernel")
+            return use(content)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            _warn_once(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
+    return None
+
+
+def save(name: str, pickled: Callable[[], bytes]) -> None:
+    """Saves an entry, if there is a folder. pickled: returns a pickle of its key and its content."""
+    if _folder is None:
+        return
+    try:
+        data = pickled()
+        replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
+    except Exception as error:
+        _warn_not_saved(error)
+
+
 class KernelCache:
-    """The machine code of a kernel on disk, one entry per signature. On any problem the kernel is compiled again."""
+    """The machine code of a kernel as Numba saves it, one entry per signature. On any problem the kernel is compiled again."""
 
     def __init__(self, function):
         self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
 
     def _entry(self, signature: str) -> tuple[str, bytes]:
-        """The file name of an entry, and the key stored in it. Kernels and versions are part of the folder's name."""
-        key = f"{self._name} {signature} {settings()}".encode()
-        return f"{self._name.replace('<', '').replace('>', '')}-{hashlib.sha256(key).hexdigest()[:20]}.nbc", key
+        """The file name and the key of an entry. signature: the types, and the CPU that the kernel is compiled for."""
+        import numba
+
+        values = " ".join(f"{name}={value}" for name, value in settings(numba.config).items())
+        key = f"{self._name} {signature} {values}".encode()
+        return file_name(self._name, key, "nbc"), key
 
     def load(self, signature: str, rebuilt: Callable[[tuple], object], is_part: bool) -> object | None:
         """The kernel that `rebuilt` makes of an entry; None: it must be compiled. is_part: as a callee of another kernel."""
-        name, key = self._entry(signature)
-        for place in (_folder, _system):
-            if place is None:
-                continue
-            try:
-                with open(place / name, "rb") as file:
-                    _refuse_others_writing(os.fstat(file.fileno()), place / name)
-                    found, reduced = pickle.loads(checked_content(file.read()))
-                if found != key:
-                    raise ValueError("it belongs to another kernel")
-                return rebuilt(reduced)
-            except FileNotFoundError:
-                pass
-            except Exception as error:
-                _warn_once(f"a compiled kernel can't be used and is compiled again: {place / name}: {error}")
-        if not is_part:
-            _before_compiling()
-        _compiling()
-        return None
+        found = load(*self._entry(signature), rebuilt)
+        if found is None:
+            if not is_part:
+                _before_compiling()
+            _compiling()
+        return found
 
     def save(self, signature: str, pickled: Callable[[bytes], bytes]) -> None:
-        """Saves an entry, if there is a folder. pickled: returns a pickle of the key it is given and of the machine code."""
+        """Saves an entry. pickled: returns a pickle of the key it is given and of the machine code."""
         name, key = self._entry(signature)
-        if _folder is None:
-            return
-        try:
-            data = pickled(key)
-            replace_file(_folder / name, hashlib.sha256(data).digest() + data, mode=ENTRY_MODE)
-        except Exception as error:
-            _warn_not_saved(error)
-        finally:
-            _compiling()
+        save(name, lambda: pickled(key))
+        _compiling()
 
 
 def _on_stderr(line: str) -> None:

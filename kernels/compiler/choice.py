@@ -3,6 +3,7 @@
 import numba
 
 from minisqx.kernels.compiler import cache
+from minisqx.kernels.compiler.options import kernel_options
 
 
 def _difference() -> str | None:
@@ -25,4 +26,9 @@ if _reason := _difference():
 else:
     from minisqx.kernels.compiler import numba_members as members  # type: ignore[no-redef]
 
-__all__ = ["members"]
+__all__ = ["dispatcher", "members"]
+
+
+def dispatcher(function, parallel: bool):
+    """Numba's dispatcher of a kernel, with its machine code in the cache."""
+    return members.kernel(function, kernel_options(parallel), cache.KernelCache(function))

@@ -1,52 +1,71 @@
-"""The kernels' interface to Numba: `njit` compiles a kernel, `bound` returns its machine code, `publish` makes C functions."""
+"""What kernels are written with: `njit` compiles a kernel, `entry` makes one that runs without Numba, `bound` returns its code.
+
+Nothing here imports Numba before a kernel must be compiled.
+"""
 
 import functools
+from collections.abc import Callable
 
-import numba
 import numpy as np
-import numpy.ma  # else Numba imports it in a kernel's first call, and a child forked meanwhile waits forever for the import lock
-from llvmlite import binding as llvm
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.compiler_lock import global_compiler_lock
 
-from minisqx.kernels.compiler.alone import run_alone, start_threads
-from minisqx.kernels.compiler.cache import KernelCache
-from minisqx.kernels.compiler.choice import members
-
-# Only `prange` runs on several threads; by default Numba also parallelises small array expressions. The index of `prange` is a
-# uint64; loops convert it to int64, or the kernels they call would be compiled twice.
-PRANGE = {"prange": True} | dict.fromkeys(
-    ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
-)
-
-# The compiler may neither reorder nor fuse operations. LLVM makes several versions of a loop and chooses by the addresses of the
-# arrays, so otherwise the same numbers could give other bits at other addresses. The source states the order of sums
-# (`tiles/sums.py`) and fuses explicitly (`simd.multiply_add`). A kernel without these flags would inherit its caller's.
-EXACT = {"fastmath": False, "error_model": "numpy"}
+from minisqx.kernels.compiler import late
+from minisqx.kernels.compiler.entry import Entry
 
 
-class ParallelKernel:
-    """A kernel with a parallel `prange`; only one such kernel runs at a time."""
+class Kernel:
+    """A kernel that Numba compiles at its first call with given types, to run without the GIL, and caches on disk.
 
-    def __init__(self, kernel):
-        self.kernel, self.py_func = kernel, kernel.py_func
-        functools.update_wrapper(self, kernel.py_func)
+    Of parallel kernels, those with a parallel `prange`, only one runs at a time.
+    """
+
+    def __init__(self, function: Callable, parallel: bool):
+        self.py_func, self.is_parallel = function, parallel
+        functools.update_wrapper(self, function)
+
+    @property
+    def compiled(self):
+        """Numba's dispatcher, made at its first use."""
+        if "_compiled" not in vars(self):
+            made = late.module("choice").dispatcher(self.py_func, self.is_parallel)
+            vars(self).setdefault("_compiled", made)  # two threads may each make one, and both get the same
+        return vars(self)["_compiled"]
+
+    @property
+    def _numba_type_(self):
+        """By this name Numba asks a global of another kernel for its type. So the other kernel calls the dispatcher."""
+        return self.compiled._numba_type_
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.compiled, name)
 
     def __call__(self, *arguments):
-        return run_alone(self.kernel, *arguments)
+        if self.is_parallel:
+            return late.module("alone").run_alone(self.compiled, *arguments)
+        return self.compiled(*arguments)
 
 
 def njit(function=None, *, parallel: bool = False):
-    """A decorator that compiles a kernel at its first call with given types, to run without the GIL, and caches it on disk."""
+    """A decorator for a kernel, which Python and other kernels may call."""
     if function is None:
         return lambda f: njit(f, parallel=parallel)
-    options = {"nopython": True, "nogil": True, "boundscheck": False, "parallel": PRANGE if parallel else False, **EXACT}
-    if numba.config.DISABLE_JIT:
+    if late.is_jit_disabled():
         # As in compiled code, integers wrap, and division by zero gives infinity without a warning.
         return np.errstate(all="ignore")(function)
-    kernel = members.kernel(function, options, KernelCache(function))
-    return ParallelKernel(kernel) if parallel else kernel
+    return Kernel(function, parallel)
+
+
+def entry(function=None, *, before: Callable | None = None):
+    """A decorator for a kernel of inference that only Python calls (`Entry`).
+
+    before: called with the arguments before the kernel is compiled. The kernel returns what its annotation says (nothing, a bool,
+    an int or a float); it raises and allocates nothing, since without Numba its machine code can call neither Python nor Numba.
+    """
+    if function is None:
+        return lambda f: entry(f, before=before)
+    result = function.__annotations__.get("return")
+    return Entry(function.__module__, function.__name__, kernel=njit(function), before=before, result=result)
 
 
 def bound(kernel, arguments: tuple):
@@ -54,35 +73,12 @@ def bound(kernel, arguments: tuple):
 
     It skips Numba's type inspection at each call, which costs more than a small layer: 10 us for two dozen arguments.
     """
-    if numba.config.DISABLE_JIT:
-        return kernel
-    if isinstance(kernel, ParallelKernel):
-        start_threads()
-        return functools.partial(run_alone, members.code_of(kernel.kernel, arguments))
-    return members.code_of(kernel, arguments)
-
-
-# Numba copies a kernel into every kernel that calls it, and LLVM compiles each copy again. Large kernels are compiled once
-# instead, as C functions, and called through a symbol.
-_published: dict = {}
-
-
-def publish(name: str, signature, function) -> None:
-    """Compiles `function` for `signature` (of Numba types) as a C function, or loads it, for calls by `call_published`."""
-    with global_compiler_lock:  # a second thread would replace code that kernels of the first one call
-        if name in _published or numba.config.DISABLE_JIT:
-            return
-        _published[name] = members.c_function(function, signature, EXACT, KernelCache(function))
-        llvm.add_symbol(name, _published[name].address)
-
-
-def call_published(context, builder, name: str, signature, arguments: list) -> None:
-    """Emits the call of a published function; arrays are passed as the address of their first element."""
-    values = []
-    for numba_type, value in zip(signature.args, arguments):
-        if isinstance(numba_type, types.Array):
-            value = context.make_array(numba_type)(context, builder, value).data
-        values.append(value)
-    function_type = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-    function = cgutils.get_or_insert_function(builder.module, function_type, name)
-    builder.call(function, values)
+    if isinstance(kernel, Entry):
+        return kernel.code(arguments).call
+    if not isinstance(kernel, Kernel):
+        return kernel  # the JIT is disabled
+    members, alone = late.module("choice").members, late.module("alone")
+    if not kernel.is_parallel:
+        return members.code_of(kernel.compiled, arguments)
+    alone.start_threads()
+    return functools.partial(alone.run_alone, members.code_of(kernel.compiled, arguments))

@@ -64,6 +64,7 @@ _NAMES = {
     (Dispatcher, "compile"): "overloads load_overload save_overload",
     (CodeLibrary, "_get_compiled_object"): "_compiled_object",
     (CFunc, "__init__"): "_cache",
+    (CFunc, "compile"): "_library",
 }
 
 
@@ -96,13 +97,14 @@ class Library(JITCodeLibrary):
     """
 
     _is_code = False
+    object_file: bytes | None = None  # as loaded from the cache
 
     def _optimize_final_module(self):
         pass  # done in `_make_code`
 
     def _finalize_final_module(self):
         if self._object_caching_enabled and self._compiled_object is not None:
-            self._is_code = True  # loaded from the cache
+            self._is_code, self.object_file = True, self._compiled_object
             super()._finalize_final_module()
         else:
             self._finalize_dynamic_globals()
@@ -183,6 +185,16 @@ class Kernel(CPUDispatcher):
         return Kernel._depth > 1
 
     @staticmethod
+    @contextmanager
+    def nested() -> Iterator[None]:
+        """A context in which kernels are compiled as callees of one more function; enter it with the compiler lock held."""
+        Kernel._depth += 1
+        try:
+            yield
+        finally:
+            Kernel._depth -= 1
+
+    @staticmethod
     def _adapt(flags):
         if Kernel.is_part():
             flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
@@ -194,12 +206,8 @@ class Kernel(CPUDispatcher):
             known = self.overloads.get(argument_types)
             if Kernel._depth == 0 and known is not None and isinstance(known.entry_point, _Inlined):
                 del self.overloads[argument_types]
-            Kernel._depth += 1
-            try:
-                with lazy_code():
-                    return super().compile(sig)
-            finally:
-                Kernel._depth -= 1
+            with Kernel.nested(), lazy_code():
+                return super().compile(sig)
 
     def add_overload(self, cres):
         if cres.entry_point is not None:
@@ -249,9 +257,14 @@ def c_function(function, signature, options: dict, kept) -> CFunc:
     """`function` as a C function for `signature` (of Numba types), compiled or loaded from `kept`."""
     made = CFunc(function, (signature.args, signature.return_type), {}, options)
     made._cache = DiskCache(kept)
-    with lazy_code():
+    with global_compiler_lock, lazy_code(), Kernel.nested():
         made.compile()
     return made
+
+
+def object_file(made: CFunc) -> bytes:
+    """The object file with the machine code of a C function."""
+    return made._library.object_file or made._library._get_compiled_object()
 
 
 def code_of(kernel: Kernel, arguments: tuple):

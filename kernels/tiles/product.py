@@ -25,7 +25,7 @@ from typing import NamedTuple
 from numba import types
 from numba.core import typing
 
-from minisqx.kernels.compiler.jit import call_published, publish
+from minisqx.kernels.compiler.published import call_published, publish
 from minisqx.kernels.structures import Extent, Matrix
 from minisqx.kernels.tiles.epilogues import AffineEpilogue, Epilogue, MomentsEpilogue, NormBackwardEpilogue
 from minisqx.kernels.tiles.plain import addresses, block_of, intrinsic_of

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from minisqx.kernels.activation import NO_ACTIVATION, NUMBERS, check_activation, entry_of
-from minisqx.kernels.compiler.cache import cpu_features, cpu_name
+from minisqx.kernels.compiler.identity import cpu_features, cpu_name
 from minisqx.kernels.tiles.plain import intrinsic_of
 
 INDEX = ir.IntType(64)
@@ -295,6 +295,25 @@ def flat(typing_context, array):
         return made._getvalue()
 
     return row(array), generate
+
+
+@intrinsic_of(lambda array, at, rows, columns: array[at : at + rows * columns].reshape(rows, columns))
+def matrix_in(typing_context, array, at, rows, columns):
+    """The matrix (rows, columns) that begins at element `at` of a flat array. It doesn't count as a reference, either, and raises
+    nothing, as `reshape` may: what only infers has no use for Python's errors (`compiler/link.py`).
+    """
+    matrix = types.Array(array.dtype, 2, "C")
+
+    def generate(context, builder, signature, arguments):
+        given, made = context.make_array(array)(context, builder, arguments[0]), context.make_array(matrix)(context, builder)
+        _, at, *shape = arguments
+        made.data, made.itemsize, made.nitems = builder.gep(given.data, [at]), given.itemsize, builder.mul(*shape)
+        made.shape = cgutils.pack_array(builder, shape)
+        made.strides = cgutils.pack_array(builder, [builder.mul(shape[1], given.itemsize), given.itemsize])
+        made.meminfo, made.parent = (cgutils.get_null_value(getattr(made, each).type) for each in ("meminfo", "parent"))
+        return made._getvalue()
+
+    return matrix(array, types.int64, types.int64, types.int64), generate
 
 
 def structure(cls, *members: types.Type) -> types.BaseTuple:

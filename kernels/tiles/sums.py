@@ -1,8 +1,8 @@
 """Sums along a row, in float64 and in a defined order.
 
-The compiler may not reorder a sum (`jit.EXACT`), and in a single chain each addition waits for the previous one. So element i is
-added to chain i % CHAINS, and the chains are added in pairs. The number of chains does not depend on the CPU. Other kernels use
-plain loops for short sums.
+The compiler may not reorder a sum (`options.EXACT`), and in a single chain each addition waits for the previous one. So element
+i is added to chain i % CHAINS, and the chains are added in pairs. The number of chains does not depend on the CPU. Other
+kernels use plain loops for short sums.
 """
 
 import numpy as np

@@ -12,7 +12,8 @@ import minisqx
 from minisqx.errors import MinisqxError
 from minisqx.inference.model import load
 from minisqx.kernels.compiler.alone import threading_layer
-from minisqx.kernels.compiler.cache import cpu_features, cpu_name, system_refusal
+from minisqx.kernels.compiler.cache import system_refusal
+from minisqx.kernels.compiler.identity import cpu_features, cpu_name
 from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.machine.folders import cache_root, folder_size, system_cache
 from minisqx.spec import zoo

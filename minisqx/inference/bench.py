@@ -14,8 +14,8 @@ import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.inference.model import Model
-from minisqx.kernels import inference
-from minisqx.kernels.im2col import OUT_HEIGHT, OUT_WIDTH
+from minisqx.kernels import frozen
+from minisqx.kernels.geometry import OUT_HEIGHT, OUT_WIDTH
 from minisqx.machine.threads import threads
 from minisqx.plan import Plan
 from minisqx.spec import AveragePoolSpec, LinearSpec, NetworkSpec
@@ -114,14 +114,14 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     """Every step of the plan for one image; after the last one, the average and the classifier."""
     table = plan._table(1, *size)
     steps = table.steps
-    memory, x, features, scratch = table.take_buffers()
+    memory, x, features, scratch = table.buffers()
     x[:] = np.random.default_rng(0).normal(size=x.shape)
     logits = np.empty((1, plan.spec.num_classes), plan.dtype)
 
     def seconds(chosen: np.ndarray) -> float:
         def sample() -> float:
             began = time.perf_counter()
-            inference.run(logits, table.program._replace(steps=chosen), plan._classifier, 1, memory, features, scratch)
+            frozen.run(logits, table.program._replace(steps=chosen), plan._classifier, 1, memory, features, scratch)
             return time.perf_counter() - began
 
         return statistics.median(sample() for _ in range(LAYER_SAMPLES))
@@ -138,7 +138,7 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     seconds(steps)  # fills the memory with numbers that occur in the network
     end = seconds(steps[-1:])
     times = [seconds_of(step) for step in steps]
-    shapes = [(int(step[inference.ROWS]), *_map(step)) for step in steps]
+    shapes = [(int(step[frozen.ROWS]), *_map(step)) for step in steps]
     layers = [LayerTime(*layer) for layer in zip(table.names, shapes, map(_macs, steps), times)]
     macs = sum(layer.macs for layer in plan.spec.layers if isinstance(layer, LinearSpec))
     name = ", ".join(unit.name for unit in plan.spec.units if isinstance(unit, (AveragePoolSpec, LinearSpec)))
@@ -146,12 +146,12 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
 
 
 def _map(step: np.ndarray) -> tuple[int, int]:
-    geometry = step[inference.GEOMETRY :]
+    geometry = step[frozen.GEOMETRY :]
     return int(geometry[OUT_HEIGHT]), int(geometry[OUT_WIDTH])
 
 
 def _macs(step: np.ndarray) -> int:
-    if step[inference.KIND] != inference.CONVOLUTION:
+    if step[frozen.KIND] != frozen.CONVOLUTION:
         return 0
-    taps = step[inference.GEOMETRY] * step[inference.GEOMETRY + 1]
-    return int(step[inference.ROWS] * step[inference.IN_ROWS] * taps) * math.prod(_map(step))
+    taps = step[frozen.GEOMETRY] * step[frozen.GEOMETRY + 1]
+    return int(step[frozen.ROWS] * step[frozen.IN_ROWS] * taps) * math.prod(_map(step))

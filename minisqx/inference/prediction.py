@@ -1,11 +1,14 @@
 """A model's answer for an image: the probability of each class, and what follows from them."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from minisqx.checks import is_whole, plain, require
-from minisqx.kernels.softmax import normalise, shift
+from minisqx.kernels import softmax as kernels
+from minisqx.kernels.compiler.jit import bound
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,7 +54,8 @@ class Prediction:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray | None:
-    """Probabilities float64 (N, classes), read-only, of logits (N, classes); None unless all of them are finite."""
+    """Probabilities float64 (N, classes), read-only, of logits (N, classes), contiguous; None unless all of them are finite."""
+    shift, normalise = _code(logits.dtype)
     powers = np.empty(logits.shape)
     if not shift(powers, logits):
         return None
@@ -59,3 +63,10 @@ def softmax(logits: np.ndarray) -> np.ndarray | None:
     normalise(powers, np.add.reduce(powers, 1))
     powers.setflags(write=False)
     return powers
+
+
+@functools.cache
+def _code(dtype) -> tuple[Callable, Callable]:
+    """The compiled kernels `shift` and `normalise` for logits of a dtype."""
+    powers = np.empty((1, 1))
+    return bound(kernels.shift, (powers, np.empty((1, 1), dtype))), bound(kernels.normalise, (powers, powers[0]))

@@ -9,10 +9,10 @@ import numpy as np
 from minisqx.errors import OptionError
 from minisqx.kernels import convolution
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
-from minisqx.kernels.blocks import SCRATCH_STRIDE, flip_taps
-from minisqx.kernels.im2col import Geometry, Taps
+from minisqx.kernels.blocks import flip_taps
+from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.structures import Convolution, Folded, Norm, Parameters, Rows
+from minisqx.kernels.structures import SCRATCH_STRIDE, Convolution, Folded, Norm, Parameters, Rows
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
 from minisqx.layers.activation_backward import ActivationBackward
 from minisqx.layers.checks import check_gradient, check_input

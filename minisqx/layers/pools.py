@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from minisqx.kernels import max_pool, pooling
-from minisqx.kernels.blocks import BLOCK
-from minisqx.kernels.im2col import Geometry, Taps
+from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.structures import Rows
+from minisqx.kernels.structures import BLOCK, Rows
 from minisqx.layers.checks import check_array, check_gradient, check_input
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient

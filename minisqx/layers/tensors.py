@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from minisqx.kernels.activation import NO_ACTIVATION, check_activation, entry_of
-from minisqx.kernels.im2col import Taps
+from minisqx.kernels.geometry import Taps
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Source, Tensor
 from minisqx.layers.part import NetworkPart

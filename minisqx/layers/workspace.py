@@ -8,10 +8,9 @@ import numpy as np
 
 from minisqx.kernels import convolution, im2col, structures
 from minisqx.kernels.activation import NO_ACTIVATION
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.compiler.jit import bound
 from minisqx.kernels.layout import Layout, aligned_empty
-from minisqx.kernels.structures import Cut
+from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE, Cut
 from minisqx.kernels.tiles import product
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient

@@ -4,10 +4,13 @@ Numba's own setting is changed only while a parallel kernel runs (`kernels/compi
 starts no Numba threads.
 """
 
+import functools
 import os
 import re
 import sys
+from importlib.abc import Loader
 from pathlib import Path
+from types import ModuleType
 
 from minisqx.errors import OptionError
 from minisqx.machine.limits import group_folders
@@ -15,6 +18,7 @@ from minisqx.machine.limits import group_folders
 OPTION = "--threads"
 VARIABLE = "MINISQX_NUM_THREADS"
 NUMBA_VARIABLE = "NUMBA_NUM_THREADS"
+NUMBA_FILE = ".numba_config.yaml"  # in the working directory, where Numba looks for it when it is imported
 MAX_THREADS = 1024
 
 
@@ -46,14 +50,15 @@ def thread_count(requested: int | None = None) -> tuple[int, str]:
 
 def _numba_limit() -> int | None:
     """Numba's limit. Numba reads it from its variable, or its file in the working directory, when it is imported."""
-    if "numba" in sys.modules or Path(".numba_config.yaml").exists():
+    if "numba" in sys.modules or Path(NUMBA_FILE).exists():
         return max_threads()
     text = os.environ.get(NUMBA_VARIABLE, "").strip()
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 _chosen: int | None = None
-_numba_start_limit: int | None = None  # Numba's limit at its import, if it was imported here
+_wanted = 0  # the most threads that were asked for before Numba was imported
+_numba_start_limit: int | None = None  # Numba's limit at its import, if it is more than Numba's own
 _is_default = True
 
 
@@ -61,16 +66,14 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
     """Sets the number of threads for all calls from any Python thread, even if there are fewer CPUs. Returns the number.
 
     count: None: that of an earlier call, else `thread_count()`. source: as returned by `thread_count`. Raises OptionError if
-    count exceeds Numba's limit, which is fixed when Numba is imported.
+    count exceeds Numba's limit, which is fixed when Numba is imported; it isn't imported here.
     """
     global _chosen, _is_default
     if count is None:
         if _chosen is not None:
             return _chosen
         count, source = thread_count()
-    _import_numba(count)
-    limit = max_threads()
-    if count > limit:
+    if not _is_numba_raised_to(count) and count > (limit := max_threads()):
         raise OptionError(
             f"threads {count}: Numba was started with at most {limit}; use fewer, or set {NUMBA_VARIABLE}={count}"
             " before Python starts"
@@ -79,25 +82,53 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
     return count
 
 
-def _import_numba(count: int) -> None:
-    """Imports Numba with a limit of at least `count` threads, by setting its variable during the import."""
-    global _numba_start_limit
-    if "numba" in sys.modules:
-        return
+def _is_numba_raised_to(count: int) -> bool:
+    """Whether Numba, not imported yet, will start with a limit of at least `count` threads, whoever imports it."""
+    global _wanted
+    if "numba" in sys.modules or Path(NUMBA_FILE).exists():
+        return False
     given = os.environ.get(NUMBA_VARIABLE, "").strip()
-    # The import of Numba would fail with 0 or less; for text it prints a warning.
-    if re.fullmatch(r"[+-]?\d+", given) and int(given) < 1:
-        raise OptionError(f"{NUMBA_VARIABLE} {given!r}: expected a whole number from 1")
-    if count <= _usable_cpus() or NUMBA_VARIABLE in os.environ:
-        return
-    os.environ[NUMBA_VARIABLE] = str(count)
-    try:
-        import numba
-    finally:
-        del os.environ[NUMBA_VARIABLE]
-    _numba_start_limit = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    # Otherwise Numba would raise an error at the next compilation, because the variable has changed.
-    numba.config.reload_config()
+    if given:
+        # The import of Numba would fail with 0 or less; for text it prints a warning.
+        if re.fullmatch(r"[+-]?\d+", given) and int(given) < 1:
+            raise OptionError(f"{NUMBA_VARIABLE} {given!r}: expected a whole number from 1")
+        return given.isdecimal() and count <= int(given)
+    _wanted = max(_wanted, count)
+    if _wanted > _usable_cpus() and _NumbaImport not in sys.meta_path:
+        sys.meta_path.insert(0, _NumbaImport)
+    return True
+
+
+class _NumbaImport:
+    """Finds Numba as the other finders do, and has it start with the limit that is wanted here."""
+
+    @classmethod
+    def find_spec(cls, name: str, path=None, target=None):
+        if name != "numba":
+            return None
+        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not cls)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            vars(spec.loader)["exec_module"] = functools.partial(cls._execute, spec.loader)
+        return spec
+
+    @classmethod
+    def _execute(cls, loader: Loader, module: ModuleType) -> None:
+        """Executes Numba with its variable set."""
+        global _numba_start_limit
+        del vars(loader)["exec_module"]
+        sys.meta_path.remove(cls)
+        if NUMBA_VARIABLE in os.environ:
+            loader.exec_module(module)
+            return
+        os.environ[NUMBA_VARIABLE] = str(_wanted)
+        try:
+            loader.exec_module(module)
+        finally:
+            del os.environ[NUMBA_VARIABLE]
+        _numba_start_limit = module.config.NUMBA_NUM_THREADS
+        # Otherwise Numba would raise an error at the next compilation, because the variable has changed.
+        module.config.reload_config()
 
 
 def max_threads() -> int:

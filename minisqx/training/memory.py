@@ -11,8 +11,8 @@ from itertools import accumulate
 import numpy as np
 
 from minisqx.errors import OptionError
-from minisqx.kernels.blocks import BLOCK, SCRATCH_STRIDE
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
+from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE
 from minisqx.layers import PARAMETER_FREE
 from minisqx.machine.limits import available, megabytes, size_text
 from minisqx.machine.threads import max_threads, threads

@@ -17,7 +17,7 @@ from minisqx.checkpoint import Checkpoint
 from minisqx.data.dataset import Part
 from minisqx.data.loader import Batch, Loader
 from minisqx.errors import OptionError, TrainingError
-from minisqx.kernels.compiler.cache import cpu_name
+from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.network import Network
 from minisqx.training.data import TrainingData

@@ -21,7 +21,7 @@ from minisqx.cli.report import table
 from minisqx.data.dataset import Dataset
 from minisqx.data.shapes import draw_shapes
 from minisqx.inference.model import load
-from minisqx.kernels.compiler.cache import cpu_name
+from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.plan import Plan
 from minisqx.spec import zoo

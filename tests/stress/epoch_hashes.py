@@ -18,7 +18,7 @@ from pathlib import Path
 import h5py
 
 from minisqx.data.shapes import draw_shapes
-from minisqx.kernels.compiler.cache import cpu_name
+from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.kernels.tiles.simd import vector_registers
 from minisqx.training.options import TrainingOptions, add_arguments, given_options
 from minisqx.training.reproducible import THREADS, train_in_process
