@@ -110,6 +110,15 @@ def row(folders: dict[str, str], images: int, threads: int, repeats: int, second
     return found
 
 
+def print_row(row: dict) -> None:
+    print(f"{row['images']} images, {row['threads']} threads")
+    for copy in ("before", "now"):
+        for call, figures in row.get(copy, {}).items():
+            ratio = row.get("before_over_now", {}).get(call) if copy == "now" else None
+            faster = f", {ratio:.2f} times as fast as before" if ratio else ""
+            print(f"  {copy:6}  {call:30} {figures['us']:9.1f} us, {figures['to_engine']:6.2f} x {ENGINE}{faster}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="What a user calls, beside the engine.")
     parser.add_argument("--repeats", type=int, default=9, help="rounds; figures are their median (default %(default)s)")
@@ -124,7 +133,7 @@ def main() -> None:
         # The contestants' processes inherit it before they import anything.
         os.environ["MINISQX_NUM_THREADS"] = str(threads)
         rows.append(row(folders, images, threads, options.repeats, options.seconds))
-        print(json.dumps(rows[-1], indent=1))
+        print_row(rows[-1])
     options.output.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
 
 

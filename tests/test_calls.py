@@ -146,6 +146,18 @@ def test_forward_has_the_bits_of_a_packed_run_for_any_array(dtype):
     assert net.forward(whole).tobytes() == net.forward(whole.astype(dtype)).tobytes()
 
 
+def test_the_padding_of_an_input_is_zero_whatever_a_run_has_left():
+    plan, seen = network().plan(), []
+    table = plan._table(1, *SIZE)
+    buffers = table.take_buffers()
+    buffers[0][:] = np.nan
+    table.give_back(buffers)
+    plan._run_code = lambda *arguments: seen.append(buffers[1][:, table.pixels : table.columns].copy())
+    plan.run_images(inputs(1))
+    plan.run_pixels(pixels(1), np.ones((3, 256), np.float32))
+    assert len(seen) == 2 and all(padding.size and (padding == 0).all() for padding in seen)
+
+
 def test_forward_takes_a_loaders_batch_in_its_own_layout():
     net, images = network(), pixels(40)
     loader = Loader(images, np.zeros(40, np.int64), 40, mean=(0.5,) * 3, std=(0.2,) * 3, augment=False, seed=0, shuffle=False)

@@ -43,6 +43,7 @@ def state():
     found["Pillow"] = PIL.Image.OPEN, PIL.Image.ID[:], warnings.showwarning, warnings.warn
     return found
 
+numba.njit(lambda x: x + x)(numpy.ones(2))  # Numba fills tables of its own when it first compiles
 known = set(sys.modules)
 loggers = {name: one for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
 before = state()

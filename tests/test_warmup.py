@@ -48,10 +48,12 @@ def test_a_second_warmup_finds_nothing_to_compile(warm):
 def test_after_a_warmup_nothing_is_compiled_and_nothing_said_of_it(warm, tmp_path):
     before, run = kernels(), tmp_path / "run"
     network = ["--width", 0.125, "--blocks", "1,2,1,1"]
+    Image.new("RGB", (50, 40)).save(tmp_path / "photo.png")
     for arguments in (
         ["train", *network, "--data", "shapes", "--epochs", 1, "--batch-size", 1000, "--out", run],
         ["evaluate", run / "best.h5", "--data", "shapes"],
         ["bench", *network, "--layers", "--repeats", 1],
+        ["infer", tmp_path / "photo.png"],
     ):
         done = minisqx(*arguments)
         assert done.returncode == 0 and "compiling" not in done.stderr + done.stdout, done.stderr

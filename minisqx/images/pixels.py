@@ -11,8 +11,9 @@ from minisqx.kernels import resize
 from minisqx.kernels.compiler.jit import bound
 from minisqx.kernels.resize import REACH, Window
 
-# Pixels that are converted at a time, so that intermediate results take little memory.
-STRIP_PIXELS = 1 << 18
+# Pixels that are converted at a time: few enough that intermediate results stay in the second-level cache, and in memory that the
+# C library keeps for the next strip.
+STRIP_PIXELS = 1 << 15
 
 # (height, width)
 Size = tuple[int, int]

@@ -1,9 +1,12 @@
 """Shares numbered pieces of work among threads, so that the outcome doesn't depend on how many there are."""
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from threading import Thread
 
 from minisqx.machine.threads import threads
+
+_number = itemgetter(0)  # of a failure
 
 
 def share(work: Callable[[int], None], numbers: Sequence[int], own: Sequence[int] = ()) -> None:
@@ -18,11 +21,11 @@ def share(work: Callable[[int], None], numbers: Sequence[int], own: Sequence[int
 
     def work_on(numbers: Iterable[int]) -> None:
         for number in numbers:
-            if any(number > failed for failed, _ in failures):
+            if failures and number > min(failures, key=_number)[0]:
                 return
             try:
                 work(number)
-            except Exception as error:  # a thread's end would take it along, and leave work undone
+            except Exception as error:  # it would end this thread only, and leave work undone
                 failures.append((number, error))
             except BaseException as error:  # the user stops the program: nothing else is begun
                 failures.append((-1, error))
@@ -40,4 +43,4 @@ def share(work: Callable[[int], None], numbers: Sequence[int], own: Sequence[int
     for helper in helpers:
         helper.join()
     if failures:
-        raise min(failures, key=lambda failure: failure[0])[1]
+        raise min(failures, key=_number)[1]

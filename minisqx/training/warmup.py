@@ -38,13 +38,15 @@ def _compiled() -> int:
 
 
 def compile_inference(spec: NetworkSpec) -> None:
-    """Runs inference once; the weights don't matter."""
-    from minisqx.plan import Plan
+    """Runs everything that `infer` calls, on an image that must be resized; the weights don't matter."""
+    from minisqx.inference.model import Model
 
     shapes = spec.parameter_shapes | spec.buffer_shapes
-    plan = Plan(spec, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
-    layout = plan.layout(1, *spec.input_size)
-    plan.run(layout.pack(np.zeros((1, 3, *spec.input_size), np.float32), layout.empty(3, np.float32)), layout)
+    state = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    classes = tuple(map(str, range(spec.num_classes)))
+    Model("warmup", spec, state, classes, mean=(0.5,) * 3, std=(0.5,) * 3, metrics={}, provenance={}).infer(
+        np.zeros((1, 1, 3), np.uint8)
+    )
 
 
 def compile_training(spec: NetworkSpec) -> None:
