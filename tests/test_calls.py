@@ -149,10 +149,9 @@ def test_forward_has_the_bits_of_a_packed_run_for_any_array(dtype):
 def test_the_padding_of_an_input_is_zero_whatever_a_run_has_left():
     plan, seen = network().plan(), []
     table = plan._table(1, *SIZE)
-    buffers = table.take_buffers()
-    buffers[0][:] = np.nan
-    table.give_back(buffers)
-    plan._run_code = lambda *arguments: seen.append(buffers[1][:, table.pixels : table.columns].copy())
+    run = plan._new_run(table, 1)
+    run.x[:] = np.nan
+    plan._idle[table].append(run._replace(call=lambda: seen.append(run.x[:, table.pixels : table.columns].copy())))
     plan.run_images(inputs(1))
     plan.run_pixels(pixels(1), np.ones((3, 256), np.float32))
     assert len(seen) == 2 and all(padding.size and (padding == 0).all() for padding in seen)

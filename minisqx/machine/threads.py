@@ -8,9 +8,9 @@ import functools
 import os
 import re
 import sys
-from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from minisqx.errors import OptionError
 from minisqx.machine.limits import group_folders
@@ -113,7 +113,7 @@ class _NumbaImport:
         return spec
 
     @classmethod
-    def _execute(cls, loader: Loader, module: ModuleType) -> None:
+    def _execute(cls, loader: Any, module: ModuleType) -> None:
         """Executes Numba with its variable set."""
         global _numba_start_limit
         del vars(loader)["exec_module"]
