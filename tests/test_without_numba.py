@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import minisqx
+import minisqx.kernels
 from minisqx.kernels.compiler import c_function, cache, identity, image, jit, link
 from minisqx.kernels.compiler.words import types_of
 
@@ -179,7 +181,9 @@ def exchange(folder):
 
 
 FAULTS = {
-    "a flipped bit": lambda folder: [path.write_bytes(flipped(path.read_bytes(), 500)) for path in images(folder)],
+    "a flipped bit": lambda folder: [
+        path.write_bytes(flipped(path.read_bytes(), len(path.read_bytes()) // 2)) for path in images(folder)
+    ],
     "an empty file": lambda folder: [path.write_bytes(b"") for path in images(folder)],
     "another kernel": exchange,
     "others may write": lambda folder: [path.chmod(0o646) for path in images(folder)],
@@ -204,8 +208,9 @@ def test_without_a_folder_or_an_image_numba_is_imported_and_nothing_is_said(copi
 
 
 def test_no_image_is_loaded_after_a_kernels_source_has_changed(tmp_path):
-    for name, place in {"minisqx": "minisqx", "kernels": "minisqx/kernels"}.items():
-        shutil.copytree(ROOT / name, tmp_path / place, ignore=shutil.ignore_patterns("__pycache__"))
+    for package, place in ((minisqx, "minisqx"), (minisqx.kernels, "minisqx/kernels")):
+        home, ignore = Path(str(package.__file__)).parent, shutil.ignore_patterns("__pycache__")
+        shutil.copytree(home, tmp_path / place, ignore=ignore, dirs_exist_ok=True)
     source = tmp_path / "minisqx" / "kernels" / "pixels.py"
     code = f"""
 import numpy as np
