@@ -168,7 +168,8 @@ def images(folder, name="total"):
     return sorted(folder.glob(f"kernels/*/__main__.{name}-*.image"))
 
 
-def flipped(data, at):
+def flipped(data):
+    at = len(data) // 2
     return data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
 
 
@@ -181,9 +182,7 @@ def exchange(folder):
 
 
 FAULTS = {
-    "a flipped bit": lambda folder: [
-        path.write_bytes(flipped(path.read_bytes(), len(path.read_bytes()) // 2)) for path in images(folder)
-    ],
+    "a flipped bit": lambda folder: [path.write_bytes(flipped(path.read_bytes())) for path in images(folder)],
     "an empty file": lambda folder: [path.write_bytes(b"") for path in images(folder)],
     "another kernel": exchange,
     "others may write": lambda folder: [path.chmod(0o646) for path in images(folder)],
