@@ -57,6 +57,7 @@ FILES = ("test_hostile_files.py",)
 CACHED = ("test_data_image_folder.py",)
 THREADS = ("test_threads.py",)
 KERNELS = ("test_kernel_cache.py",)
+WITHOUT_NUMBA = ("test_without_numba.py",)
 COPIES = ("test_copies.py",)
 SHARED_FAILURES = ("test_calls.py::test_shared_work_ends_with_the_failure_of_the_lowest_number",)
 CHANGES = ("test_calls.py::test_a_change_through_a_view_changes_the_next_forward",)
@@ -986,6 +987,76 @@ FAULTS = (
         "for offset in (0, half)",
         "for offset in (0, 0)",
         ("test_kernels_product.py",),
+    ),
+    Fault(
+        "machine code of changed sources run without Numba",
+        "kernels/compiler/identity.py",
+        'code_digest("minisqx.kernels"))',
+        '"")',
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "an image for any CPU",
+        "kernels/compiler/image.py",
+        'f"{name} {types} {cpu()}"',
+        'f"{name} {types}"',
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "an image for any types",
+        "kernels/compiler/image.py",
+        'f"{name} {types} {cpu()}"',
+        'f"{name} {cpu()}"',
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "an image whatever Numba's settings",
+        "kernels/compiler/late.py",
+        'if "numba" not in sys.modules and has_default_settings():',
+        'if "numba" not in sys.modules:',
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "an image of settings that the program has changed",
+        "kernels/compiler/c_function.py",
+        "if has_default_settings() and _are_default(numba.config):",
+        "if has_default_settings():",
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "one symbol for two C functions",
+        "kernels/compiler/c_function.py",
+        "hashlib.sha256(argument_types.encode())",
+        "hashlib.sha256()",
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "every array taken as contiguous",
+        "kernels/compiler/c_function.py",
+        'if array_type.layout != "C":',
+        "if False:",
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "an image that calls nothing in place of Numba",
+        "kernels/compiler/link.py",
+        'raise LinkError(f"it calls {name}")',
+        "continue",
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "addresses of an image not those of its memory",
+        "kernels/compiler/image.py",
+        "ADDRESS.unpack_from(code, offset)[0] + base",
+        "ADDRESS.unpack_from(code, offset)[0]",
+        WITHOUT_NUMBA,
+    ),
+    Fault(
+        "Numba started without room for the threads",
+        "minisqx/machine/threads.py",
+        "_wanted = max(_wanted, count)",
+        "_wanted = 0",
+        THREADS,
     ),
     Fault("another kernel's code", "kernels/compiler/cache.py", "        if found != key:", "        if False:", KERNELS),
     Fault("another user's folder", "kernels/compiler/cache.py", "status.st_mode & 0o022", "False", KERNELS),

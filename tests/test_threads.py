@@ -122,6 +122,16 @@ def test_more_and_fewer_threads_than_cpus_can_be_used(count):
     assert run(USE.format(count)) == str(count)
 
 
+def test_numba_starts_with_room_for_the_threads_whoever_imports_it():
+    code = "from minisqx.machine import threads; threads.use_threads({}); import sys; assert 'numba' not in sys.modules; {}"
+    found = "import numba; print(threads.max_threads())"
+    assert run(code.format(500, found)) == "500"
+    assert run(code.format(500, f"threads.use_threads(600); threads.use_threads(1); {found}")) == "600"
+    # Others look for Numba without importing it.
+    looked = f"from importlib.util import find_spec; find_spec('numba'); {found}"
+    assert run(code.format(500, looked)) == "500"
+
+
 STEP = """
 import os
 before = dict(os.environ)

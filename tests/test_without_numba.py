@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import minisqx
+import minisqx.kernels
 from minisqx.kernels.compiler import c_function, cache, identity, image, jit, link
 from minisqx.kernels.compiler.words import types_of
 
@@ -166,7 +168,8 @@ def images(folder, name="total"):
     return sorted(folder.glob(f"kernels/*/__main__.{name}-*.image"))
 
 
-def flipped(data, at):
+def flipped(data):
+    at = len(data) // 2
     return data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
 
 
@@ -179,7 +182,7 @@ def exchange(folder):
 
 
 FAULTS = {
-    "a flipped bit": lambda folder: [path.write_bytes(flipped(path.read_bytes(), 500)) for path in images(folder)],
+    "a flipped bit": lambda folder: [path.write_bytes(flipped(path.read_bytes())) for path in images(folder)],
     "an empty file": lambda folder: [path.write_bytes(b"") for path in images(folder)],
     "another kernel": exchange,
     "others may write": lambda folder: [path.chmod(0o646) for path in images(folder)],
@@ -204,8 +207,9 @@ def test_without_a_folder_or_an_image_numba_is_imported_and_nothing_is_said(copi
 
 
 def test_no_image_is_loaded_after_a_kernels_source_has_changed(tmp_path):
-    for name, place in {"minisqx": "minisqx", "kernels": "minisqx/kernels"}.items():
-        shutil.copytree(ROOT / name, tmp_path / place, ignore=shutil.ignore_patterns("__pycache__"))
+    for package, place in ((minisqx, "minisqx"), (minisqx.kernels, "minisqx/kernels")):
+        home, ignore = Path(str(package.__file__)).parent, shutil.ignore_patterns("__pycache__")
+        shutil.copytree(home, tmp_path / place, ignore=ignore, dirs_exist_ok=True)
     source = tmp_path / "minisqx" / "kernels" / "pixels.py"
     code = f"""
 import numpy as np

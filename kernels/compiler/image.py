@@ -17,7 +17,7 @@ from functools import cache
 from typing import NamedTuple
 
 from minisqx.kernels.compiler import cache as entries
-from minisqx.kernels.compiler.identity import cpu, has_default_settings
+from minisqx.kernels.compiler.identity import cpu
 
 # The compiler makes calls of these to clear and to copy memory.
 LIBRARY_FUNCTIONS = ("memcpy", "memmove", "memset")
@@ -49,8 +49,11 @@ def _entry(name: str, types: str) -> tuple[str, bytes]:
 
 
 def load(name: str, types: str) -> int | None:
-    """The address of the kernel's C function in memory; None if there is no image that can be used here, and Numba is needed."""
-    if not are_supported() or "numba" in sys.modules or not has_default_settings():
+    """The address of the kernel's C function in memory; None if there is no image that can be used, or Numba is imported.
+
+    With other settings than the default ones it is: `late.is_jit_disabled` has asked it for them.
+    """
+    if not are_supported() or "numba" in sys.modules:
         return None
     return entries.load(*_entry(name, types), lambda content: _loaded(Image._make(content)))
 

@@ -90,17 +90,33 @@ def at_once(cache: Path, dtypes: list[str], expected: dict[str, str]) -> bool:
 
 
 def entries(cache: Path) -> list[Path]:
-    return sorted(cache.glob("kernels/*/*.nbc"))
+    return sorted(path for suffix in ("nbc", "image") for path in cache.glob(f"kernels/*/*.{suffix}"))
 
 
 def change(make: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """Applies `make` to an entry that every process needs, of a kernel that compiles in a second."""
+    """Changes the machine code that every process loads, if it needs no Numba."""
 
     def changed(cache: Path) -> None:
+        for path in cache.glob("kernels/*/inference.run-*.image"):
+            path.write_bytes(make(path.read_bytes()))
+
+    return changed
+
+
+def change_numbas(make: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """Changes an entry that every process with Numba needs, of a kernel that is compiled in a second; no process is without."""
+
+    def changed(cache: Path) -> None:
+        without_images(cache)
         for path in cache.glob("kernels/*/im2col._im2col-*.nbc"):
             path.write_bytes(make(path.read_bytes()))
 
     return changed
+
+
+def without_images(cache: Path) -> None:
+    for path in cache.glob("kernels/*/*.image"):
+        path.unlink()
 
 
 def flip(data: bytes, seed: int) -> bytes:
@@ -162,6 +178,9 @@ FAULTS = {
     "a truncated entry": Fault(change(lambda data: data[: len(data) // 3]), heals=True),
     "garbage": Fault(change(lambda data: random.Random(0).randbytes(len(data))), heals=True),
     "a flipped bit": Fault(change(lambda data: flip(data, 1)), heals=True),
+    "no machine code without Numba": Fault(without_images, lines=0, heals=True),
+    "Numba's entry is truncated": Fault(change_numbas(lambda data: data[: len(data) // 3]), heals=True),
+    "a flipped bit in Numba's entry": Fault(change_numbas(lambda data: flip(data, 1)), heals=True),
     "entries that were exchanged": Fault(swap, heals=True),
     # These are reported at every start, until a person repairs them.
     "a file instead of the folder": Fault(file_instead),
@@ -257,7 +276,7 @@ def two_users(expected: str) -> list[bool]:
         os.chown(system, 1234, -1)
         answers("a part of its path belongs to a third one", 1)
         os.chown(system, 0, -1)
-        for entry in Path(system).glob("kernels/*/*.nbc"):
+        for entry in entries(Path(system)):
             entry.chmod(0o666)
         answers("entries that all may write", 1)
     return found
