@@ -6,9 +6,9 @@ import threading
 from contextlib import suppress
 
 import numba
-from numba.core.compiler_lock import global_compiler_lock
 
 from minisqx.errors import TrainingError
+from minisqx.kernels.compiler import late
 from minisqx.kernels.compiler.choice import members
 from minisqx.machine.threads import threads
 
@@ -47,31 +47,20 @@ def threading_layer() -> str:
 
 
 # Numba's `workqueue` layer ends the process if two Python threads run parallel kernels at once, and GNU OpenMP ends a forked
-# child whose parent has used it. Hence a lock, and a flag in the child. A fork first acquires this lock and the compiler's,
-# because in the child no thread would be left to release them.
+# child whose parent has used it. Hence a lock, which a fork acquires before the compiler's (`choice.py`), and a flag in the child.
 _parallel = threading.RLock()
 _forked_after_openmp = False
 
 
-def _before_fork() -> None:
-    _parallel.acquire()
-    global_compiler_lock.acquire()
-
-
-def _after_fork() -> None:
-    global_compiler_lock.release()
-    _parallel.release()
-
-
-def _after_fork_in_child() -> None:
+def _note_fork() -> None:
     global _forked_after_openmp
-    _after_fork()
-    with suppress(ValueError):  # no layer was started
+    with suppress(ValueError):  # no layer has been started
         _forked_after_openmp = _forked_after_openmp or (numba.threading_layer() == "omp" and sys.platform == "linux")
 
 
+late.hold_during_forks(_parallel)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def run_alone(code, *arguments):

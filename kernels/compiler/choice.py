@@ -1,8 +1,9 @@
 """Selects how kernels are compiled: with Numba's private members (`numba_members`), or with its public functions alone."""
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 
-from minisqx.kernels.compiler import cache
+from minisqx.kernels.compiler import cache, late
 from minisqx.kernels.compiler.options import kernel_options
 
 
@@ -27,6 +28,9 @@ else:
     from minisqx.kernels.compiler import numba_members as members  # type: ignore[no-redef]
 
 __all__ = ["dispatcher", "members"]
+
+# Whatever compiles has imported this module before.
+late.hold_during_forks(global_compiler_lock)
 
 
 def dispatcher(function, parallel: bool):

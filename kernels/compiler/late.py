@@ -7,10 +7,29 @@ from importlib import import_module
 
 from minisqx.kernels.compiler.identity import has_default_settings
 
-# A fork waits for an import: in the child no thread would be left to finish it, or to release its lock.
+
+def hold_during_forks(lock) -> None:
+    """Every fork from now on acquires the lock first: in the child no thread would be left to release it.
+
+    Forks acquire the lock that was given last first. Where two are held at once, the other threads must keep to that order, too.
+    """
+    held: list[bool] = []  # a fork that has begun while the lock was given here doesn't hold it
+
+    def acquire() -> None:
+        lock.acquire()
+        held.append(True)
+
+    def release() -> None:
+        if held:
+            held.pop()
+            lock.release()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)
+
+
 _importing = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
+hold_during_forks(_importing)
 
 
 def module(name: str):
