@@ -47,7 +47,7 @@ def threading_layer() -> str:
 
 
 # Numba's `workqueue` layer ends the process if two Python threads run parallel kernels at once, and GNU OpenMP ends a forked
-# child whose parent has used it. Hence a lock, which a fork acquires before the compiler's (`choice.py`), and a flag in the child.
+# child whose parent has used it. Hence a lock, which a fork takes before the compiler's (`choice.py`), and a flag in the child.
 _parallel = threading.RLock()
 _forked_after_openmp = False
 
