@@ -133,6 +133,11 @@ def load(name: str, key: bytes, use: Callable[[Any], T]) -> T | None:
     return None
 
 
+def packed(key: bytes, content: tuple) -> bytes:
+    """An entry's bytes, without their checksum."""
+    return pickle.dumps((key, content))
+
+
 def save(name: str, pickled: Callable[[], bytes]) -> None:
     """Saves an entry, if there is a folder. pickled: returns a pickle of its key and its content."""
     if _folder is None:

@@ -9,7 +9,6 @@ saved and loaded only if Numba's settings have their default values.
 import ctypes
 import mmap
 import os
-import pickle
 import struct
 import sys
 from collections.abc import Callable
@@ -65,7 +64,7 @@ def save(name: str, types: str, make: Callable[[], Image | None]) -> None:
     """
     file, key = _entry(name, types)
     if are_supported() and entries.load(file, key, Image._make) is None and (image := make()) is not None:
-        entries.save(file, lambda: pickle.dumps((key, tuple(image))))
+        entries.save(file, lambda: entries.packed(key, tuple(image)))
 
 
 @cache
