@@ -44,6 +44,7 @@ TESTS = (
     "kernels_inference",
     "kernels_layout",
     "kernels_residual",
+    "kernels_resize",
     "kernels_sampling",
     "squeezenet",
     "layer_gradients",
