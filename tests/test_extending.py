@@ -58,7 +58,7 @@ def minisqx(copy: Path, *arguments: str) -> str:
 
 
 def test_every_piece_of_code_on_the_page_has_its_place():
-    assert len(EDIT.findall(PAGE)) == PAGE.count("```python\n") == 21
+    assert len(EDIT.findall(PAGE)) == PAGE.count("```python\n") == 22
 
 
 def test_the_activation_of_the_page_has_right_gradients_in_every_layer(copy):
