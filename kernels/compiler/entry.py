@@ -7,7 +7,6 @@ there is none, or it can't be used, Numba is imported and compiles the kernel (`
 import ctypes
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +79,7 @@ class Entry:
         if is_compiled and (address := image.load(name, types)) is not None:
             return _machine_code(address, self._result, arguments)
         if self._kernel is None:
-            return getattr(import_module(self.__module__), self.__name__).code(arguments)
+            return getattr(late.kernels(self.__module__), self.__name__).code(arguments)
         if not is_compiled:
             return Code(self._kernel, partial(partial, self._kernel))
         if self._before is not None:

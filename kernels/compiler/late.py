@@ -40,6 +40,12 @@ def module(name: str):
         return import_module(f"minisqx.kernels.compiler.{name}")
 
 
+def kernels(name: str):
+    """A module of kernels that imports Numba."""
+    with _importing:
+        return import_module(name)
+
+
 def is_jit_disabled() -> bool:
     """Whether kernels run as plain Python (`NUMBA_DISABLE_JIT=1`)."""
     if "numba" not in sys.modules and has_default_settings():
