@@ -104,7 +104,6 @@ class BasicBlock(NetworkPart):
             sums=np.empty((self.channels, 2)),
             coefficients=np.empty((3, self.channels), dtype),
         )
-        self.total = np.empty((self.channels, depth + self.tap_count))
         self.flip = Task(flip_taps).bind((self.flipped_weight, parameters.weight, self.tap_count))
         self.x: Any = None
         self.buffers_for = PerLayout(self._make_buffers)
@@ -174,7 +173,8 @@ class BasicBlock(NetworkPart):
         if not b.backward.is_prepared_for(x, gradient, keep_dz):
             check_gradient(self, gradient)
             source = gradient.source(self.workspace.dtype)
-            workspace = self.workspace.for_kernel(gradient.depth, self.channels, self.depth, b.gradients, self.total)
+            total = self.workspace.total(self.channels, self.depth + self.tap_count)
+            workspace = self.workspace.for_kernel(gradient.depth, self.channels, self.depth, b.gradients, total)
             arguments = (
                 Output(b.e, self.row, keep_dz), self.gradients, source, x.tensor(), self._convolution(activated),
                 self.parameters, self.norm, cut_of(b.layout), workspace,

@@ -36,6 +36,7 @@ class Workspace(NetworkPart):
         product.prepare(self.dtype)
         self._scratch = np.empty((0, 0), self.dtype)
         self._no_sums, self._no_total = np.empty((0, 0, 0)), np.empty((0, 0))
+        self._total = np.empty(0)
         self._zeros, self._ones = np.zeros(0, self.dtype), np.ones(0, self.dtype)
         self._waiting: list[Call] | None = None
         self._calls: dict[tuple[Task, bytes], Call] = {}
@@ -75,6 +76,12 @@ class Workspace(NetworkPart):
         if self._scratch.shape[1] < rows * SCRATCH_STRIDE:
             self._scratch = aligned_empty((max_threads(), rows * SCRATCH_STRIDE), self.dtype)
         return self._scratch
+
+    def total(self, rows: int, columns: int) -> np.ndarray:
+        """(rows, columns) float64, for sums over all chunks: shared by all layers, since no two need it at once."""
+        if self._total.size < rows * columns:
+            self._total = np.empty(rows * columns)
+        return self._total[: rows * columns].reshape(rows, columns)
 
     def for_kernel(self, source: int = 0, gradient: int = 0, columns: int = 0, by_chunk: Any = None, total: Any = None):
         """The structure that kernels take. source, gradient, columns: rows of these regions of scratch (`structures.Scratch`).
