@@ -597,6 +597,27 @@ FAULTS = (
         ("test_training.py::test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits",),
     ),
     Fault(
+        "a moving average lost at a resume",
+        "minisqx/training/trainer.py",
+        'self.network.flat_parameters[:], self.network.flat_buffers[:] = optimizer["parameters"], optimizer["buffers"]',
+        "pass",
+        ("test_training.py::test_a_moving_average_is_what_is_measured_saved_and_resumed",),
+    ),
+    Fault(
+        "the last weights measured instead of their average",
+        "minisqx/training/trainer.py",
+        "self.result.plan()",
+        "self.network.plan()",
+        ("test_training.py::test_a_moving_average_is_what_is_measured_saved_and_resumed",),
+    ),
+    Fault(
+        "an average that keeps the initial weights",
+        "minisqx/training/average.py",
+        "min(self.decay, (1 + steps) / (10 + steps))",
+        "self.decay",
+        ("test_training.py::test_a_moving_average_is_what_is_measured_saved_and_resumed",),
+    ),
+    Fault(
         "checksum not looked at",
         "minisqx/checkpoint/model_file.py",
         ' or hashlib.sha256(flat).hexdigest() != entries["payload_sha256"]:',

@@ -36,6 +36,8 @@ class TrainingOptions:
     skip_bad_images: skip the files of an image folder that can't be used, with a line for each, instead of raising DataError.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
         "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
+    average: the decay of the moving average of the weights (`MovingAverage`), which is then evaluated and saved, at least 0 and
+        below 1; 0: none.
     augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
     validation: training images set aside to select best.h5: a share below 1, or a count; 0: best.h5 is the last epoch. Not used
         if the data set has validation images.
@@ -66,6 +68,7 @@ class TrainingOptions:
     schedule: str = "step"
     milestones: tuple[int, ...] | None = None
     gamma: float = 0.2
+    average: float = 0.0
     augment: str = "crop-flip"
     validation: float = 0.1
     seed: int = 0
@@ -90,8 +93,8 @@ class TrainingOptions:
         """The inverse of `to_dict`. Raises OptionError for unknown or missing entries."""
         names = {field.name for field in fields(cls)}
         if isinstance(options, dict):
-            # The config of an older run lacks this option.
-            options = {"skip_bad_images": False, **options}
+            # The config of an older run lacks these options.
+            options = {"skip_bad_images": False, "average": 0.0, **options}
         if not isinstance(options, dict) or set(options) != names:
             given = sorted(options) if isinstance(options, dict) else options
             raise OptionError(f"training options {given!r}: expected the entries {', '.join(sorted(names))}")
@@ -148,6 +151,7 @@ def _check(options: TrainingOptions) -> None:
     )
     require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
     require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
+    require(is_number(o.average) and 0 <= o.average < 1, "average", o.average, "a decay of at least 0 and below 1, such as 0.999")
     require(o.augment in AUGMENTATIONS, "augment", o.augment, "one of " + ", ".join(AUGMENTATIONS))
     validation_ok = is_number(o.validation) and o.validation >= 0 and (o.validation < 1 or is_whole(o.validation, 1, 2**31))
     require(
@@ -268,6 +272,9 @@ def add_arguments(parser) -> None:
         "30, 60, 75 and 90 %% of the epochs",
     )
     group.value("--gamma", number, "X", "factor by which the step schedule lowers the learning rate")
+    group.value(
+        "--average", number, "X", "decay of a moving average of the weights, which is evaluated and saved, such as 0.999; 0: none"
+    )
     group.value("--augment", str, "NAME", "augmentation of the training images: " + " or ".join(AUGMENTATIONS))
     group.value(
         "--validation",
