@@ -77,7 +77,7 @@ def logits(plan) -> bytes:
 
 
 def loader() -> Loader:
-    return Loader(IMAGES, LABELS, 4, mean=(0.5,) * 3, std=(0.2,) * 3, augment=True, seed=7)
+    return Loader(IMAGES, LABELS, 4, mean=(0.5,) * 3, std=(0.2,) * 3, augment="crop,flip", seed=7)
 
 
 def batches(loader) -> list:

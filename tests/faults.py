@@ -38,6 +38,7 @@ ROWS = ("test_kernels_convolution.py::test_input_and_output_may_be_rows_of_large
 MAX_POOL = ("test_kernels_max_pool.py",)
 AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
 DROPOUT = ("test_kernels_dropout.py",)
+AUGMENTED = ("test_augmentation.py",)
 CLASSIFIER = ("test_kernels_classifier.py",)
 INFERENCE = ("test_kernels_inference.py",)
 LOADER = ("test_data_loader.py",)
@@ -488,7 +489,24 @@ FAULTS = (
     Fault(
         "flip not applied", "kernels/augment.py", "pixels_of_all[at - 3 * x]", "pixels_of_all[at - 3 * (inside - 1 - x)]", LOADER
     ),
-    Fault("crop of other images", "kernels/augment.py", "PADDING = 4", "PADDING = 3", LOADER),
+    Fault(
+        "a training image rotated the other way",
+        "kernels/distort.py",
+        "along * from_left - across * from_top",
+        "along * from_left + across * from_top",
+        AUGMENTED,
+    ),
+    Fault("pixels between four taken from one", "kernels/distort.py", "read_x >> 8 & 255", "read_x >> 8 & 0", AUGMENTED),
+    Fault("contrast around black", "kernels/distort.py", ", mean, c)", ", 0, c)", AUGMENTED),
+    Fault("every sample distorted alike", "kernels/distort.py", "sample * DRAWS + number", "number", AUGMENTED),
+    Fault(
+        "every epoch with the same distortions",
+        "data/loader.py",
+        "stream(self.seed, DISTORTION, epoch)",
+        "stream(self.seed, DISTORTION, 0)",
+        AUGMENTED,
+    ),
+    Fault("crop of other images", "kernels/augment.py", "2 * changes.crop + 1", "2 * changes.crop", LOADER),
     # Layers, network and training.
     Fault(
         "identity shortcut's gradient dropped",

@@ -59,7 +59,7 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
         batch_size,
         mean=model.mean,
         std=model.std,
-        augment=False,
+        augment="none",
         shuffle=False,
         seed=0,
         dtype=network.dtype,

@@ -8,13 +8,13 @@ import shlex
 from dataclasses import asdict, dataclass, fields
 
 from minisqx.checks import is_number, is_whole, make_fields_plain, require
+from minisqx.data.augmentation import AUTO, NONE, USUAL, Augmentation
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
 from minisqx.spec.activations import ACTIVATIONS
 from minisqx.spec.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
 
 SCHEDULES = ("step", "one-cycle")
-AUGMENTATIONS = ("crop-flip", "none")
 NETWORK_OPTIONS = (
     "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
 )  # fmt: skip
@@ -38,7 +38,7 @@ class TrainingOptions:
         "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
     average: the decay of the moving average of the weights (`MovingAverage`), which is then evaluated and saved, at least 0 and
         below 1; 0: none.
-    augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
+    augment: the text of an `Augmentation`, such as "crop,flip", "auto" or "none".
     validation: training images set aside to select best.h5: a share below 1, or a count; 0: best.h5 is the last epoch. Not used
         if the data set has validation images.
     threads: None: MINISQX_NUM_THREADS, else the CPUs available to this process.
@@ -69,7 +69,7 @@ class TrainingOptions:
     milestones: tuple[int, ...] | None = None
     gamma: float = 0.2
     average: float = 0.0
-    augment: str = "crop-flip"
+    augment: str = "crop,flip"
     validation: float = 0.1
     seed: int = 0
     threads: int | None = None
@@ -78,6 +78,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         make_fields_plain(self)
         _check(self)
+        object.__setattr__(self, "augment", str(Augmentation.parse(self.augment)))
         for name in ("blocks", "milestones"):
             given = getattr(self, name)
             # What is no list is refused below, or by the network.
@@ -152,7 +153,6 @@ def _check(options: TrainingOptions) -> None:
     require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
     require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
     require(is_number(o.average) and 0 <= o.average < 1, "average", o.average, "a decay of at least 0 and below 1, such as 0.999")
-    require(o.augment in AUGMENTATIONS, "augment", o.augment, "one of " + ", ".join(AUGMENTATIONS))
     validation_ok = is_number(o.validation) and o.validation >= 0 and (o.validation < 1 or is_whole(o.validation, 1, 2**31))
     require(
         validation_ok,
@@ -187,6 +187,10 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number") from None
+
+
+def _with_number(name: str, value: float) -> str:
+    return name if value is True else f"{name}={value:g}"
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
@@ -275,7 +279,14 @@ def add_arguments(parser) -> None:
     group.value(
         "--average", number, "X", "decay of a moving average of the weights, which is evaluated and saved, such as 0.999; 0: none"
     )
-    group.value("--augment", str, "NAME", "augmentation of the training images: " + " or ".join(AUGMENTATIONS))
+    group.value(
+        "--augment",
+        str,
+        "LIST",
+        "random changes of the training images: a list of "
+        + ", ".join(_with_number(*each) for each in USUAL.items())
+        + f"; {AUTO} (all that suit any photograph: no flip, no erase) or {NONE}",
+    )
     group.value(
         "--validation",
         _count_or_share,

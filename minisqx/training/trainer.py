@@ -86,7 +86,7 @@ class Trainer:
             batch_size,
             mean=self.data.mean,
             std=self.data.std,
-            augment=training and self.options.augment == "crop-flip",
+            augment=self.options.augment if training else "none",
             shuffle=training,
             seed=self.options.seed,
             dtype="float32",
