@@ -60,7 +60,7 @@ def test_the_readme_has_the_two_blocks_that_ci_runs():
     marked = dict(re.findall(r"^<!-- ci: (\w+) -->\n```sh\n(.*?)^```$", text_of("README.md"), re.DOTALL | re.MULTILINE))
     assert list(marked) == ["train", "test"]
     assert marked["train"].splitlines()[-1].startswith("python -m minisqx.train ")
-    assert marked["test"].splitlines()[-1] == "python -m pytest"
+    assert marked["test"].splitlines()[-1].startswith("python -m pytest")
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="no weights are shipped yet")
