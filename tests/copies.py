@@ -110,7 +110,9 @@ CASES = {
         lambda: Dataset("d", ("a", "b", "c"), IMAGES, LABELS, IMAGES, LABELS),
         lambda d: (d.name, d.classes, d.train_images.tobytes(), d.test_labels.tolist(), d.image_size),
     ),
-    "evaluation": Case(lambda: Evaluation(("a", "b"), np.eye(2, dtype=int), 0.5), lambda e: (e.accuracy, e.class_accuracy)),
+    "evaluation": Case(
+        lambda: Evaluation(("a", "b"), np.eye(2, dtype=int), 0.5, np.ones((15, 3))), lambda e: (e.accuracy, e.class_accuracy)
+    ),
     "descriptions": Case(
         lambda: [SMALL, SqueezeNetSpec()], lambda specs: [(spec, spec.units, spec.to_dict(), {spec: 1}[spec]) for spec in specs]
     ),
