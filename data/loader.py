@@ -114,9 +114,16 @@ class Loader:
     def _changes(self, epoch: int) -> Changes:
         """What the kernel does to the samples of an epoch."""
         chosen = self.augment
+        distortion = Distortion(
+            angle=math.radians(chosen.rotate),
+            scale=float(chosen.scale),
+            brightness=float(chosen.brightness),
+            contrast=float(chosen.contrast),
+            saturation=float(chosen.saturation),
+            erase=float(chosen.erase),
+            fill=self._fill,
+        )
         key, distortion_key = stream(self.seed, AUGMENTATION, epoch), stream(self.seed, DISTORTION, epoch)
-        shares = chosen.scale, chosen.brightness, chosen.contrast, chosen.saturation, chosen.erase
-        distortion = Distortion(math.radians(chosen.rotate), *map(float, shares), self._fill)
         return Changes(chosen.crop, chosen.flip, key, chosen.distorts, distortion, distortion_key)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
