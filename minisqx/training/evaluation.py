@@ -20,8 +20,8 @@ class Evaluation:
     """The result of `evaluate`.
 
     classes: names. confusion: int64 (classes, classes), counts of images by true class (row) and predicted class (column).
-    loss: mean cross-entropy. bins: float64 (BINS, 3), for each interval of the largest probability the number of images, the sum of
-    their largest probabilities, and the number of right predictions.
+    loss: mean cross-entropy.
+    bins: float64 (BINS, 3), for each interval of the largest probability: images, sum of their largest probabilities, right ones.
     """
 
     classes: tuple[str, ...]
