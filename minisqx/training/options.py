@@ -111,6 +111,10 @@ class TrainingOptions:
 
     def command(self) -> str:
         """The equivalent command line: every option that differs from its default, except --threads and --out."""
+        return shlex.join(self.words())
+
+    def words(self) -> list[str]:
+        """The words of `command`."""
         words = ["minisqx", "train"]
         for name, value in asdict(self).items():
             option = name.replace("_", "-")
@@ -120,7 +124,7 @@ class TrainingOptions:
                 words.append(f"--{option}" if value else f"--no-{option}")
             else:
                 words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-        return shlex.join(words)
+        return words
 
     def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
         """The network for this number of classes and these images, (height, width) in pixels."""
