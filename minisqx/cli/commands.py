@@ -163,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("evaluate", _evaluate, "measure a model's accuracy on test images", "minisqx evaluate best.h5 --data images/")
     _add_model(added, "MODEL")
     added.add_argument("--data", metavar="PATH", help=_DATA)
+    added.add_argument("--groups", metavar="HOW", help=options.GROUPS)
     added.add_argument("--all", action="store_true", help="use all images of the data set, not only its test images")
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
     added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images per batch (default: 256)")
@@ -320,7 +321,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     model = load(args.MODEL)
     if model.mean is None:
         model.check_described()  # before the data is read, which can supply class names but no normalisation
-    data = open_parts(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
+    data = open_parts(
+        args.data,
+        image_size=model.spec.input_size,
+        skip_bad_images=args.skip_bad_images,
+        groups=args.groups,
+        say=say_on_stderr,
+    )
     part = data.measured(args.all, say_on_stderr)
     model = with_classes(model, data.classes, say_on_stderr)
     labels = model_labels(model, data.classes, part.labels, say_on_stderr)
