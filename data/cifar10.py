@@ -256,5 +256,7 @@ def _decode(version: _Version, contents: dict[str, bytes], source: str) -> Datas
             )
         images.append(planes.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
         labels.append(batch_labels)
-    train = Part(np.ascontiguousarray(np.concatenate(images[:5])), np.concatenate(labels[:5]))
-    return Dataset("CIFAR-10", classes, train, Part(np.ascontiguousarray(images[5]), labels[5]))
+    names = [f"{name}[{at}]" for name, batch in zip(version.batches, labels) for at in range(len(batch))]
+    trained = sum(map(len, labels[:5]))
+    train = Part(np.ascontiguousarray(np.concatenate(images[:5])), np.concatenate(labels[:5]), tuple(names[:trained]))
+    return Dataset("CIFAR-10", classes, train, Part(np.ascontiguousarray(images[5]), labels[5], tuple(names[trained:])))

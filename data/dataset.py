@@ -28,7 +28,7 @@ def say_on_stderr(line: str) -> None:
 class Part:
     """Images uint8 (N, H, W, 3) and their labels int64 (N,).
 
-    names: of each image, its file relative to the data's folder; None where images have no files.
+    names: of each image, its file relative to the data's folder, or its place in an array, as in "test_images[7]"; None: unknown.
     groups: int64 (N,), equal numbers for images that must stay together when images are set aside; None: each image is alone.
     """
 

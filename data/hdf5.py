@@ -123,7 +123,8 @@ def _part(file: h5py.File, prefix: str, shown: str) -> Part:
         if len(groups) != len(images):
             raise DataError(f"{shown!r}: {len(groups)} groups for {len(images)} images; expected one number per image")
         groups = groups[...].astype(np.int64)
-    return Part(images[...], labels[...].astype(np.int64), groups=groups)
+    names = tuple(f"{prefix}images[{at}]" for at in range(len(images)))
+    return Part(images[...], labels[...].astype(np.int64), names, groups)
 
 
 def _array(file: h5py.File, name: str, shown: str, dtype_kinds: str, dimensions: int, expected: str) -> h5py.Dataset:

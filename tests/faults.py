@@ -39,6 +39,7 @@ MAX_POOL = ("test_kernels_max_pool.py",)
 AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
 DROPOUT = ("test_kernels_dropout.py",)
 GROUPED = ("test_data_groups.py",)
+LIKENESS = ("test_data_likeness.py",)
 AUGMENTED = ("test_augmentation.py",)
 CLASSIFIER = ("test_kernels_classifier.py",)
 INFERENCE = ("test_kernels_inference.py",)
@@ -496,6 +497,14 @@ FAULTS = (
         "np.flatnonzero(~aside[group_of]), ",
         "np.flatnonzero(aside[group_of]), ",
         GROUPED,
+    ),
+    Fault("near-copies by their hash alone", "kernels/likeness.py", "MOST_GREY * CELLS + 1", "256 * CELLS", LIKENESS),
+    Fault(
+        "copies called near-copies",
+        "data/likeness.py",
+        "np.array_equal(part.images[at],",
+        "not np.array_equal(part.images[at],",
+        LIKENESS,
     ),
     Fault("a class set aside to its last image", "data/groups.py", "> 0).all():", ">= 0).all():", GROUPED),
     Fault(

@@ -10,6 +10,7 @@ from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.data import open_dataset, split_validation
 from minisqx.data.dataset import Dataset, Part, shares_of_classes
 from minisqx.data.groups import groups_line, set_groups_aside
+from minisqx.data.likeness import likeness_lines
 from minisqx.errors import DataError
 from minisqx.training.options import TrainingOptions
 
@@ -52,6 +53,8 @@ def open_training_data(options: TrainingOptions, say: Callable[[str], object]) -
     skip, groups = options.skip_bad_images, options.groups
     dataset = open_dataset(options.data, image_size=size, skip_bad_images=skip, groups=groups, say=say)
     train, validation = _validation(dataset, options, say)
+    for line in likeness_lines({"train": train, "validation": validation, "test": dataset.test}):
+        say(line)
     measured = set(dataset.classes) != set(CIFAR10_CLASSES)
     mean, std = channel_statistics(train.images) if measured else (CIFAR10_MEAN, CIFAR10_STD)
     return TrainingData(dataset.name, dataset.classes, train, validation, dataset.test, mean, std, measured, _digest(dataset))
