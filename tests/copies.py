@@ -111,7 +111,7 @@ CASES = {
         lambda d: (d.name, d.classes, d.train.images.tobytes(), d.test.labels.tolist(), d.image_size),
     ),
     "evaluation": Case(
-        lambda: Evaluation(("a", "b"), np.eye(2, dtype=int), 0.5, np.ones((15, 3))), lambda e: (e.accuracy, e.class_accuracy)
+        lambda: Evaluation(("a", "b"), np.arange(2), np.arange(2), np.ones(2), 0.5), lambda e: (e.accuracy, e.class_accuracy)
     ),
     "descriptions": Case(
         lambda: [SMALL, SqueezeNetSpec()], lambda specs: [(spec, spec.units, spec.to_dict(), {spec: 1}[spec]) for spec in specs]

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from minisqx.data.augmentation import AUTO
 from minisqx.errors import MinisqxError, OptionError
@@ -166,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--groups", metavar="HOW", help=options.GROUPS)
     added.add_argument("--all", action="store_true", help="use all images of the data set, not only its test images")
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
+    text = "a new folder for a list of all mistakes, and for the images of the surest ones"
+    added.add_argument("--mistakes", metavar="DIR", help=text)
     added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images per batch (default: 256)")
     _add_threads(added)
 
@@ -332,7 +335,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     model = with_classes(model, data.classes, say_on_stderr)
     labels = model_labels(model, data.classes, part.labels, say_on_stderr)
     print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
-    _print(report.evaluation(evaluate(model, part.images, labels, args.batch_size)))
+    result = evaluate(model, part.images, labels, args.batch_size)
+    _print(report.evaluation(result))
+    if args.mistakes is not None:
+        from minisqx.training import mistakes
+
+        count = mistakes.save(Path(args.mistakes), result, part, None if args.data is None else Path(args.data))
+        print(f"mistakes: {mistakes.LIST} and {count} images in {args.mistakes!r}")
     return 0
 
 
