@@ -21,6 +21,11 @@ from tests.training_runs import SMALL, write_data
 HOSTILE = ("</script><b>", "a\"b'c", "<!-- 猫 & dog")
 
 
+@pytest.fixture(autouse=True)
+def no_reports():
+    """Here they are tested."""
+
+
 class Page(HTMLParser):
     """The tags, the rows of tables and the text of a page."""
 
@@ -96,13 +101,13 @@ def test_a_page_needs_nothing_from_elsewhere_and_names_are_text(run, shown):
 
 def test_while_a_run_goes_on_the_page_reloads_and_shows_validation_images(run, tmp_path, monkeypatch):
     pages = []
-    plain = Trainer._finish_epoch
+    plain = Trainer._report
 
     def seen(trainer):
         plain(trainer)
         pages.append(Page(trainer.folder.report.read_text(encoding="utf-8")))
 
-    monkeypatch.setattr(Trainer, "_finish_epoch", seen)
+    monkeypatch.setattr(Trainer, "_report", seen)
     monkeypatch.setattr(report, "SHARE", 1e9)
     options = TrainingOptions.from_dict(run.read_config()["options"] | {"out": str(tmp_path / "run")})
     train(options, say=lambda line: None)

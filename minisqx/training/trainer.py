@@ -154,6 +154,7 @@ class Trainer:
                     self._stop.check()
                     self._train_epoch()
                     self._finish_epoch()
+                    self._report()
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -281,7 +282,6 @@ class Trainer:
         self._warn_of_divergence()
         if time.monotonic() - self._drawn_at > SAVE_EVERY:
             self._draw()
-        self._report()
 
     def _report(self) -> None:
         """Writes report.html; an error only gives a line."""
