@@ -12,8 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
+import numpy as np
+
 UNMEASURED_STEPS = 2  # at the start of each turn, when the caches hold another contestant's data
 WARM_UP_STEPS = 3
+UNMEASURED_PART = 0.2  # of a turn of calls, for the same reason
+MAX_CALLS = 20_000
 
 
 class ContestantError(Exception):
@@ -21,7 +25,10 @@ class ContestantError(Exception):
 
 
 class Contestant:
-    """A process that holds what `build(**arguments)` returns; `build` is a class or function of a module."""
+    """A process that holds what `build(**arguments)` returns; `build` is a class or function of a module.
+
+    The process starts at once. Its first call waits until it has built, so contestants that are created together start together.
+    """
 
     def __init__(self, name: str, build: Callable, arguments: Mapping[str, object]) -> None:
         self.name = name
@@ -29,11 +36,14 @@ class Contestant:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, build, arguments), daemon=True)
         self._process.start()
+        self._is_built = False
         theirs.close()
-        self._answer()
 
     def call(self, method: str, *arguments: object) -> object:
         """The result of a method of the contestant. Raises ContestantError if it fails or its process dies."""
+        if not self._is_built:
+            self._answer()
+            self._is_built = True
         try:
             self._connection.send((method, arguments))
         except OSError as error:
@@ -72,6 +82,32 @@ def _serve(connection: Connection, build: Callable, arguments: Mapping[str, obje
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), "")
         connection.send(("error", f"{type(error).__name__}: {reason}"))
+
+
+class Calls:
+    """The base class of contestants whose calls are timed one by one."""
+
+    def call(self) -> np.ndarray:
+        """Logits (N, classes)."""
+        raise NotImplementedError
+
+    def turn(self, seconds: float) -> np.ndarray:
+        """Seconds of each call, in a turn of about `seconds`."""
+        found, clock = [], time.perf_counter
+        end = clock() + UNMEASURED_PART * seconds
+        while True:
+            self.call()
+            if clock() > end:
+                break
+        end = clock() + seconds
+        while len(found) < MAX_CALLS:
+            start = clock()
+            self.call()
+            now = clock()
+            found.append(now - start)
+            if now > end:
+                break
+        return np.array(found)
 
 
 class Steps:
