@@ -27,11 +27,11 @@ TO_MINISQX = {2: (1, 0), 4: (3, 2, 0, 1)}
 
 
 class TensorFlowTwin:
-    """x (N, H, W, 3) -> logits (N, classes). dtype: of variables and results."""
+    """x float32 (N, H, W, 3) -> logits (N, classes)."""
 
-    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], dtype: str = "float32") -> None:
+    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray]) -> None:
         self.units = spec.units
-        self.values = {name: tf.Variable(_transposed(value, TO_TENSORFLOW).astype(dtype)) for name, value in state.items()}
+        self.values = {name: tf.Variable(_transposed(value, TO_TENSORFLOW)) for name, value in state.items()}
         running = ("running_mean", "running_var")
         self.parameters = {name: value for name, value in self.values.items() if not name.endswith(running)}
 
@@ -81,11 +81,7 @@ class TensorFlowTwin:
         if not training:
             scale = gamma * tf.math.rsqrt(var + EPSILON)
             return x * scale + (beta - mean * scale)
-        if x.dtype == tf.float64:  # the fused operation has no float64
-            batch_mean, batch_var = tf.nn.moments(x, (0, 1, 2))
-            x = tf.nn.batch_normalization(x, batch_mean, batch_var, beta, gamma, EPSILON)
-        else:
-            x, batch_mean, batch_var = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=EPSILON)
+        x, batch_mean, batch_var = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=EPSILON)
         mean.assign_sub(MOMENTUM * (mean - batch_mean))
         var.assign_sub(MOMENTUM * (var - batch_var))
         return x

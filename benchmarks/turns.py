@@ -9,13 +9,14 @@ threads spin for some milliseconds after a parallel region and then sleep, long 
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 import numpy as np
 
-UNMEASURED_STEPS = 2  # at the start of each turn, when the caches hold another contestant's data
-WARM_UP_STEPS = 3
+UNMEASURED_STEPS = 2  # at most, at the start of each turn, when the caches hold another contestant's data
+WARM_UP_STEPS, WARM_UP_SECONDS = 3, 1.0  # whichever is over first
 UNMEASURED_PART = 0.2  # of a turn of calls, for the same reason
 MAX_CALLS = 20_000
 
@@ -39,11 +40,15 @@ class Contestant:
         self._is_built = False
         theirs.close()
 
-    def call(self, method: str, *arguments: object) -> object:
-        """The result of a method of the contestant. Raises ContestantError if it fails or its process dies."""
+    def ready(self) -> None:
+        """Waits until it has built. Raises ContestantError if that failed."""
         if not self._is_built:
             self._answer()
             self._is_built = True
+
+    def call(self, method: str, *arguments: object) -> object:
+        """The result of a method of the contestant. Raises ContestantError if it fails or its process dies."""
+        self.ready()
         try:
             self._connection.send((method, arguments))
         except OSError as error:
@@ -119,8 +124,10 @@ class Steps:
 
     def warm_up(self) -> tuple[float, float]:
         """Seconds of the first step, with all compilation, and of a warm step."""
-        seconds = [self.timed(1) for _ in range(1 + WARM_UP_STEPS)]
-        return seconds[0], min(seconds[1:])
+        first, warm = self.timed(1), []
+        while len(warm) < WARM_UP_STEPS and sum(warm) < WARM_UP_SECONDS:
+            warm.append(self.timed(1))
+        return first, min(warm)
 
     def timed(self, steps: int) -> float:
         """Seconds of `steps` steps."""
@@ -130,8 +137,8 @@ class Steps:
         return time.perf_counter() - start
 
     def turn(self, steps: int) -> float:
-        """Seconds per step in one turn."""
-        self.timed(UNMEASURED_STEPS)
+        """Seconds per step in one turn. A step that takes a turn alone outlasts the caches' change."""
+        self.timed(min(UNMEASURED_STEPS, steps - 1))
         return self.timed(steps) / steps
 
 
@@ -152,3 +159,27 @@ def measure(contestants: list[Contestant], repeats: int, seconds: float) -> dict
     for result in results.values():
         result["median"] = statistics.median(result["turns"])
     return results
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Meanwhile a process of the same priority is always busy."""
+    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """Median, lowest and highest of the rounds' ratios."""
+    found = [their / our for their, our in zip(theirs, ours)]
+    figures = {"median": statistics.median(found), "lowest": min(found), "highest": max(found)}
+    return {name: round(value, 3) for name, value in figures.items()}
