@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Copies, Engine
+from benchmarks.engines.engine import Copies, Engine, Size
 from benchmarks.engines.litert import LiteRt
 from benchmarks.engines.ncnn import Ncnn
 from benchmarks.engines.onnx_runtime import OnnxRuntime
@@ -30,7 +30,7 @@ from benchmarks.engines.ours import Ours
 from benchmarks.engines.pytorch import PyTorch
 from benchmarks.folding import fold
 from benchmarks.machine import describe
-from benchmarks.turns import Contestant, ContestantError
+from benchmarks.turns import Contestant, ContestantError, ratios, take_turns
 from minisqx.spec import NetworkSpec, zoo
 
 NETWORKS = ("shallow-06-0.2x", "shallow-09-0.5x", "shallow-06-1x", "squeezenet-v1.1", "squeezenext-23-1x-v5")
@@ -58,14 +58,15 @@ class Variant:
         parts = (self.engine.__name__, "folded" * self.folded, "int8" * (self.precision == "int8"))
         return folder / f"{'-'.join(filter(None, parts))}.{self.engine.ending}"
 
+    def build(self, folder: Path, size: Size, batch_size: int, threads: int) -> Engine:
+        """The engine, in the process that calls this."""
+        arguments = {"file": self.file(folder), "size": size, "batch_size": batch_size, "threads": threads} | self.options
+        return Copies(self.engine, self.chunk, **arguments) if self.chunk else self.engine(**arguments)
+
 
 def build(variant: Variant, folder: Path, x: np.ndarray, threads: int) -> Engine:
     """The contestant: an engine that has x as its input."""
-    arguments = {"file": variant.file(folder), "size": x.shape[2:], "batch_size": len(x), "threads": threads}
-    if variant.chunk:
-        engine = Copies(variant.engine, variant.chunk, **arguments, **variant.options)
-    else:
-        engine = variant.engine(**arguments, **variant.options)
+    engine = variant.build(folder, x.shape[2:], len(x), threads)
     engine.fill(x)
     return engine
 
@@ -180,26 +181,21 @@ def row(
             precision = variants[contestant.name].precision
             try:
                 error = check(contestant.call("call"), exact, LIMITS[precision])
-                results[contestant.name] = {"precision": precision, "error": error, "turns_us": [], "turns_p99_us": []}
+                results[contestant.name] = {"precision": precision, "error": error}
             except ContestantError as error:
                 absent[contestant.name] = str(error)
         if OURS in absent:
             raise SystemExit(f"{name}: {absent[OURS]}")
-        for _ in range(repeats):
-            for contestant in contestants:
-                if contestant.name in results:
-                    measured = 1e6 * contestant.call("turn", seconds)
-                    results[contestant.name]["turns_us"].append(round(float(np.median(measured)), 1))
-                    results[contestant.name]["turns_p99_us"].append(round(float(np.percentile(measured, 99)), 1))
-    for result in results.values():
+        turns = take_turns({one: seconds for one in contestants if one.name in results}, repeats)
+    for title, result in results.items():
+        result["turns_us"] = [round(1e6 * float(np.median(turn)), 1) for turn in turns[title]]
+        result["turns_p99_us"] = [round(1e6 * float(np.percentile(turn, 99)), 1) for turn in turns[title]]
         result["median_us"] = statistics.median(result["turns_us"])
         result["p99_us"] = statistics.median(result["turns_p99_us"])
         result["images_per_second"] = round(batch_size / result["median_us"] * 1e6)
-        ratios = [theirs / ours for ours, theirs in zip(results[OURS]["turns_us"], result["turns_us"])]
-        result["ratio"] = round(statistics.median(ratios), 2)
-        result["ratio_range"] = [round(min(ratios), 2), round(max(ratios), 2)]
+        result["ratio"] = ratios(result["turns_us"], results[OURS]["turns_us"])
     peers = [title for title, result in results.items() if result["precision"] == "float32" and title != OURS]
-    best = min(peers, key=lambda title: results[title]["ratio"], default=None)
+    best = min(peers, key=lambda title: results[title]["median_us"], default=None)
     found = {"network": name, "batch_size": batch_size, "threads": threads, "best_peer": best}
     return found | {"contestants": results, "absent": absent}
 
@@ -211,11 +207,11 @@ def print_row(found: dict) -> None:
         chosen = {name: one for name, one in found["contestants"].items() if (one["precision"] == "float32") == is_float32}
         if chosen:
             title = "float32" if is_float32 else "less precise"
-            print(f"  {title:33} {'median':>12} {'99 %':>12} {'images/s':>9} {'times ours':>18} {'logits off by':>14}")
-        for name, one in sorted(chosen.items(), key=lambda item: item[1]["ratio"]):
+            print(f"  {title:33} {'median':>12} {'99 %':>12} {'images/s':>9} {'times ours':>20} {'logits off by':>14}")
+        for name, one in sorted(chosen.items(), key=lambda item: item[1]["median_us"]):
             times = f"{one['median_us']:9,.1f} us {one['p99_us']:9,.1f} us {one['images_per_second']:9,}"
-            low, high = one["ratio_range"]
-            print(f"  {name:33} {times} {one['ratio']:6.2f} ({low:.2f}-{high:.2f}) {one['error']:14.1e}")
+            ratio = "{median:6.2f} ({lowest:.2f}-{highest:.2f})".format(**one["ratio"])
+            print(f"  {name:33} {times} {ratio:>20} {one['error']:14.1e}")
     for name, reason in found["absent"].items():
         print(f"  {name:33} absent: {reason}")
     sys.stdout.flush()

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+from benchmarks.machine import alone
+
 UNMEASURED_STEPS = 2  # at most, at the start of each turn, when the caches hold another contestant's data
 WARM_UP_STEPS, WARM_UP_SECONDS = 3, 1.0  # whichever is over first
 UNMEASURED_PART = 0.2  # of a turn of calls, for the same reason
@@ -142,6 +144,16 @@ class Steps:
         return self.timed(steps) / steps
 
 
+def take_turns(lengths: Mapping[Contestant, float], repeats: int) -> dict[str, list]:
+    """What each contestant's `turn(length)` returned in each of so many rounds, by its name."""
+    found: dict[str, list] = {contestant.name: [] for contestant in lengths}
+    with alone():
+        for _ in range(repeats):
+            for contestant, length in lengths.items():
+                found[contestant.name].append(contestant.call("turn", length))
+    return found
+
+
 def measure(contestants: list[Contestant], repeats: int, seconds: float) -> dict[str, dict[str, object]]:
     """Seconds per step of each contestant by name, in `repeats` rounds of one turn of about `seconds` each.
 
@@ -152,11 +164,10 @@ def measure(contestants: list[Contestant], repeats: int, seconds: float) -> dict
     for contestant in contestants:
         first, warm = contestant.call("warm_up")
         steps[contestant.name] = max(1, round(seconds / warm))
-        results[contestant.name] = {"first_step": first, "turns": []}
-    for _ in range(repeats):
-        for contestant in contestants:
-            results[contestant.name]["turns"].append(contestant.call("turn", steps[contestant.name]))
-    for result in results.values():
+        results[contestant.name] = {"first_step": first}
+    turns = take_turns({contestant: steps[contestant.name] for contestant in contestants}, repeats)
+    for name, result in results.items():
+        result["turns"] = turns[name]
         result["median"] = statistics.median(result["turns"])
     return results
 

@@ -38,6 +38,8 @@ ROWS = ("test_kernels_convolution.py::test_input_and_output_may_be_rows_of_large
 MAX_POOL = ("test_kernels_max_pool.py",)
 AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
 DROPOUT = ("test_kernels_dropout.py",)
+GROUPED = ("test_data_groups.py",)
+AUGMENTED = ("test_augmentation.py",)
 CLASSIFIER = ("test_kernels_classifier.py",)
 INFERENCE = ("test_kernels_inference.py",)
 LOADER = ("test_data_loader.py",)
@@ -488,7 +490,39 @@ FAULTS = (
     Fault(
         "flip not applied", "kernels/augment.py", "pixels_of_all[at - 3 * x]", "pixels_of_all[at - 3 * (inside - 1 - x)]", LOADER
     ),
-    Fault("crop of other images", "kernels/augment.py", "PADDING = 4", "PADDING = 3", LOADER),
+    Fault(
+        "images of a group on both sides",
+        "data/groups.py",
+        "np.flatnonzero(~aside[group_of]), ",
+        "np.flatnonzero(aside[group_of]), ",
+        GROUPED,
+    ),
+    Fault("a class set aside to its last image", "data/groups.py", "> 0).all():", ">= 0).all():", GROUPED),
+    Fault(
+        "names of skipped files given to others",
+        "data/image_folder.py",
+        "whole.of(np.flatnonzero(good[own]))",
+        "Part(images[own][good[own]], labels[good[own]], whole.names)",
+        GROUPED,
+    ),
+    Fault(
+        "a training image rotated the other way",
+        "kernels/distort.py",
+        "along * from_left - across * from_top",
+        "along * from_left + across * from_top",
+        AUGMENTED,
+    ),
+    Fault("pixels between four taken from one", "kernels/distort.py", "read_x >> 8 & 255", "read_x >> 8 & 0", AUGMENTED),
+    Fault("contrast around black", "kernels/distort.py", ", mean, c)", ", 0, c)", AUGMENTED),
+    Fault("every sample distorted alike", "kernels/distort.py", "sample * DRAWS + number", "number", AUGMENTED),
+    Fault(
+        "every epoch with the same distortions",
+        "data/loader.py",
+        "stream(self.seed, DISTORTION, epoch)",
+        "stream(self.seed, DISTORTION, 0)",
+        AUGMENTED,
+    ),
+    Fault("crop of other images", "kernels/augment.py", "2 * changes.crop + 1", "2 * changes.crop", LOADER),
     # Layers, network and training.
     Fault(
         "identity shortcut's gradient dropped",
@@ -595,6 +629,27 @@ FAULTS = (
         'self.optimizer.velocity[:] = optimizer["velocity"]',
         "pass",
         ("test_training.py::test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits",),
+    ),
+    Fault(
+        "a moving average lost at a resume",
+        "minisqx/training/trainer.py",
+        'self.network.flat_parameters[:], self.network.flat_buffers[:] = optimizer["parameters"], optimizer["buffers"]',
+        "pass",
+        ("test_training.py::test_a_moving_average_is_what_is_measured_saved_and_resumed",),
+    ),
+    Fault(
+        "the last weights measured instead of their average",
+        "minisqx/training/trainer.py",
+        "self.result.plan()",
+        "self.network.plan()",
+        ("test_training.py::test_a_moving_average_is_what_is_measured_saved_and_resumed",),
+    ),
+    Fault(
+        "an average that keeps the initial weights",
+        "minisqx/training/average.py",
+        "min(self.decay, (1 + steps) / (10 + steps))",
+        "self.decay",
+        ("test_training.py::test_a_moving_average_is_what_is_measured_saved_and_resumed",),
     ),
     Fault(
         "checksum not looked at",

@@ -9,7 +9,10 @@ from minisqx.data.classes import likeness_line, listed, match_classes
 from minisqx.data.dataset import Say
 from minisqx.errors import DataError
 from minisqx.inference.model import Model
+from minisqx.inference.prediction import softmax
 from minisqx.training.optim import cross_entropy
+
+BINS = 15  # equal intervals of the largest probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +21,13 @@ class Evaluation:
 
     classes: names. confusion: int64 (classes, classes), counts of images by true class (row) and predicted class (column).
     loss: mean cross-entropy.
+    bins: float64 (BINS, 3), for each interval of the largest probability: images, sum of their largest probabilities, right ones.
     """
 
     classes: tuple[str, ...]
     confusion: np.ndarray
     loss: float
+    bins: np.ndarray
 
     @property
     def images(self) -> int:
@@ -36,6 +41,15 @@ class Evaluation:
     def accuracy(self) -> float:
         """The share of images whose predicted class is the true one, 0 to 1."""
         return self.correct / self.images
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error, 0 to 1: how far the largest probability is from the accuracy, on average over images.
+
+        Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3, with 15 intervals.
+        """
+        _, confidence, right = self.bins.T
+        return float(np.abs(confidence - right).sum() / self.images)
 
     @property
     def class_accuracy(self) -> list[float | None]:
@@ -59,19 +73,25 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
         batch_size,
         mean=model.mean,
         std=model.std,
-        augment=False,
+        augment="none",
         shuffle=False,
         seed=0,
         dtype=network.dtype,
         larger_chunks=network.spec.larger_chunks,
     )
-    confusion, loss_sum = np.zeros((len(model.classes),) * 2, np.int64), 0.0
+    confusion, loss_sum, bins = np.zeros((len(model.classes),) * 2, np.int64), 0.0, np.zeros((BINS, 3))
     for batch in loader.epoch(0):
         logits = network.forward(batch, training=False)
         model.check_finite(logits)
         loss_sum += cross_entropy(logits, batch.labels)[0] * len(batch.labels)
-        np.add.at(confusion, (batch.labels, logits.argmax(axis=1)), 1)
-    return Evaluation(model.classes, confusion, loss_sum / len(labels))
+        predicted = logits.argmax(axis=1)
+        np.add.at(confusion, (batch.labels, predicted), 1)
+        probabilities = softmax(logits)
+        assert probabilities is not None  # since the logits are finite
+        largest = probabilities.max(axis=1)
+        places = np.minimum((largest * BINS).astype(np.int64), BINS - 1)
+        np.add.at(bins, places, np.stack([np.ones(len(largest)), largest, predicted == batch.labels], axis=1))
+    return Evaluation(model.classes, confusion, loss_sum / len(labels), bins)
 
 
 def with_classes(model: Model, classes: tuple[str, ...], say: Say) -> Model:

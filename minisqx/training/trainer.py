@@ -20,6 +20,7 @@ from minisqx.errors import OptionError, TrainingError
 from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.network import Network
+from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
 from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
 from minisqx.training.memory import check_training
@@ -27,7 +28,7 @@ from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
 from minisqx.training.progress import EpochBar, epoch_line, missing_packages, rgb_text
 from minisqx.training.run_folder import RunFolder, reason
-from minisqx.training.run_state import RunState, load_run
+from minisqx.training.run_state import AVERAGED, PLAIN, RunState, load_run
 from minisqx.training.schedule import OneCycleSchedule, StepSchedule
 from minisqx.training.warmup import compile_training
 
@@ -48,18 +49,24 @@ class Trainer:
         self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
-        check_training(
-            self.spec, options.batch_size, len(data.train), max(len(data.validation), len(data.test)), EVALUATION_BATCH
-        )
+        evaluated = max(len(data.validation), len(data.test))
+        check_training(self.spec, options.batch_size, len(data.train), evaluated, EVALUATION_BATCH, averaged=options.average > 0)
         self.network = Network(self.spec, seed=options.seed)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
         )
+        # The network that is evaluated and saved.
+        self.average = MovingAverage(self.network, options.average) if options.average else None
         self.loader = self._loader(data.train, options.batch_size, training=True)
         self.state = RunState()
         self._stop = StopRequest()
         self._saved_at = self._drawn_at = time.monotonic()
         self._warned = False
+
+    @property
+    def result(self) -> Network:
+        """The network that is evaluated and saved: the moving average, if there is one."""
+        return self.network if self.average is None else self.average.network
 
     def _check_last_batch(self) -> None:
         """Raises OptionError if the last batch has one image whose last map is one pixel: batch norm would refuse it."""
@@ -79,7 +86,7 @@ class Trainer:
             batch_size,
             mean=self.data.mean,
             std=self.data.std,
-            augment=training and self.options.augment == "crop-flip",
+            augment=self.options.augment if training else "none",
             shuffle=training,
             seed=self.options.seed,
             dtype="float32",
@@ -97,9 +104,12 @@ class Trainer:
             )
         seen = min(state.batch * self.options.batch_size, len(self.data.train))
         planned = state.batch <= len(self.loader) and state.samples == seen
-        if checkpoint.spec != self.spec or checkpoint.dtype != self.network.dtype or not planned:
+        arrays = PLAIN if self.average is None else AVERAGED
+        if checkpoint.spec != self.spec or checkpoint.dtype != self.network.dtype or not planned or set(optimizer) != arrays:
             raise TrainingError(f"{str(self.folder.config)!r} doesn't fit last.h5: restore the file or start a new run")
-        self.network.load_state_dict(checkpoint.state)
+        self.result.load_state_dict(checkpoint.state)
+        if self.average is not None:
+            self.network.flat_parameters[:], self.network.flat_buffers[:] = optimizer["parameters"], optimizer["buffers"]
         self.network.dropout_step = training["dropout_step"]
         self.optimizer.velocity[:] = optimizer["velocity"]
         self.state = state
@@ -213,6 +223,8 @@ class Trainer:
         if not all_finite(network.flat_gradients):
             raise self._not_finite(f"{first_nonfinite_gradient(network)} is not finite")
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.state.epoch * len(self.loader) + self.state.batch)
         if not (all_finite(network.flat_parameters) and all_finite(network.flat_buffers)):
             raise self._not_finite(f"{first_nonfinite(network.parameters() | network.buffers())} is not finite after the step")
         return float(loss), count_correct(logits, batch.labels)
@@ -228,7 +240,7 @@ class Trainer:
         """Mean loss and accuracy of a part in inference; (None, None) without images."""
         if not len(part):
             return None, None
-        loss_sum, correct, plan = 0.0, 0, self.network.plan()
+        loss_sum, correct, plan = 0.0, 0, self.result.plan()
         for batch in self._loader(part, EVALUATION_BATCH, training=False).epoch(0):
             logits = plan.run(batch.data, batch.layout)
             loss, _ = cross_entropy(logits, batch.labels)
@@ -288,7 +300,7 @@ class Trainer:
         )
 
     def _checkpoint(self, **more) -> Checkpoint:
-        state = self.network.state_dict()
+        state = self.result.state_dict()
         name = first_nonfinite(state)
         if name is not None:
             raise self._not_finite(f"{name} is not finite")
@@ -316,7 +328,10 @@ class Trainer:
     def save(self) -> None:
         """Writes last.h5, with everything needed to resume."""
         training = {"state": asdict(self.state), "dropout_step": self.network.dropout_step, "data_digest": self.data.digest}
-        self.folder.save_last(self._checkpoint(optimizer={"velocity": self.optimizer.velocity}, training=training))
+        optimizer = {"velocity": self.optimizer.velocity}
+        if self.average is not None:
+            optimizer |= {"parameters": self.network.flat_parameters, "buffers": self.network.flat_buffers}
+        self.folder.save_last(self._checkpoint(optimizer=optimizer, training=training))
         self._saved_at = time.monotonic()
 
     def _draw(self) -> None:
