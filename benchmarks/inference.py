@@ -34,6 +34,7 @@ from benchmarks.turns import Contestant, ContestantError, ratios, take_turns
 from minisqx.spec import NetworkSpec, zoo
 
 NETWORKS = ("shallow-06-0.2x", "shallow-09-0.5x", "shallow-06-1x", "squeezenet-v1.1", "squeezenext-23-1x-v5")
+COMPILED = NETWORKS[:3]  # by PyTorch, which takes more than five minutes for the deepest
 SIZES = ((1, 1), (128, 2))  # batch size, threads
 RESULTS = Path(__file__).parent / "results" / "inference.json"
 OURS = "minisqx"
@@ -124,15 +125,20 @@ class Workshop:
             variant.engine.write(network, values, file, samples, variant.precision)
 
     def logits(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-        """Those of PyTorch in float64."""
-        import torch
+        """`exact_logits`, in this process."""
+        return exact_logits(spec, state, x)
 
-        from tests import torch_twin
 
-        twin = torch_twin.TorchTwin(spec).double().eval()
-        torch_twin.to_torch(state, twin)
-        with torch.no_grad():
-            return twin(torch.as_tensor(x).double()).numpy()
+def exact_logits(spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The logits of PyTorch in float64."""
+    import torch
+
+    from tests import torch_twin
+
+    twin = torch_twin.TorchTwin(spec).double().eval()
+    torch_twin.to_torch(state, twin)
+    with torch.no_grad():
+        return twin(torch.as_tensor(x).double()).numpy()
 
 
 def trained_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -172,7 +178,7 @@ def row(
             try:
                 workshop.call("write", variant, folder, spec, state, samples)
             except ContestantError as error:
-                absent[title] = str(error)
+                absent[title] = error.reason
                 continue
             arguments = {"variant": variant, "folder": folder, "x": x, "threads": threads}
             contestants.append(Contestant(title, build, arguments))
@@ -183,7 +189,7 @@ def row(
                 error = check(contestant.call("call"), exact, LIMITS[precision])
                 results[contestant.name] = {"precision": precision, "error": error}
             except ContestantError as error:
-                absent[contestant.name] = str(error)
+                absent[contestant.name] = error.reason
         if OURS in absent:
             raise SystemExit(f"{name}: {absent[OURS]}")
         turns = take_turns({one: seconds for one in contestants if one.name in results}, repeats)
@@ -236,7 +242,11 @@ def main() -> None:
             os.environ[variable] = str(threads)
         for name in options.network:
             variants = OURS_ALONE | (ONE_IMAGE if batch_size == 1 else BATCHES)
-            chosen = {title: one for title, one in variants.items() if one.precision in ("float32", *options.precision)}
+            chosen = {
+                title: one
+                for title, one in variants.items()
+                if one.precision in ("float32", *options.precision) and (one.engine is not PyTorch or name in COMPILED)
+            }
             found.append(row(name, chosen, batch_size, threads, workshop, options.repeats, options.seconds))
             print_row(found[-1])
     workshop.close()

@@ -190,7 +190,7 @@ def start(common: dict, peers: dict[str, Peer], stack: ExitStack, reference: Ref
             error = reference.check(contestant, peers[contestant.name].precision) if reference else contestant.ready()
             found[contestant.name] = (contestant, error)
         except ContestantError as problem:
-            absent[contestant.name] = str(problem)
+            absent[contestant.name] = problem.reason
     if OURS in absent:
         raise SystemExit(f"{common['spec'].name}: no contest, {absent}")
     return found

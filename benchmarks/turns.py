@@ -24,7 +24,11 @@ MAX_CALLS = 20_000
 
 
 class ContestantError(Exception):
-    """A contestant can't run, or its results are wrong."""
+    """A contestant can't run, or its results are wrong. reason: why, without its name."""
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(f"{name}: {reason}" if name else reason)
+        self.reason = reason
 
 
 class Contestant:
@@ -54,7 +58,7 @@ class Contestant:
         try:
             self._connection.send((method, arguments))
         except OSError as error:
-            raise ContestantError(f"{self.name}: its process has ended") from error
+            raise ContestantError("its process has ended", self.name) from error
         return self._answer()
 
     def _answer(self) -> object:
@@ -62,9 +66,9 @@ class Contestant:
             status, value = self._connection.recv()
         except EOFError as error:
             self._process.join()
-            raise ContestantError(f"{self.name}: its process died with exit code {self._process.exitcode}") from error
+            raise ContestantError(f"its process died with exit code {self._process.exitcode}", self.name) from error
         if status == "error":
-            raise ContestantError(f"{self.name}: {value}")
+            raise ContestantError(value, self.name)
         return value
 
     def close(self) -> None:

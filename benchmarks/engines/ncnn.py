@@ -29,7 +29,7 @@ class Ncnn(Engine):
         import ncnn
 
         super().__init__(file, size, batch_size, threads)
-        self.mat, self.net = ncnn.Mat, ncnn.Net()
+        self.Mat, self.net = ncnn.Mat, ncnn.Net()
         options = self.net.opt
         options.num_threads, options.use_bf16_storage = threads, precision == "bfloat16"
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
@@ -41,5 +41,25 @@ class Ncnn(Engine):
 
     def _logits(self, image: np.ndarray) -> np.ndarray:
         extractor = self.net.create_extractor()
-        extractor.input("in0", self.mat(image))
+        extractor.input("in0", self._mat(image))
         return np.array(extractor.extract("out0")[1])
+
+    def _mat(self, image: np.ndarray):
+        return self.Mat(image)
+
+
+class NcnnPixels(Ncnn):
+    """The same with its own conversion of pixels. x: uint8 (batch_size, H, W, 3)."""
+
+    def __init__(self, *arguments, mean: tuple[float, ...], std: tuple[float, ...], **options) -> None:
+        super().__init__(*arguments, **options)
+        self.mean, self.factors = [255 * value for value in mean], [1 / (255 * value) for value in std]
+
+    @staticmethod
+    def buffer(batch_size: int, size: Size) -> np.ndarray:
+        return np.zeros((batch_size, *size, 3), np.uint8)
+
+    def _mat(self, image: np.ndarray):
+        mat = self.Mat.from_pixels(image, self.Mat.PixelType.PIXEL_RGB, image.shape[1], image.shape[0])
+        mat.substract_mean_normalize(self.mean, self.factors)
+        return mat

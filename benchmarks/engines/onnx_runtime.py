@@ -29,11 +29,11 @@ class OnnxRuntime(Engine):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_free_dimension_override_by_name("N", batch_size)
         self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        self.logits = np.empty(self.session.get_outputs()[0].shape, np.float32)
+        output = self.session.get_outputs()[0]
+        self.logits = np.empty(output.shape, np.float32)
         self.binding = self.session.io_binding()
-        for bind, array in ((self.binding.bind_input, self.x), (self.binding.bind_output, self.logits)):
-            name = "x" if array is self.x else "logits"
-            bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        self.binding.bind_input("x", "cpu", 0, np.float32, self.x.shape, self.x.ctypes.data)
+        self.binding.bind_output(output.name, "cpu", 0, np.float32, self.logits.shape, self.logits.ctypes.data)
 
     def call(self) -> np.ndarray:
         self.session.run_with_iobinding(self.binding)

@@ -49,7 +49,7 @@ class OpenVino(Engine):
         core = openvino.Core()
         model = core.read_model(file)
         model.reshape([self.chunk, 3, *size])
-        compiled = core.compile_model(model, "CPU", settings)
+        compiled = core.compile_model(self._prepared(model), "CPU", settings)
         self.logits = np.empty((batch_size, compiled.output(0).shape[1]), np.float32)
         self.requests = []
         for first in range(0, batch_size, self.chunk):
@@ -57,6 +57,9 @@ class OpenVino(Engine):
             request.set_input_tensor(openvino.Tensor(self.x[part], shared_memory=True))
             request.set_output_tensor(openvino.Tensor(self.logits[part], shared_memory=True))
             self.requests.append(request)
+
+    def _prepared(self, model):
+        return model
 
     def call(self) -> np.ndarray:
         if len(self.requests) == 1:
@@ -67,3 +70,26 @@ class OpenVino(Engine):
         for request in self.requests:
             request.wait()
         return self.logits
+
+
+class OpenVinoPixels(OpenVino):
+    """The same with the conversion of pixels in its graph. x: uint8 (batch_size, H, W, 3)."""
+
+    def __init__(self, *arguments, mean: tuple[float, ...], std: tuple[float, ...], **options) -> None:
+        self.mean, self.std = mean, std
+        super().__init__(*arguments, **options)
+
+    @staticmethod
+    def buffer(batch_size: int, size: Size) -> np.ndarray:
+        return np.zeros((batch_size, *size, 3), np.uint8)
+
+    def _prepared(self, model):
+        from openvino import Layout, Type
+        from openvino.preprocess import PrePostProcessor
+
+        processor = PrePostProcessor(model)
+        processor.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+        processor.input().model().set_layout(Layout("NCHW"))
+        steps = processor.input().preprocess().convert_element_type(Type.f32)
+        steps.mean([255 * value for value in self.mean]).scale([255 * value for value in self.std])
+        return processor.build()

@@ -1,4 +1,4 @@
-"""PyTorch compiled for inference: weights frozen into the graph, channels last."""
+"""PyTorch, channels last: compiled for inference, with the weights frozen into the graph, or eager."""
 
 from pathlib import Path
 
@@ -20,7 +20,9 @@ class PyTorch(Engine):
     def buffer(batch_size: int, size: Size) -> np.ndarray:
         return np.zeros((batch_size, *size, 3), np.float32).transpose(0, 3, 1, 2)
 
-    def __init__(self, file: Path, size: Size, batch_size: int, threads: int, precision: str = "float32") -> None:
+    def __init__(
+        self, file: Path, size: Size, batch_size: int, threads: int, precision: str = "float32", compiled: bool = True
+    ) -> None:
         import torch
         import torch._inductor.config
 
@@ -32,7 +34,8 @@ class PyTorch(Engine):
         network, state = torch.load(file, weights_only=False)
         twin = torch_twin.TorchTwin(network).eval()
         torch_twin.to_torch(state, twin)
-        self.twin = torch.compile(twin.to(memory_format=torch.channels_last))
+        twin = twin.to(memory_format=torch.channels_last)
+        self.twin = torch.compile(twin) if compiled else twin
         self.input, self.torch = torch.as_tensor(self.x), torch
         self.autocast = precision == "bfloat16"
 
