@@ -168,7 +168,7 @@ def main() -> None:
             print(f"\n{task}, by {name}")
             titles = " ".join(f"{title:>12}" for title in CONTESTANTS)
             print(
-                f"  {'network':18} {'batch':>5} {'side':>5} {titles} {'images/s':>10} {'2 over 1':>9} {f'{PEER} over ours':>18}"
+                f"  {'network':22} {'batch':>5} {'side':>5} {titles} {'images/s':>10} {'2 over 1':>9} {f'{PEER} over ours':>18}"
             )
             for spec, batch_size in points:
                 print(f"{spec.name}, {batch_size}", file=sys.stderr, flush=True)
@@ -177,7 +177,7 @@ def main() -> None:
                 times = " ".join(f"{one['milliseconds'][title]:9.3f} ms" for title in CONTESTANTS)
                 speed = f"{one['images_per_second']['2 threads']:10,.0f} {one['speed_up']['median']:9.2f}"
                 ratio = one["ratio"]["median"]
-                print(f"  {one['network']:18} {batch_size:5} {one['side']:5} {times} {speed} {ratio:18.2f}", flush=True)
+                print(f"  {one['network']:22} {batch_size:5} {one['side']:5} {times} {speed} {ratio:18.2f}", flush=True)
     options.output.write_text(json.dumps(facts | found, indent=1) + "\n")
 
 
