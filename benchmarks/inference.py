@@ -230,7 +230,7 @@ def main() -> None:
         "--precision", nargs="+", choices=LIMITS, default=list(LIMITS), help="of the peers, besides float32 (default all)"
     )
     parser.add_argument("--repeats", type=int, default=9, help="rounds; figures are their median (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.25, help="length of a turn (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.15, help="length of a turn (default %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="result file (default %(default)s)")
     options = parser.parse_args()
     facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds}
