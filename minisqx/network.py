@@ -11,6 +11,7 @@ from minisqx import flat
 from minisqx.checks import is_whole, plain, require
 from minisqx.current_plan import CurrentPlan
 from minisqx.errors import CheckpointError, OptionError
+from minisqx.kernels.compiler import second_process
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
 from minisqx.layers import (
@@ -235,6 +236,7 @@ class Network:
         self._not_ready = "after backward, which overwrites what forward stored"
         gradient: Any = self._dlogits_for(self._layout)
         gradient[...] = dlogits
+        second_process.wait()
         with self._workspace.one_program():
             for layer in reversed(self._sequence[1:]):
                 gradient = layer.backward(gradient)

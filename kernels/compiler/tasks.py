@@ -16,8 +16,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisqx.kernels.compiler import late
+from minisqx.kernels.compiler.cache import cache_name
 from minisqx.kernels.compiler.words import are_offsets_right, key_of, words_of
 from minisqx.kernels.structures import Place
+
+# Names of the stages that this process compiles for another one (`second_process.py`): then it runs none.
+_only: frozenset[str] | None = None
+
+
+def only_compile(names: set[str]) -> None:
+    """From now on programs aren't run in this process, and only stages with these names, such as "convolution.convolve", are
+    compiled. Functions that kernels call (`published.py`) aren't, either.
+    """
+    global _only
+    _only = frozenset(names)
+
+
+def compiles_only() -> bool:
+    """Whether `only_compile` was called."""
+    return _only is not None
 
 
 class Shared(NamedTuple):
@@ -90,6 +107,8 @@ class Program:
 
     def run(self) -> None:
         """Raises TrainingError where `alone.run_alone` does."""
+        if compiles_only():
+            return
         if self._is_compiled:
             late.module("team").run(self._table)
         else:
@@ -102,6 +121,8 @@ _codes: dict[object, Any] = {}
 
 def _code(kernel, arguments: tuple, is_shared: bool) -> int:
     """The address of a stage's C function for arguments of the same types as these."""
+    if _only is not None and cache_name(kernel.py_func) not in _only:
+        return 0
     key = kernel, is_shared, key_of(arguments)
     if key not in _codes:
         _codes[key] = late.module("c_function").compile_stage(kernel, arguments, is_shared)
