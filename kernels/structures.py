@@ -94,6 +94,27 @@ class Extent(NamedTuple):
     columns: int
 
 
+class Windows(NamedTuple):
+    """One chunk of a convolution's input, data as in `Matrix`, for a kernel without stride and padding.
+
+    index: int32, that of `im2col.Taps`: its element t * index_stride is the pixel under tap t of the first output pixel. vectors:
+    in a row of an output's map.
+    """
+
+    data: np.ndarray
+    at: int
+    stride: int
+    index: np.ndarray
+    index_stride: int
+    channels: int
+    taps: int
+    in_height: int
+    in_width: int
+    out_height: int
+    out_width: int
+    vectors: int
+
+
 class Affine(NamedTuple):
     """A product's epilogue out = f(z) * scale + shift, z = bias + W x; all (rows,)."""
 

@@ -22,6 +22,7 @@ WITHOUT_JIT = {
     "test_kernels_residual.py": 3,
     "test_kernels_resize.py": 1,
     "test_kernels_sampling.py": 1,
+    "test_kernels_windows.py": 3,
     "test_layer_gradients.py": 23,
 }
 
