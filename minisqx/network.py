@@ -11,6 +11,7 @@ from minisqx import flat
 from minisqx.checks import is_whole, plain, require
 from minisqx.current_plan import CurrentPlan
 from minisqx.errors import CheckpointError, OptionError
+from minisqx.kernels.compiler import second_process
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
 from minisqx.layers import (
@@ -217,6 +218,7 @@ class Network:
         if dlogits.shape != expected or dlogits.dtype.kind != "f":
             raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
         self._not_ready = "after backward, which overwrites what forward stored"
+        second_process.wait()
         gradient: Any = np.ascontiguousarray(dlogits, self.dtype)
         for layer in reversed(self._sequence[1:]):
             gradient = layer.backward(gradient)

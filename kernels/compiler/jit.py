@@ -9,7 +9,25 @@ from collections.abc import Callable
 import numpy as np
 
 from minisqx.kernels.compiler import late
+from minisqx.kernels.compiler.cache import cache_name
 from minisqx.kernels.compiler.entry import Entry
+
+# Names of the parallel kernels that this process compiles for another one (`second_process.py`): then it runs no parallel kernel.
+_only: frozenset[str] | None = None
+
+
+def only_compile(names: set[str]) -> None:
+    """From now on parallel kernels aren't run in this process, and only those with these names are compiled.
+
+    They leave what they should write as it was. Functions that kernels call (`published.py`) aren't compiled, either.
+    """
+    global _only
+    _only = frozenset(names)
+
+
+def compiles_only() -> bool:
+    """Whether `only_compile` was called."""
+    return _only is not None
 
 
 class Kernel:
@@ -42,6 +60,8 @@ class Kernel:
 
     def __call__(self, *arguments):
         if self.is_parallel:
+            if _only is not None:
+                return bound(self, arguments)()
             return late.module("alone").run_alone(self.compiled, *arguments)
         return self.compiled(*arguments)
 
@@ -80,5 +100,14 @@ def bound(kernel, arguments: tuple):
     members, alone = late.module("choice").members, late.module("alone")
     if not kernel.is_parallel:
         return members.code_of(kernel.compiled, arguments)
+    if _only is not None and cache_name(kernel.py_func) not in _only:
+        return _not_run
     alone.start_threads()
-    return functools.partial(alone.run_alone, members.code_of(kernel.compiled, arguments))
+    code = members.code_of(kernel.compiled, arguments)
+    if _only is not None:
+        return _not_run
+    return functools.partial(alone.run_alone, code)
+
+
+def _not_run(*arguments) -> None:
+    """Stands for a parallel kernel after `only_compile`."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from minisqx.kernels import convolution, im2col, structures
 from minisqx.kernels.activation import NO_ACTIVATION
+from minisqx.kernels.compiler import second_process
 from minisqx.kernels.compiler.jit import bound
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE, Cut
@@ -26,6 +27,7 @@ class Workspace(NetworkPart):
     def __init__(self, dtype, seed: int = 0):
         self.dtype, self.seed = np.dtype(dtype), seed
         self.dropout_step = 0
+        second_process.start("convolution.backward", "minisqx.training.warmup", "compile_backward", self.dtype.name)
         im2col.prepare(self.dtype)
         product.prepare(self.dtype)
         self._scratch = np.empty((0, 0), self.dtype)

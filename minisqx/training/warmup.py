@@ -64,3 +64,20 @@ def compile_training(spec: NetworkSpec) -> None:
         network.forward(batch, training=False)
         network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
         SGD(network, lr=0.0).step()
+
+
+def compile_backward(dtype: str, folder: str) -> None:
+    """Compiles the kernels of a basic block's and a sum's backward, about half of what training needs, and runs nothing.
+
+    For a second process (`kernels/compiler/second_process.py`). folder: that of the first process's compiled kernels; nothing is
+    done if this process has another one.
+    """
+    from minisqx.kernels.compiler import jit
+    from minisqx.network import Network
+
+    if folder != str(cache.folder()):
+        return
+    jit.only_compile({"convolution.backward", "residual.backward", "convolution.input_gradient"})
+    network = Network(SqueezeNextSpec(), dtype=dtype)
+    network.forward(np.zeros((2, 3, *network.spec.input_size), dtype), training=True)
+    network.backward(np.zeros((2, network.spec.num_classes), dtype))
