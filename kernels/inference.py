@@ -103,7 +103,6 @@ def run(logits, program, classifier, images, memory, features, scratch_memory):
     """
     zeros, ones, weights, memory = flat(program.zeros), flat(program.ones), flat(program.weights), flat(memory)
     columns = Matrix(flat(scratch_memory), 0, SCRATCH_STRIDE)
-    scratch = Scratch(columns, columns, columns, zeros, ones)  # forward, only its columns are used
     for s in range(program.steps.shape[0]):
         step = program.steps[s]
         rows, geometry = step[ROWS], step[GEOMETRY:]
@@ -117,6 +116,9 @@ def run(logits, program, classifier, images, memory, features, scratch_memory):
             # The weight (in_rows * taps, rows), then bias, scale and shift (rows,).
             weight = weights[step[WEIGHT_AT] :]
             bias = weight[step[IN_ROWS] * count * rows :]
+            # Rows of scratch as near to each other as those of the output: small maps then take few pages and cache lines.
+            dense = Matrix(columns.data, 0, min(step[OUT_STRIDE], SCRATCH_STRIDE))
+            scratch = Scratch(dense, dense, dense, zeros, ones)  # forward, only its columns are used
             folded = Folded(weight, bias, bias[rows:], bias[2 * rows :])
             convolution = Convolution(geometry, inside, index, step[IN_ROWS], rows, step[ACTIVATION], step[ACTIVATED])
             convolve(out, x, images, convolution, folded, scratch)
