@@ -53,7 +53,20 @@ def test_every_command_in_the_documents_is_accepted(arguments):
 
 def test_the_documents_show_every_command():
     shown = {arguments[0] for arguments in commands()}
-    assert shown == {"train", "models", "summary", "draw", "paper", "evaluate", "infer", "bench", "gradcheck", "warmup", "info"}
+    assert shown == {
+        "train",
+        "models",
+        "summary",
+        "draw",
+        "augmentations",
+        "paper",
+        "evaluate",
+        "infer",
+        "bench",
+        "gradcheck",
+        "warmup",
+        "info",
+    }
 
 
 def test_the_readme_has_the_two_blocks_that_ci_runs():
