@@ -30,6 +30,7 @@ SAMPLING = ("test_kernels_sampling.py",)
 ELU = ("test_kernels_activation.py",)
 RESIDUAL = ("test_kernels_residual.py::test_the_sum_and_its_backward_are_their_naive_twin",)
 RELU = _block("1x1", order="conv-act-relu")
+TASKS = ("test_tasks.py",)
 FIRE = ("test_squeezenet.py::test_gradients_are_the_complex_step_of_the_naive_network[1.1]",)
 INFERENCE_FIRE = (
     "test_squeezenet.py::test_inference_is_the_naive_network_and_an_image_has_the_same_bits_alone[float64-1e-12-1.1]",
@@ -580,8 +581,8 @@ FAULTS = (
     Fault(
         "another mask in backward",
         "minisqx/layers/dropout.py",
-        "dy = materialise(gradient, self.dx.stored, self.layout, self.workspace)",
-        "dy = materialise(gradient, self.dx.stored, self.layout, self.workspace); self.workspace.dropout_step += 1",
+        "materialise(gradient, self.dx.data, self.layout, self.workspace)",
+        "materialise(gradient, self.dx.data, self.layout, self.workspace); self.key[0] += np.uint64(1)",
         DROPOUT,
     ),
     Fault(
@@ -1040,6 +1041,25 @@ FAULTS = (
         "if False and ",
         KERNELS,
     ),
+    Fault(
+        "the next stage begins when the last piece is taken, not when all are done",
+        "kernels/compiler/team.py",
+        "if _take(state, DONE) + 1 < table[step, 2]:",
+        "if piece + 1 < table[step, 2]:",
+        TASKS,
+    ),
+    Fault(
+        "a piece is computed twice", "kernels/compiler/team.py", "ticket = _take(state, TICKET)", "_take(state, TICKET)", TASKS
+    ),
+    Fault("layers run one by one", "minisqx/layers/workspace.py", "if self._waiting is None:", "if True:", TASKS),
+    Fault(
+        "calls of a pass that failed",
+        "minisqx/layers/workspace.py",
+        "            self._waiting = None\n",
+        "            pass\n",
+        TASKS,
+    ),
+    Fault("logits that the next pass overwrites", "minisqx/network.py", "return y.copy()", "return y", TASKS),
     Fault(
         "waiting threads spin for milliseconds",
         "kernels/compiler/alone.py",

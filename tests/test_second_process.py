@@ -1,6 +1,7 @@
 """A first training step shares the compilation with a second process; the bits are those of a process that compiles alone."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 from minisqx.kernels.compiler import cache, second_process
 
-SHARED = {"convolution.backward", "residual.backward", "convolution.input_gradient"}
+SHARED = {"convolution.pass_back", "convolution.write_gradient", "residual.pass_back"}
 STEP = """
 import hashlib, sys
 import numpy as np
@@ -38,7 +39,7 @@ def python(folder, threads: int, code: str, *arguments: str) -> str:
 
 def compiled(folder) -> dict[str, float]:
     """Name of each kernel in a cache folder -> time at which it was written."""
-    return {path.name.rsplit("-", 1)[0]: path.stat().st_mtime for path in folder.glob("kernels/*/*.nbc")}
+    return {re.split("[-_][0-9a-f]{16}", path.name)[0]: path.stat().st_mtime for path in folder.glob("kernels/*/*.nbc")}
 
 
 @pytest.fixture
@@ -55,14 +56,14 @@ def started(monkeypatch, tmp_path):
 
 
 def start():
-    second_process.start("convolution.backward", "module", "function", "float32")
+    second_process.start("convolution.pass_back", "module", "function", "float32")
 
 
 def test_the_second_process_compiles_its_kernels_and_runs_none(tmp_path):
     python(tmp_path, 2, COMPILE, "")
     found = compiled(tmp_path)
     assert set(found) >= SHARED
-    assert not any(name.startswith("tiles.") or name.endswith(".forward") and name.startswith(("conv", "res")) for name in found)
+    assert not any(name.startswith(("tiles.", "im2col.")) for name in found) and "convolution.convolve" not in found
     # A process that compiles the others itself takes these, and its gradients have the bits of one that compiles all.
     shared = python(tmp_path, 1, STEP)
     assert {name: compiled(tmp_path)[name] for name in SHARED} == {name: found[name] for name in SHARED}
@@ -80,7 +81,7 @@ def test_it_starts_where_a_kernel_is_missing(started):
 
 
 def test_it_does_not_start_where_the_kernel_is_compiled(started, tmp_path):
-    (tmp_path / "convolution.backward-0.nbc").touch()
+    (tmp_path / "convolution.pass_back-0.nbc").touch()
     start()
     assert not started
 

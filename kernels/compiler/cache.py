@@ -73,8 +73,8 @@ def folder() -> Path | None:
 
 
 def holds(kernel: str) -> bool:
-    """Whether there is an entry of a kernel, such as `convolution.forward`, for any types."""
-    return any(next(place.glob(f"{kernel}-*"), None) is not None for place in (_folder, _system) if place is not None)
+    """Whether there is an entry of a kernel whose name begins with this, such as `convolution.`, for any types."""
+    return any(next(place.glob(f"{kernel}*"), None) is not None for place in (_folder, _system) if place is not None)
 
 
 def system_refusal() -> Exception | None:

@@ -12,14 +12,14 @@ from minisqx.kernels.compiler import late
 from minisqx.kernels.compiler.cache import cache_name
 from minisqx.kernels.compiler.entry import Entry
 
-# Names of the parallel kernels that this process compiles for another one (`second_process.py`): then it runs no parallel kernel.
+# Names of the stages of tasks that this process compiles for another one (`second_process.py`); None: it is no such process.
 _only: frozenset[str] | None = None
 
 
 def only_compile(names: set[str]) -> None:
-    """From now on parallel kernels aren't run in this process, and only those with these names are compiled.
+    """From now on no task (`tasks.py`) is run in this process, and of their stages only those with these names are compiled.
 
-    They leave what they should write as it was. Functions that kernels call (`published.py`) aren't compiled, either.
+    Arrays keep what is in them. Functions that kernels call (`published.py`) aren't compiled, either.
     """
     global _only
     _only = frozenset(names)
@@ -30,10 +30,15 @@ def compiles_only() -> bool:
     return _only is not None
 
 
+def is_compiled_here(kernel) -> bool:
+    """Whether this process compiles a stage of a task."""
+    return _only is None or cache_name(kernel.py_func) in _only
+
+
 class Kernel:
     """A kernel that Numba compiles at its first call with given types, to run without the GIL, and caches on disk.
 
-    Of parallel kernels, those with a parallel `prange`, only one runs at a time.
+    The only parallel one is `team.work_together`, of which one call runs at a time.
     """
 
     def __init__(self, function: Callable, parallel: bool):
@@ -60,8 +65,6 @@ class Kernel:
 
     def __call__(self, *arguments):
         if self.is_parallel:
-            if _only is not None:
-                return bound(self, arguments)()
             return late.module("alone").run_alone(self.compiled, *arguments)
         return self.compiled(*arguments)
 
@@ -88,26 +91,6 @@ def entry(function=None, *, before: Callable | None = None):
     return Entry(function.__module__, function.__name__, kernel=njit(function), before=before, result=result)
 
 
-def bound(kernel, arguments: tuple):
-    """The machine code of a kernel for the types of these arguments, to be called repeatedly with arguments of the same types.
-
-    It skips Numba's type inspection at each call, which costs more than a small layer: 10 us for two dozen arguments.
-    """
-    if isinstance(kernel, Entry):
-        return kernel.code(arguments).call
-    if not isinstance(kernel, Kernel):
-        return kernel  # the JIT is disabled
-    members, alone = late.module("choice").members, late.module("alone")
-    if not kernel.is_parallel:
-        return members.code_of(kernel.compiled, arguments)
-    if _only is not None and cache_name(kernel.py_func) not in _only:
-        return _not_run
-    alone.start_threads()
-    code = members.code_of(kernel.compiled, arguments)
-    if _only is not None:
-        return _not_run
-    return functools.partial(alone.run_alone, code)
-
-
-def _not_run(*arguments) -> None:
-    """Stands for a parallel kernel after `only_compile`."""
+def bound(kernel: Entry, arguments: tuple) -> Callable:
+    """The machine code of an entry for the types of these arguments, to be called repeatedly with arguments of the same types."""
+    return kernel.code(arguments).call

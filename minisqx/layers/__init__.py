@@ -12,7 +12,8 @@ Two computations are deferred to the neighbouring layer, which has the data in c
   stored dz. The previous layer computes the product.
 
 Arrays are allocated once per batch shape. So for batches of the same shape a layer returns the same `Activation` and `Gradient`
-objects every time, and repeats the same kernel calls with the same arguments (`BoundCall`).
+objects every time, and repeats the same calls with the same arguments (`BoundCall`). A network collects the calls of all its
+layers and runs them in a row (`Workspace.one_program`).
 """
 
 from minisqx.layers.basic_block import BasicBlock as BasicBlock
@@ -28,6 +29,7 @@ from minisqx.layers.pools import AveragePool as AveragePool
 from minisqx.layers.pools import MaxPool as MaxPool
 from minisqx.layers.tensors import Activation as Activation
 from minisqx.layers.tensors import Gradient as Gradient
+from minisqx.layers.workspace import PerLayout as PerLayout
 from minisqx.layers.workspace import Workspace as Workspace
 from minisqx.layers.workspace import cut_of as cut_of
 from minisqx.layers.workspace import materialise as materialise

@@ -67,7 +67,7 @@ def compile_training(spec: NetworkSpec) -> None:
 
 
 def compile_backward(dtype: str, folder: str) -> None:
-    """Compiles the kernels of a basic block's and a sum's backward, about half of what training needs, and runs nothing.
+    """Compiles the kernels of a backward pass, and runs nothing.
 
     For a second process (`kernels/compiler/second_process.py`). folder: that of the first process's compiled kernels; nothing is
     done if this process has another one.
@@ -77,7 +77,9 @@ def compile_backward(dtype: str, folder: str) -> None:
 
     if folder != str(cache.folder()):
         return
-    jit.only_compile({"convolution.backward", "residual.backward", "convolution.input_gradient"})
+    convolution = {"pass_back", "write_gradient", "start_backward", "add_gradients", "finish_backward"}
+    others = {"residual.pass_back", "residual.add_sums", "blocks.flip_taps", "linear.backward", "pooling.spread"}
+    jit.only_compile({f"convolution.{name}" for name in convolution} | others)
     network = Network(SqueezeNextSpec(), dtype=dtype)
     network.forward(np.zeros((2, 3, *network.spec.input_size), dtype), training=True)
     network.backward(np.zeros((2, network.spec.num_classes), dtype))
