@@ -237,6 +237,7 @@ class Network:
         second_process.wait()
         gradient: Any = self._dlogits_for(self._layout)
         gradient[...] = dlogits
+        second_process.wait()
         with self._workspace.one_program():
             for layer in reversed(self._sequence[1:]):
                 gradient = layer.backward(gradient)

@@ -72,9 +72,9 @@ def folder() -> Path | None:
     return _folder
 
 
-def holds(kernel: str) -> bool:
-    """Whether there is an entry of a kernel whose name begins with this, such as `convolution.`, for any types."""
-    return any(next(place.glob(f"{kernel}*"), None) is not None for place in (_folder, _system) if place is not None)
+def holds(stage: str) -> bool:
+    """Whether there is an entry of a task's stage, such as `convolution.convolve`, for any types."""
+    return any(next(place.glob(f"{stage}_*"), None) is not None for place in (_folder, _system) if place is not None)
 
 
 def system_refusal() -> Exception | None:

@@ -15,6 +15,7 @@ from minisqx.kernels.compiler.cache import KernelCache
 from minisqx.kernels.compiler.choice import members
 from minisqx.kernels.compiler.jit import compiles_only
 from minisqx.kernels.compiler.options import EXACT
+from minisqx.kernels.compiler.tasks import compiles_only
 
 _published: dict = {}
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from minisqx.kernels.compiler import cache, late
-from minisqx.kernels.compiler.jit import compiles_only
+from minisqx.kernels.compiler.tasks import compiles_only
 from minisqx.machine.threads import threads
 
 LIMIT = 120.0  # seconds
@@ -29,12 +29,12 @@ _process: subprocess.Popen | None = None
 _parent = 0  # the process that started it
 
 
-def start(kernel: str, module: str, function: str, *arguments: str) -> None:
-    """Starts a process that calls a function with these arguments, unless `kernel`, which it compiles, is in the cache already,
+def start(stage: str, module: str, function: str, *arguments: str) -> None:
+    """Starts a process that calls a function with these arguments, unless `stage`, which it compiles, is in the cache already,
     or this process may use only one CPU.
     """
     global _process, _parent
-    if _process is not None or compiles_only() or late.is_jit_disabled() or not _can_help() or cache.holds(kernel):
+    if _process is not None or compiles_only() or late.is_jit_disabled() or not _can_help() or cache.holds(stage):
         return
     path = [place for place in sys.path if isinstance(place, str)]
     call = json.dumps([path, module, function, [*arguments, str(cache.folder())]])

@@ -16,9 +16,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisqx.kernels.compiler import late
-from minisqx.kernels.compiler.jit import compiles_only, is_compiled_here
+from minisqx.kernels.compiler.cache import cache_name
 from minisqx.kernels.compiler.words import are_offsets_right, key_of, words_of
 from minisqx.kernels.structures import Place
+
+# Names of the stages that this process compiles for another one (`second_process.py`): then it runs none.
+_only: frozenset[str] | None = None
+
+
+def only_compile(names: set[str]) -> None:
+    """From now on programs aren't run in this process, and only stages with these names, such as "convolution.convolve", are
+    compiled. Functions that kernels call (`published.py`) aren't, either.
+    """
+    global _only
+    _only = frozenset(names)
+
+
+def compiles_only() -> bool:
+    """Whether `only_compile` was called."""
+    return _only is not None
 
 
 class Shared(NamedTuple):
@@ -104,8 +120,8 @@ _codes: dict[object, Any] = {}
 
 
 def _code(kernel, arguments: tuple, is_shared: bool) -> int:
-    """The address of a stage's C function for arguments of the same types as these; 0 if this process doesn't compile it."""
-    if not is_compiled_here(kernel):
+    """The address of a stage's C function for arguments of the same types as these."""
+    if _only is not None and cache_name(kernel.py_func) not in _only:
         return 0
     key = kernel, is_shared, key_of(arguments)
     if key not in _codes:
