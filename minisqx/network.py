@@ -234,7 +234,6 @@ class Network:
         if dlogits.shape != expected or dlogits.dtype.kind != "f":
             raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
         self._not_ready = "after backward, which overwrites what forward stored"
-        second_process.wait()
         gradient: Any = self._dlogits_for(self._layout)
         gradient[...] = dlogits
         second_process.wait()

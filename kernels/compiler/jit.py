@@ -9,30 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minisqx.kernels.compiler import late
-from minisqx.kernels.compiler.cache import cache_name
 from minisqx.kernels.compiler.entry import Entry
-
-# Names of the stages of tasks that this process compiles for another one (`second_process.py`); None: it is no such process.
-_only: frozenset[str] | None = None
-
-
-def only_compile(names: set[str]) -> None:
-    """From now on no task (`tasks.py`) is run in this process, and of their stages only those with these names are compiled.
-
-    Arrays keep what is in them. Functions that kernels call (`published.py`) aren't compiled, either.
-    """
-    global _only
-    _only = frozenset(names)
-
-
-def compiles_only() -> bool:
-    """Whether `only_compile` was called."""
-    return _only is not None
-
-
-def is_compiled_here(kernel) -> bool:
-    """Whether this process compiles a stage of a task."""
-    return _only is None or cache_name(kernel.py_func) in _only
 
 
 class Kernel:

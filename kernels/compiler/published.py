@@ -13,7 +13,6 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from minisqx.kernels.compiler.cache import KernelCache
 from minisqx.kernels.compiler.choice import members
-from minisqx.kernels.compiler.jit import compiles_only
 from minisqx.kernels.compiler.options import EXACT
 from minisqx.kernels.compiler.tasks import compiles_only
 
