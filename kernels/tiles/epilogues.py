@@ -35,7 +35,10 @@ class Epilogue:
         self.v.store(value, self.out.data, self.place(self.out, m, n))
 
     def ahead(self, rows: int, vectors: int) -> None:
-        """Prefetches what the next tile of the row reads besides x."""
+        """Prefetches the places that the next tile of the row writes: a store to memory that no cache holds reads it first."""
+        for m in range(rows):
+            for n in range(vectors):
+                self.v.prefetch(self.out.data, self.place(self.out, m, vectors + n), write=True)
 
 
 class AffineEpilogue(Epilogue):
@@ -106,6 +109,7 @@ class NormBackwardEpilogue(Epilogue):
         self.e = moved(v.builder, given.e, tile.row, tile.column)
 
     def ahead(self, rows: int, vectors: int) -> None:
+        # Of e, whose place is the output's, too, unless that is scratch.
         for m in range(rows):
             for n in range(vectors):
                 self.v.prefetch(self.e.data, self.place(self.e, m, vectors + n))

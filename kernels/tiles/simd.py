@@ -117,8 +117,8 @@ class Vectors:
         arguments = [addresses, ir.Constant(_LANE, self.bytes), ir.Constant(mask, [1] * self.lanes), self.constant(0.0)]
         return self.builder.call(gather, arguments), inside
 
-    def prefetch(self, base, offset):
-        """Prefetches the cache line of an element."""
+    def prefetch(self, base, offset, write: bool = False):
+        """Prefetches the cache line of an element, which will be read or, if `write`, written."""
         address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())
         function_type = ir.FunctionType(ir.VoidType(), [address.type, _LANE, _LANE, _LANE])
         prefetch = cgutils.get_or_insert_function(self.builder.module, function_type, "llvm.prefetch.p0i8")
