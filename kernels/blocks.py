@@ -14,7 +14,6 @@ from minisqx.kernels.im2col import im2col
 from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.sampling import add_spread, spread
 from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE, Affine, Block, Chunk, Extent, Matrix, Rows, Scratch
-from minisqx.kernels.tiles.activation_row import activate_row
 from minisqx.kernels.tiles.product import product
 from minisqx.kernels.tiles.simd import flat
 
@@ -127,10 +126,6 @@ def columns_of(x, channels, taps, block, scratch):
     if is_pointwise(taps.geometry) and not x.activation:
         return Matrix(x.data, x.at, x.stride)
     im2col(scratch, x, channels, Taps(taps.geometry, taps.inside, taps.index), block)
-    if x.activation:
-        for r in range(channels * taps.inside.shape[0]):
-            at = scratch.at + r * scratch.stride
-            activate_row(scratch.data, at, scratch.data, at, x.activation, block.columns)
     return of_block(scratch, block)
 
 
