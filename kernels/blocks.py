@@ -143,6 +143,25 @@ def source_columns(source, chunk, block, scratch):
 
 
 @njit
+def stored_rows(source, chunk):
+    """One chunk of the rows of the incoming gradient that are stored."""
+    return matrix_of(Rows(source.stored, source.stored_row), chunk)
+
+
+@njit
+def gradient_rows(start, rows, source, chunk, block, scratch):
+    """Rows start : rows of a block of the incoming gradient, start 0 or `source.produced`, as a `Matrix` whose row m is row m of
+    the gradient: the stored tensor itself if that is all they are, else scratch.
+    """
+    if start == source.produced and not source.added and not source.sampled:
+        stored = stored_rows(source, chunk)
+        return Matrix(stored.data, stored.at - start * stored.stride, stored.stride)
+    g = of_block(scratch.gradient, block)
+    fill_gradient(g, start, rows, source, chunk, block, scratch)
+    return g
+
+
+@njit
 def fill_gradient(g, start, rows, source, chunk, block, scratch):
     """Writes rows start : rows of a block of the incoming gradient to the `Matrix` g.
 
@@ -154,7 +173,7 @@ def fill_gradient(g, start, rows, source, chunk, block, scratch):
         extent = Extent(0, source.produced, source.weight.shape[0], block.first, block.columns)
         epilogue = Affine(scratch.zeros, scratch.ones, scratch.zeros)
         product(g, weight, source_columns(source, chunk, block, scratch), extent, epilogue, NO_ACTIVATION)
-    stored = matrix_of(Rows(source.stored, source.stored_row), chunk)
+    stored = stored_rows(source, chunk)
     for m in range(source.produced, rows):
         to, at = g.at + m * g.stride + block.first, stored.at + (m - source.produced) * stored.stride
         if source.sampled:

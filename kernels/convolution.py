@@ -36,6 +36,7 @@ from minisqx.kernels.blocks import (
     columns_of,
     copy,
     fill_gradient,
+    gradient_rows,
     is_pointwise,
     matrix_of,
     of_block,
@@ -79,7 +80,7 @@ def convolve_chunk(out, x, pixels, convolution, folded, moments, scratch):
 
     out: `Matrix` (outputs, pixels); pixels: the chunk's output pixels. x: `Chunk` (inputs, its pixels), whose scale, shift and
     activation apply only where it goes through im2col; else they are in `folded`. moments: `ChunkMoments` to be written, of what
-    is stored, which then has no scale and no shift; or None.
+    is stored, which then has no scale and no shift, for no channels if there is no batch norm; or None.
     """
     outputs, depth = convolution.outputs, convolution.inputs * convolution.inside.shape[0]
     lane_count = VECTOR_BYTES // out.data.itemsize
@@ -98,7 +99,8 @@ def convolve_chunk(out, x, pixels, convolution, folded, moments, scratch):
                 # Whole vectors of pixels give their moments on the way; the columns of padding must not.
                 whole = 0
                 if moments is not None:
-                    whole = min(columns, pixels - first) // lane_count * lane_count
+                    if moments.merged.shape[1] > 0:
+                        whole = min(columns, pixels - first) // lane_count * lane_count
                     if whole > 0:
                         extent = Extent(start, stop, depth, first, whole)
                         product_with_moments(out, weight, x_columns, extent, Moments(folded.bias, moments.lanes), activation)
@@ -126,7 +128,7 @@ def forward(out, norm, x, parameters, convolution, cut, folded, workspace):
 
     Writes out, `Rows` (M channels), and, if there is a batch norm, the `Norm`: the batch's mean and variance, scale and shift;
     and updates its running statistics. x: `Tensor` (K channels). cut: of out. folded: `Folded`, written; its scale is 1, its
-    shift 0. workspace.by_chunk: (chunks, 2, M) float64, the moments of each chunk; its columns are followed by 3 vectors an
+    shift 0. workspace.by_chunk: (chunks, 2, M or 0) float64, the moments of each chunk; its columns are followed by 3 vectors an
     output.
     """
     # W (x' s + t) + b = (W s) x' + (b + W t) where nothing else is between: a scale and a shift for free.
@@ -167,10 +169,9 @@ def write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch):
             if start < stop:
                 extent = Extent(start, stop, source.weight.shape[0], block.first, block.columns)
                 product_to_dz(dz, weight, dz_columns, extent, epilogue, activation)
-    # The other rows of g are written out first.
+    # The other rows of g are stored, or written out first.
     if in_registers < outputs:
-        g = of_block(scratch.gradient, block)
-        fill_gradient(g, in_registers, outputs, source, chunk, block, scratch)
+        g = gradient_rows(in_registers, outputs, source, chunk, block, scratch)
         for m in range(in_registers, outputs):
             activation = convolution.activation if m < convolution.activated else NO_ACTIVATION
             batch_norm.dz_row(dz, g, e, m, coefficients, activation, block)
@@ -178,10 +179,11 @@ def write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch):
 
 
 @njit
-def backward_chunk(e, keep_dz, source, x, convolution, coefficients, chunk, pixels, gradient, scratch):
-    """One chunk of a basic block's backward: writes dz in the place of e, and the chunk's sums G and B to `gradient`.
+def backward_chunk(kept, e, source, x, convolution, coefficients, chunk, pixels, gradient, scratch):
+    """One chunk of a basic block's backward: writes dz to `kept`, and the chunk's sums G and B to `gradient`.
 
-    e: `Matrix` (M, pixels). x: `Chunk` (K, pixels of the input). gradient: `Matrix` (M, (K + 1) * taps), written: G, (M, K *
+    kept, e: `Matrix` (M, pixels); `kept` may be e, which has no readers left, or the stored gradient. With a stride of 0, dz is
+    not kept. x: `Chunk` (K, pixels of the input). gradient: `Matrix` (M, (K + 1) * taps), written: G, (M, K *
     taps), and beside it B, (M, taps).
     """
     inputs, outputs, tap_count = convolution.inputs, convolution.outputs, convolution.inside.shape[0]
@@ -195,8 +197,8 @@ def backward_chunk(e, keep_dz, source, x, convolution, coefficients, chunk, pixe
         inside, bias_taps = Matrix(flat(convolution.inside), 0, convolution.inside.shape[1]), tap_count
     for number in range(blocks_in(pixels, e.data.itemsize)):
         block = block_at(number, pixels, e.data.itemsize)
-        # dz (M, pixels) = (a g + b e + c) f'(e): in the place of e, which has no readers left, and is in cache.
-        dz = e if keep_dz else of_block(scratch.gradient, block)
+        # dz (M, pixels) = (a g + b e + c) f'(e), which is then in cache.
+        dz = kept if kept.stride > 0 else of_block(scratch.gradient, block)
         write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch)
         # x_columns (K * taps, pixels): of the input as it is stored, since scale and shift are applied to the sums
         # (`add_chunks`); after an activation they can't be.
@@ -208,10 +210,11 @@ def backward_chunk(e, keep_dz, source, x, convolution, coefficients, chunk, pixe
 
 
 @njit(parallel=True)
-def backward(e, keep_dz, gradients, source, x, convolution, parameters, norm, cut, workspace):
+def backward(dz, e, gradients, source, x, convolution, parameters, norm, cut, workspace):
     """The backward pass of a basic block whose batch norm comes last, or has none; see the file's head.
 
-    e: `Rows` (M channels), the block's stored output; overwritten with dz if keep_dz. gradients: `Parameters`, written. source:
+    e: `Rows` (M channels), the block's stored output. dz: `Rows`, written: e itself, or a tensor of its own; without chunks, dz
+    is not kept. gradients: `Parameters`, written. source:
     of the gradient of the output. x: `Tensor` (K channels), the input, whose sums are written. norm: `Norm`, with the sums of
     this block's output. cut: of e. workspace.by_chunk: (chunks, M, (K + 1) * taps), the sums G and B of each chunk.
     """
@@ -229,7 +232,7 @@ def backward(e, keep_dz, gradients, source, x, convolution, parameters, norm, cu
         chunk = np.int64(chunk_)
         gradient = Matrix(flat(chunk_gradients), chunk * outputs * stride, stride)
         backward_chunk(
-            matrix_of(e, chunk), keep_dz, source, chunk_of(x, chunk), convolution, coefficients, chunk,
+            matrix_of(dz, chunk), matrix_of(e, chunk), source, chunk_of(x, chunk), convolution, coefficients, chunk,
             pixels_of(cut, chunk), gradient, scratch_of(workspace, get_thread_id()),
         )  # fmt: skip
     # Chunks are added in their order, whichever thread does it; threads share the rows of the weight.
@@ -253,7 +256,8 @@ def add_chunks(total, gradients, m, chunk_gradients, x, geometry):
     depth = gradients.weight.shape[1]
     has_padding = geometry[PADDING_HEIGHT] + geometry[PADDING_WIDTH] > 0
     bias_taps = taps if has_padding else 1
-    centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2
+    # This tap lies inside for every pixel, since the padding is less than half the kernel.
+    centre = geometry[PADDING_HEIGHT] * geometry[1] + geometry[PADDING_WIDTH]
     for chunk in range(chunk_gradients.shape[0]):
         for r in range(depth + bias_taps):
             total[r] += chunk_gradients[chunk, m, r]
@@ -289,9 +293,12 @@ def input_gradient(dx, source, cut, workspace):
         scratch, pixels, out = scratch_of(workspace, get_thread_id()), pixels_of(cut, chunk), matrix_of(Rows(dx, 0), chunk)
         for number in range(blocks_in(pixels, dx.itemsize)):
             block = block_at(number, pixels, dx.itemsize)
-            g = of_block(scratch.gradient, block)
-            fill_gradient(g, 0, rows, source, chunk, block, scratch)
-            for m in range(rows):
-                to, at = out.at + m * out.stride + block.first, g.at + m * g.stride + block.first
-                copy(out.data, to, g.data, at, block.columns)
+            if source.sampled:
+                # `spread` writes beyond the end of a block.
+                g = gradient_rows(0, rows, source, chunk, block, scratch)
+                for m in range(rows):
+                    to, at = out.at + m * out.stride + block.first, g.at + m * g.stride + block.first
+                    copy(out.data, to, g.data, at, block.columns)
+            else:
+                fill_gradient(out, 0, rows, source, chunk, block, scratch)
         clear_tail(out, rows, pixels, whole_vectors(pixels, dx.itemsize))

@@ -10,11 +10,12 @@ stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, 
 (`Geometry.transposed`): backward needs no scatter.
 
 A value is f(x * scale[c] + shift[c]), so a deferred batch norm and activation are applied on the way, and the zeros of the
-padding stay zero. The input pixel under each tap is in tables that are made once per geometry (`Taps`). Of three loops, the fastest that
-applies fills the rows:
+padding stay zero. The input pixel under each tap is in tables that are made once per geometry (`Taps`). Of three loops, the
+fastest that applies fills the rows:
 
 - the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
-- no stride and no activation otherwise (the stem), and rows as long as a vector: an output row is a run of an input row, copied as vectors;
+- no stride otherwise (the stem), no activation, and rows as long as a vector: an output row is a run of an input row, copied as
+  vectors;
 - all else: a look-up for each element, as vectors where the CPU can.
 
 Cost: one load and one store an element of `out`; only a block of pixels that fits in cache is gathered at a time.

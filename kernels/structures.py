@@ -126,6 +126,20 @@ class NormBackward(NamedTuple):
     e: Matrix
 
 
+class NormActivationBackward(NamedTuple):
+    """A product's epilogue ds = z f'(y), y = f(e scale + shift): the backward of an f that follows a batch norm.
+
+    z is the incoming gradient. bias: zeros. scale, shift: (rows,). e: what batch norm reads. lanes: flat (rows, 2, lanes), to
+    which the sums of ds and of ds e are added for each lane of a vector.
+    """
+
+    bias: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    e: Matrix
+    lanes: np.ndarray
+
+
 class Parameters(NamedTuple):
     """The parameters of a basic block, or their gradients: weight (M, K * taps), the others (M,), gamma and beta empty without
     batch norm.
