@@ -4,6 +4,7 @@ The order of an epoch is a function of (seed, epoch), the crop and flip of a sam
 part of one, can be generated again.
 """
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from minisqx.checks import is_whole, plain, require
+from minisqx.data.augmentation import Augmentation
 from minisqx.data.dataset import check_part
 from minisqx.errors import OptionError
-from minisqx.kernels.augment import fill_batch
-from minisqx.kernels.counters import AUGMENTATION, SHUFFLE, permutation, stream
+from minisqx.kernels.augment import Changes, fill_batch
+from minisqx.kernels.counters import AUGMENTATION, DISTORTION, SHUFFLE, permutation, stream
+from minisqx.kernels.distort import Distortion
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.machine.limits import size_text
 
@@ -45,7 +48,7 @@ class Loader:
     """Makes batches of `images` uint8 (N, H, W, 3) with `labels` int64 (N,).
 
     mean, std: per colour channel, for pixels from 0 to 1: a value is (pixel / 255 - mean) / std.
-    augment: whether to crop each sample at random, after padding it with 4 black pixels on each side, and flip half of them.
+    augment: the text of an `Augmentation`, such as "crop,flip", or "none".
     shuffle: whether each epoch has its own order; otherwise it is that of `images`.
     larger_chunks: as in the `NetworkSpec` of the network that gets the batches; it determines their memory layout.
     The last batch may be smaller, and counts in `len(loader)`.
@@ -60,17 +63,16 @@ class Loader:
         *,
         mean,
         std,
-        augment: bool,
+        augment: str,
         seed: int,
         dtype="float32",
         shuffle: bool = True,
         larger_chunks: int = 1,
     ):
-        batch_size, augment, seed, shuffle = plain((batch_size, augment, seed, shuffle))
+        batch_size, seed, shuffle = plain((batch_size, seed, shuffle))
         require(is_whole(batch_size, 1, 2**63 - 1), "batch_size", batch_size, "a whole number from 1")
         require(is_whole(seed, 0, 2**63 - 1), "seed", seed, "a whole number from 0 to 9223372036854775807")
-        for name, value in (("augment", augment), ("shuffle", shuffle)):
-            require(isinstance(value, bool), name, value, "True or False")
+        require(isinstance(shuffle, bool), "shuffle", shuffle, "True or False")
         for name, given in (("images", images), ("labels", labels)):
             require(isinstance(given, np.ndarray), name, type(given), "an array: images uint8 (N, H, W, 3), labels int64 (N,)")
         check_part("the loader", images, labels, int(labels.max(initial=0)) + 1)
@@ -79,8 +81,10 @@ class Loader:
             raise OptionError(f"mean is {mean} and std {std}; expected three numbers each, for red, green and blue, std above 0")
         self.images = np.ascontiguousarray(images)
         self.labels = labels
-        self.batch_size, self.augment, self.seed, self.shuffle = batch_size, augment, seed, shuffle
+        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.augment = Augmentation.parse(augment)
         self.larger_chunks = larger_chunks
+        self._fill = np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)
         self._table = ((np.arange(256) / 255 - mean[:, None]) / std[:, None]).astype(dtype)
 
     def __repr__(self) -> str:
@@ -107,11 +111,26 @@ class Loader:
         """
         return self._batches(_checked_number("epoch", epoch), _checked_number("start", start))
 
+    def _changes(self, epoch: int) -> Changes:
+        """What the kernel does to the samples of an epoch."""
+        chosen = self.augment
+        distortion = Distortion(
+            angle=math.radians(chosen.rotate),
+            scale=float(chosen.scale),
+            brightness=float(chosen.brightness),
+            contrast=float(chosen.contrast),
+            saturation=float(chosen.saturation),
+            erase=float(chosen.erase),
+            fill=self._fill,
+        )
+        key, distortion_key = stream(self.seed, AUGMENTATION, epoch), stream(self.seed, DISTORTION, epoch)
+        return Changes(chosen.crop, chosen.flip, key, chosen.distorts, distortion, distortion_key)
+
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         if start >= len(self):
             return
         order = self.order(epoch)
-        key = stream(self.seed, AUGMENTATION, epoch)
+        changes = self._changes(epoch)
         _, height, width, _ = self.images.shape
         full = Layout.of_batch(min(self.batch_size, len(order)), height, width, self._table.dtype, self.larger_chunks)
         buffers = [full.empty(3, self._table.dtype) for _ in range(2)]
@@ -122,7 +141,7 @@ class Loader:
             if len(indices) != full.images:
                 layout = Layout.of_batch(len(indices), height, width, self._table.dtype, self.larger_chunks)
                 data = layout.empty(3, self._table.dtype)
-            fill_batch(self.images, indices, self._table, self.augment, key, layout.images_per_chunk, data)
+            fill_batch(self.images, indices, self._table, changes, layout.images_per_chunk, data)
             return Batch(data, layout, self.labels[indices], indices)
 
         with ThreadPoolExecutor(1, "minisqx-loader") as worker:

@@ -118,6 +118,24 @@ def flip_taps(flipped, weight, taps):
 
 
 @njit
+def select_taps(selected, weight, live, taps):
+    """selected (O, I * live taps) = those taps of weight (O, I * taps). live: int64, their numbers."""
+    for m in range(selected.shape[0]):
+        for r in range(selected.shape[1]):
+            selected[m, r] = weight[m, r // live.size * taps + live[r % live.size]]
+
+
+@njit
+def spread_taps(weight, selected, live, taps):
+    """The inverse of `select_taps`; the other taps become 0."""
+    for m in range(selected.shape[0]):
+        for r in range(weight.shape[1]):
+            weight[m, r] = 0
+        for r in range(selected.shape[1]):
+            weight[m, r // live.size * taps + live[r % live.size]] = selected[m, r]
+
+
+@njit
 def columns_of(x, channels, taps, block, scratch):
     """x as an operand of a product, `Matrix` (channels * taps, pixels): its im2col, made in `scratch` for a block; or x itself,
     where im2col would only copy. x: a `Chunk`, whose scale, shift and activation are applied; taps: a structure with those of

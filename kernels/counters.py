@@ -16,7 +16,7 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 
 # What a stream is for: the second counter of its key, so that equal seeds don't give equal draws.
-SHUFFLE, AUGMENTATION, VALIDATION, DROPOUT = 1, 2, 3, 4
+SHUFFLE, AUGMENTATION, VALIDATION, DROPOUT, DISTORTION = 1, 2, 3, 4, 5
 
 
 @njit

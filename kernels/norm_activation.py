@@ -8,8 +8,7 @@ computed again from e, since nothing stores it.
 Cost: the product, and one pass over e and ds.
 """
 
-import numpy as np
-from numba import get_thread_id, prange, types
+from numba import types
 
 from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.blocks import (
@@ -23,6 +22,7 @@ from minisqx.kernels.blocks import (
     source_columns,
 )
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.tasks import Shared, Task
 from minisqx.kernels.structures import Extent, Matrix, NormActivationBackward, Rows
 from minisqx.kernels.tiles.plain import activate, activation_backward, intrinsic_of, row_of_block
 from minisqx.kernels.tiles.product import product_to_ds
@@ -105,22 +105,30 @@ def backward_chunk(ds, source, y, activated, chunk, pixels, sums, scratch):
                 sums[m, part] += total(lanes, (2 * m + part) * lane_count, lane_count)
 
 
-@njit(parallel=True)
-def backward(ds, source, y, activated, cut, workspace):
-    """ds (chunks, rows, stride) = g f'(y), g from `source`, f an activation of some of the rows, `Activated`.
+@njit
+def pass_back(ds, source, y, activated, cut, workspace, place):
+    """The first stage of `backward`: one chunk of ds, and its sums."""
+    chunk = place.piece
+    backward_chunk(
+        matrix_of(Rows(ds, 0), chunk), source, chunk_of(y, chunk), activated, chunk, pixels_of(cut, chunk),
+        workspace.by_chunk[chunk], scratch_of(workspace, place.thread),
+    )  # fmt: skip
 
-    y: `Tensor`, whose sums are written: sum ds, and sum ds times the stored y; its own activation is not used. cut: of ds.
-    workspace.by_chunk: (chunks, rows, 2) float64; its columns hold 2 vectors a row.
-    """
-    chunk_sums = workspace.by_chunk
-    for chunk_ in prange(ds.shape[0]):
-        chunk = np.int64(chunk_)
-        backward_chunk(
-            matrix_of(Rows(ds, 0), chunk), source, chunk_of(y, chunk), activated, chunk, pixels_of(cut, chunk),
-            chunk_sums[chunk], scratch_of(workspace, get_thread_id()),
-        )  # fmt: skip
-    y.sums[:] = 0
-    for chunk in range(ds.shape[0]):
-        for m in range(ds.shape[1]):
+
+@njit
+def add_sums(ds, source, y, activated, cut, workspace):
+    """The last stage of `backward`: the sums of all chunks, in their order."""
+    sums, chunk_sums = y.sums, workspace.by_chunk
+    sums[:] = 0
+    for chunk in range(chunk_sums.shape[0]):
+        for m in range(sums.shape[0]):
             for part in range(2):
-                y.sums[m, part] += chunk_sums[chunk, m, part]
+                sums[m, part] += chunk_sums[chunk, m, part]
+
+
+# backward(ds, source, y, activated, cut, workspace): ds (chunks, rows, stride) = g f'(y), g from `source`.
+#
+# activated: `Activated`, f an activation of some of the rows. y: `Tensor`, whose sums are written: sum ds, and sum ds times the
+# stored y; its own activation is not used. cut: of ds. workspace.by_chunk: (chunks, rows, 2) float64; its columns hold 2 vectors
+# a row.
+backward = Task(Shared(pass_back, lambda ds, *_: len(ds)), add_sums)

@@ -178,7 +178,7 @@ def run_networks(dtype: str) -> None:
             optimizer.step()
             network.forward(x[:2])
     images, labels = generator.integers(0, 256, (7, 12, 11, 3), np.uint8), generator.integers(0, 10, 7)
-    for augment in (False, True):
+    for augment in ("none", "crop,flip", "auto"):
         loader = Loader(images, labels, 4, mean=(0.5,) * 3, std=(0.2,) * 3, augment=augment, seed=0, dtype=dtype)
         assert [batch.layout.images for batch in loader.epoch(0)] == [4, 3]
 

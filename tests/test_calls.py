@@ -159,7 +159,7 @@ def test_the_padding_of_an_input_is_zero_whatever_a_run_has_left():
 
 def test_forward_takes_a_loaders_batch_in_its_own_layout():
     net, images = network(), pixels(40)
-    loader = Loader(images, np.zeros(40, np.int64), 40, mean=(0.5,) * 3, std=(0.2,) * 3, augment=False, seed=0, shuffle=False)
+    loader = Loader(images, np.zeros(40, np.int64), 40, mean=(0.5,) * 3, std=(0.2,) * 3, augment="none", seed=0, shuffle=False)
     (batch,) = loader.epoch(0)
     assert batch.layout == Layout.of_batch(40, *SIZE, "float32") != net.plan().layout(40, *SIZE)
     assert net.forward(batch).tobytes() == anew(net, batch.layout.unpack(batch.data)).tobytes()

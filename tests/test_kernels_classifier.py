@@ -7,7 +7,7 @@ import pytest
 
 import minisqx
 from minisqx.gradcheck import relative_difference
-from minisqx.kernels import linear, sgd
+from minisqx.kernels import average, linear, sgd
 from minisqx.kernels.loss import softmax_cross_entropy
 from tests import naive
 from tests.kernel_calls import DTYPES
@@ -30,7 +30,7 @@ def test_the_linear_layer_of_integers_is_exact(images, features, classes, dtype)
     logits, dx, dweight, dbias = nan_like(dout, x, weight, bias)
     linear.forward(logits, x, weight, bias)
     assert np.array_equal(logits, naive.linear(x, weight, bias))
-    linear.backward(dx, dweight, dbias, dout, x, weight)
+    linear.backward(dx, dweight, dbias, dout, x, weight, np.empty(classes * features + classes + features))
     for found, expected in zip((dx, dweight, dbias), naive.linear_backward(dout, x, weight)):
         assert np.array_equal(found, expected)
 
@@ -86,6 +86,16 @@ def test_steps_of_sgd_are_their_naive_twins(momentum, weight_decay, nesterov, dt
         assert np.array_equal(gradients, kept)
         assert relative_difference(weights, expected) <= TOLERANCE[dtype]
         assert relative_difference(velocity, expected_velocity) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_moving_average_goes_its_share_of_the_way(dtype):
+    generator = np.random.default_rng(0)
+    kept, values = generator.normal(size=(2, 100)).astype(dtype)
+    expected = 0.75 * kept.astype(float) + 0.25 * values
+    before = values.copy()
+    average.step(kept, values, 0.25)
+    assert relative_difference(kept, expected) <= TOLERANCE[dtype] and np.array_equal(values, before)
 
 
 def test_the_optimizer_steps_over_all_parameters_with_its_own_settings():

@@ -53,14 +53,28 @@ def test_every_command_in_the_documents_is_accepted(arguments):
 
 def test_the_documents_show_every_command():
     shown = {arguments[0] for arguments in commands()}
-    assert shown == {"train", "models", "summary", "draw", "paper", "evaluate", "infer", "bench", "gradcheck", "warmup", "info"}
+    assert shown == {
+        "train",
+        "models",
+        "summary",
+        "draw",
+        "augmentations",
+        "report",
+        "paper",
+        "evaluate",
+        "infer",
+        "bench",
+        "gradcheck",
+        "warmup",
+        "info",
+    }
 
 
 def test_the_readme_has_the_two_blocks_that_ci_runs():
     marked = dict(re.findall(r"^<!-- ci: (\w+) -->\n```sh\n(.*?)^```$", text_of("README.md"), re.DOTALL | re.MULTILINE))
     assert list(marked) == ["train", "test"]
     assert marked["train"].splitlines()[-1].startswith("python -m minisqx.train ")
-    assert marked["test"].splitlines()[-1] == "python -m pytest"
+    assert marked["test"].splitlines()[-1].startswith("python -m pytest")
 
 
 @pytest.mark.skipif(not WEIGHTS, reason="no weights are shipped yet")

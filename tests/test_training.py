@@ -155,6 +155,7 @@ def test_equal_options_give_equal_bits_on_any_threads_and_another_seed_others(fi
         {"schedule": "one-cycle"},
         {"milestones": (1, 2)},
         {"gamma": 0.5},
+        {"average": 0.5},
         {"augment": "none"},
         {"dropout": 0.0},
         {"batch_size": 14},
@@ -218,6 +219,44 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(calls, method
     result = resume(tmp_path / "run", say=lambda line: None)
     assert bits(folder) == bits(finished)
     assert [row["lr"] for row in result.history] == [float(row["lr"]) for row in rows(finished)]
+
+
+def test_a_moving_average_is_what_is_measured_saved_and_resumed(finished, data, tmp_path, monkeypatch):
+    options = TrainingOptions(**SMALL, average=0.75, data=data, out=tmp_path / "run")
+    trained, averages = [], []
+    plain = Trainer._train_batch
+
+    def followed(trainer, batch):
+        found = plain(trainer, batch)
+        trained.append(trainer.network.state_dict())
+        return found
+
+    monkeypatch.setattr(Trainer, "_train_batch", followed)
+    folder = RunFolder(train(options, say=lambda line: None).folder)
+    average = Network(options.network(3, (12, 12)), seed=0).state_dict()
+    for steps, state in enumerate(trained):
+        kept = min(0.75, (1 + steps) / (10 + steps))
+        average = {name: kept * average[name] + (1 - kept) * state[name] for name in state}
+        averages.append(average)
+    last = load_checkpoint(folder.last)
+    for name, values in averages[-1].items():
+        assert last.state[name] == pytest.approx(values, rel=1e-4, abs=1e-6), name
+    # The weights that training goes on from are those of a run without an average.
+    own = load_checkpoint(finished.last)
+    assert np.array_equal(last.optimizer["velocity"], own.optimizer["velocity"])
+    assert all(np.array_equal(trained[-1][name], own.state[name]) for name in own.state)
+    test = open_training_data(options, print).test
+    network = Network(last.spec)
+    network.load_state_dict(last.state)
+    x = ((test.images / 255 - last.mean) / last.std).transpose(0, 3, 1, 2).astype(np.float32)
+    correct = network.forward(x).argmax(axis=1) == test.labels
+    assert float(rows(folder)[-1]["test_accuracy"]) == correct.mean()
+    stop_after(monkeypatch, 8, "_train_batch")
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(options, out=str(tmp_path / "stopped")), say=lambda line: None)
+    monkeypatch.undo()
+    resume(tmp_path / "stopped", say=lambda line: None)
+    assert bits(RunFolder(tmp_path / "stopped")) == bits(folder)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(finished, data, tmp_path, monkeypatch):

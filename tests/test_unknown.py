@@ -201,7 +201,7 @@ def test_a_layer_says_what_it_takes():
 def test_a_batch_that_was_made_for_another_network_is_refused():
     def batch(side, dtype):
         images = np.zeros((2, side, side, 3), np.uint8)
-        loader = Loader(images, np.zeros(2, np.int64), 2, mean=(0,) * 3, std=(1,) * 3, augment=False, seed=0, dtype=dtype)
+        loader = Loader(images, np.zeros(2, np.int64), 2, mean=(0,) * 3, std=(1,) * 3, augment="none", seed=0, dtype=dtype)
         return next(loader.epoch(0))
 
     net = Network(SMALL)

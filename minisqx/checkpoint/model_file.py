@@ -33,6 +33,7 @@ VERSION = 1
 # Enough for the names of 100,000 classes, or the history of 10,000 epochs. Parsed JSON may take 30 times its size in memory.
 MAX_INDEX_BYTES = 4 << 20
 DTYPES = {"float32": "<f4", "float64": "<f8"}
+BUFFERS = "buffers"  # the optimizer's array that has a number for each running statistic
 MAX_REASON = 300  # characters of an error message that may quote the file
 # Entries of the index and their types.
 ENTRIES = {
@@ -55,7 +56,8 @@ class Checkpoint:
     mean, std: normalisation of red, green and blue: the network's input is (pixel / 255 - mean) / std; both None: unknown.
     metrics: name -> number ("test_accuracy": 0.72).
     provenance: origin of the weights (data, recipe, command, versions), in JSON types.
-    optimizer: name -> flat array in the order of `flat_parameters`, such as SGD's velocity; None: training can't be resumed.
+    optimizer: name -> flat array in the order of `flat_parameters`, such as SGD's velocity, or, named "buffers", in that of
+        `flat_buffers`; None: training can't be resumed.
     training: progress of the run, in JSON types; None: training can't be resumed.
     """
 
@@ -84,8 +86,9 @@ class Checkpoint:
             if not isinstance(name, str) or not _is_finite(value):
                 raise CheckpointError(f"the metric {name!r} is {value!r}: expected a finite number")
         for name, array in (self.optimizer or {}).items():
-            if array.dtype.name != self.dtype or array.shape != (self.spec.parameters,):
-                expected = f"{self.dtype} ({self.spec.parameters},), one number a parameter"
+            if array.dtype.name != self.dtype or array.shape != (size := _optimizer_size(self.spec, name),):
+                of_what = "statistic" if name == BUFFERS else "parameter"
+                expected = f"{self.dtype} ({size},), one number a {of_what}"
                 raise CheckpointError(f"the optimizer's {name} is {array.dtype} {array.shape}: expected {expected}")
 
     @property
@@ -96,13 +99,20 @@ class Checkpoint:
     @property
     def payload(self) -> bytes:
         """The bytes of all tensors of the state, then of the optimizer's arrays, as in the file."""
-        arrays = [*(self.state[name] for name in _shapes(self.spec)), *(self.optimizer or {}).values()]
+        return self._bytes([*(self.state[name] for name in _shapes(self.spec)), *(self.optimizer or {}).values()])
+
+    def _bytes(self, arrays: Iterable[np.ndarray]) -> bytes:
         return b"".join(array.astype(DTYPES[self.dtype]).tobytes() for array in arrays)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of `payload`: equal for runs with the same bits, although their files differ in times and paths."""
         return hashlib.sha256(self.payload).hexdigest()
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the state alone: the same for last.h5 and for a file with its weights only."""
+        return hashlib.sha256(self._bytes(self.state[name] for name in _shapes(self.spec))).hexdigest()
 
 
 def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
@@ -194,6 +204,11 @@ def _shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     return {**spec.parameter_shapes, **spec.buffer_shapes}
 
 
+def _optimizer_size(spec: NetworkSpec, name: str) -> int:
+    """The number of elements of one of the optimizer's arrays."""
+    return sum(map(math.prod, spec.buffer_shapes.values())) if name == BUFFERS else spec.parameters
+
+
 def _weight_shapes(spec: NetworkSpec) -> dict[str, list[int]]:
     """Name of a layer -> shape of its weight, from which the shapes of its other tensors follow."""
     return {layer.name: list(layer.parameter_shapes["weight"]) for layer in spec.layers}
@@ -243,7 +258,7 @@ def _read(file: BufferedReader, shown: str) -> Checkpoint:
         if entries["layers"] != _weight_shapes(spec):
             raise Damage("its tensors don't fit its network")
         dtype, optimizer = np.dtype(DTYPES[entries["dtype"]]), entries["optimizer"] or []
-        sizes = [*map(math.prod, shapes.values()), *[spec.parameters] * len(optimizer)]
+        sizes = [*map(math.prod, shapes.values()), *(_optimizer_size(spec, name) for name in optimizer)]
         if contents.payload.size != sum(sizes) * dtype.itemsize:
             raise Damage(f"its payload has {contents.payload.size} bytes, its network needs {sum(sizes) * dtype.itemsize}")
         flat = np.empty(sum(sizes), dtype)

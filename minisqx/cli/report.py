@@ -40,8 +40,9 @@ def summary(spec: NetworkSpec) -> Iterator[str]:
 
 
 def evaluation(result: "Evaluation") -> Iterator[str]:
-    """The overall accuracy, that of each class, and the confusion matrix."""
+    """The overall accuracy, the calibration, the accuracy of each class, and the confusion matrix."""
     yield f"accuracy {100 * result.accuracy:.2f} % ({result.correct} of {result.images} images), mean loss {result.loss:.4f}"
+    yield f"expected calibration error {100 * result.calibration_error:.2f} %: between probability and accuracy"
     yield ""
     rows = [("class", "images", "accuracy")]
     for name, counts, share in zip(result.classes, result.confusion, result.class_accuracy):

@@ -1,10 +1,9 @@
 """Backward of an activation that is not fused into a convolution: after a residual sum, or after batch norm."""
 
-from typing import Any
-
 import numpy as np
 
 from minisqx.kernels import norm_activation, residual
+from minisqx.kernels.compiler.tasks import Task
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import SCRATCH_STRIDE, Activated
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
@@ -20,10 +19,10 @@ class ActivationBackward(NetworkPart):
     layout: that of ds. ds: (chunks, channels, stride), written. activation: the number of f. sums: for each row and chunk.
     """
 
-    def __init__(self, kernel: Any, workspace: Workspace, layout: Layout, ds: np.ndarray, activation: int, sums: int):
+    def __init__(self, task: Task, workspace: Workspace, layout: Layout, ds: np.ndarray, activation: int, sums: int):
         self.workspace, self.layout, self.ds, self.activation = workspace, layout, ds, activation
         self.chunk_sums = np.empty((layout.chunks, ds.shape[1], sums))
-        self.call = BoundCall(kernel)
+        self.call = BoundCall(task, workspace)
         self.ds_gradient = Gradient(stored=ds)
 
     def _run(self, gradient: Gradient, inputs: tuple, arguments: tuple, columns: int) -> Gradient:

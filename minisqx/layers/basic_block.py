@@ -10,9 +10,10 @@ from minisqx.errors import OptionError
 from minisqx.kernels import convolution
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.blocks import flip_taps
+from minisqx.kernels.compiler.tasks import Call, Task
 from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.structures import SCRATCH_STRIDE, Convolution, Folded, Norm, Parameters, Rows
+from minisqx.kernels.structures import SCRATCH_STRIDE, Convolution, Folded, Norm, Output, Parameters, Rows
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
 from minisqx.layers.activation_backward import NormActivationBackward
 from minisqx.layers.checks import check_gradient, check_input
@@ -38,9 +39,8 @@ class Concatenation(NetworkPart):
 class BlockBuffers:
     """The buffers of a basic block for one batch shape.
 
-    layout: that of the output. e: the tensor that stores the output, (chunks, channels or more, stride).
-    live: the weight of the taps that count, and its gradient; flipped: the same with flipped taps, (channels * taps,
-    in_channels).
+    layout: that of the output. pixels: int64 (chunks,). e: the tensor that stores the output, (chunks, channels or more, stride).
+    live: the weight of the taps that count, and its gradient. flip: the call that writes `flipped_weight`, or None.
     moments: (chunks, 2, channels or, without batch norm, 0) float64, each chunk's means and sums of squared deviations.
     gradients: (chunks, channels, in_channels * taps + taps), each chunk's gradients of weight and bias, tap by tap.
     dz: the gradient of the convolution's output. y: what `forward` returns; parts: its channels of each convolution. dx: what
@@ -48,10 +48,11 @@ class BlockBuffers:
     """
 
     layout: Layout
+    pixels: np.ndarray
     taps: Taps
     e: np.ndarray
     live: LiveTaps
-    flipped: np.ndarray
+    flip: Call | None
     moments: np.ndarray
     gradients: np.ndarray
     y: Activation
@@ -105,6 +106,7 @@ class BasicBlock(NetworkPart):
             scale=np.ones(self.channels, dtype),
             shift=np.zeros(self.channels, dtype),
             sums=np.empty((self.channels, 2)),
+            coefficients=np.empty((3, self.channels), dtype),
         )
         self.x: Any = None
         self.buffers_for = PerLayout(self._make_buffers)
@@ -133,10 +135,11 @@ class BasicBlock(NetworkPart):
         starts = accumulate((s.out_channels for s in self.specs), initial=0)
         return BlockBuffers(
             layout=layout,
+            pixels=np.array([layout.pixels(chunk) for chunk in range(chunks)], np.int64),
             taps=geometry.taps(layout, dtype),
             e=e,
             live=live,
-            flipped=flipped,
+            flip=Task(flip_taps).bind((flipped, live.parameters.weight, tap_count)) if tap_count > 1 else None,
             moments=np.empty((chunks, 2, channels if self.has_norm else 0)),
             gradients=np.empty((chunks, channels, depth + tap_count), dtype),
             y=y,
@@ -145,8 +148,8 @@ class BasicBlock(NetworkPart):
             ],
             dz=dz,
             dx=Gradient(flipped if tap_count > 1 else live.parameters.weight, *dz, transposed),
-            forward=BoundCall(convolution.forward),
-            backward=BoundCall(convolution.backward),
+            forward=BoundCall(convolution.forward, self.workspace),
+            backward=BoundCall(convolution.backward, self.workspace),
             activation_backward=NormActivationBackward(self.workspace, layout, ds, self.activation),
         )
 
@@ -161,12 +164,12 @@ class BasicBlock(NetworkPart):
             # The reader applies an activation that comes after the batch norm.
             computed = self._convolution(0 if self.norm_first else self.activated)
             arguments = (
-                Rows(b.e, self.row), self.norm, x.tensor(), b.live.parameters, computed, cut_of(b.layout),
+                Rows(b.e, self.row), self.norm, x.tensor(), b.live.parameters, computed, b.pixels,
                 Folded(self.folded_weight, self.folded_bias, ones, zeros),
                 self.workspace.for_kernel(columns=b.live.depth + self.moment_rows, by_chunk=b.moments),
             )  # fmt: skip
             b.forward.prepare((x,), arguments)
-        b.live.select()
+        b.live.select(self.workspace)
         b.forward.run()
         return b.y
 
@@ -182,17 +185,17 @@ class BasicBlock(NetworkPart):
         if not b.backward.is_prepared_for(x, gradient, keep_dz):
             check_gradient(self, gradient)
             source = gradient.source(self.workspace.dtype)
-            workspace = self.workspace.for_kernel(gradient.depth, self.channels, b.live.depth, b.gradients)
-            dz = b.dz if keep_dz else Rows(self.workspace.no_tensor, 0)
+            total = self.workspace.total(*b.gradients.shape[1:])
+            workspace = self.workspace.for_kernel(gradient.depth, self.channels, b.live.depth, b.gradients, total)
             arguments = (
-                dz, Rows(b.e, self.row), b.live.gradients, source, x.tensor(), self._convolution(activated),
-                b.live.parameters, self.norm, cut_of(b.layout), workspace,
+                Output(b.e, self.row, b.dz.data, b.dz.row, keep_dz), b.live.gradients, source, x.tensor(),
+                self._convolution(activated), b.live.parameters, self.norm, cut_of(b.layout), workspace,
             )  # fmt: skip
             b.backward.prepare((x, gradient, keep_dz), arguments)
         b.backward.run()
-        b.live.spread()
-        if b.dx.weight is b.flipped:
-            flip_taps(b.flipped, b.live.parameters.weight, len(b.taps.inside))
+        b.live.spread(self.workspace)
+        if b.flip:
+            self.workspace.run(b.flip)
         return b.dx
 
     def _convolution(self, activated: int) -> Convolution:

@@ -2,9 +2,12 @@
 
 import numpy as np
 
+from minisqx.kernels.blocks import select_taps, spread_taps
+from minisqx.kernels.compiler.tasks import Task
 from minisqx.kernels.geometry import Geometry
 from minisqx.kernels.structures import Parameters
 from minisqx.layers.part import NetworkPart
+from minisqx.layers.workspace import Workspace
 
 
 class LiveTaps(NetworkPart):
@@ -16,29 +19,27 @@ class LiveTaps(NetworkPart):
 
     def __init__(self, geometry: Geometry, parameters: Parameters, gradients: Parameters):
         self.parameters, self.gradients = parameters, gradients
-        rows, columns = geometry.live_taps
-        self._all, kernel = geometry.live == geometry, (geometry.kernel_height, geometry.kernel_width)
-        # All taps, as they are stored, and views of the live ones.
-        self._whole_gradient = gradients.weight
-        self._weight, self._gradient = (
-            each.weight.reshape(len(each.bias), -1, *kernel)[:, :, rows, columns] for each in (parameters, gradients)
-        )
-        if not self._all:
-            shape = len(parameters.bias), self._weight[0].size
-            self.parameters = parameters._replace(weight=np.empty(shape, parameters.weight.dtype))
-            self.gradients = gradients._replace(weight=np.empty(shape, gradients.weight.dtype))
+        self._select = self._spread = None
+        if geometry.live != geometry:
+            taps = np.arange(geometry.kernel_height * geometry.kernel_width)
+            live = taps.reshape(geometry.kernel_height, geometry.kernel_width)[geometry.live_taps].ravel()
+            shape = len(parameters.bias), parameters.weight.shape[1] // taps.size * live.size
+            self.parameters, self.gradients = (
+                each._replace(weight=np.empty(shape, each.weight.dtype)) for each in (parameters, gradients)
+            )
+            self._select = Task(select_taps).bind((self.parameters.weight, parameters.weight, live, taps.size))
+            self._spread = Task(spread_taps).bind((gradients.weight, self.gradients.weight, live, taps.size))
 
     @property
     def depth(self) -> int:
         return self.parameters.weight.shape[1]
 
-    def select(self) -> None:
+    def select(self, workspace: Workspace) -> None:
         """Copies the live taps' weight."""
-        if not self._all:
-            self.parameters.weight.reshape(self._weight.shape)[...] = self._weight
+        if self._select:
+            workspace.run(self._select)
 
-    def spread(self) -> None:
+    def spread(self, workspace: Workspace) -> None:
         """Writes the block's gradient: that of the live taps, and 0 for the others."""
-        if not self._all:
-            self._whole_gradient[...] = 0
-            self._gradient[...] = self.gradients.weight.reshape(self._gradient.shape)
+        if self._spread:
+            workspace.run(self._spread)

@@ -36,11 +36,13 @@ COLOURS = 3
 FLOAT, DOUBLE, INDEX = 4, 8, 4  # bytes
 
 
-def training_bytes(spec: NetworkSpec, batch_size: int, images: int, evaluated: int = 0, evaluation_batch: int = 256) -> int:
+def training_bytes(
+    spec: NetworkSpec, batch_size: int, images: int, evaluated: int = 0, evaluation_batch: int = 256, averaged: bool = False
+) -> int:
     """Bytes that training needs besides the data set: weights, activations, gradients, tables, batches, a checkpoint.
 
     images: training images; a smaller last batch has buffers of its own. evaluated: validation or test images, whichever are
-    more, in batches of evaluation_batch.
+    more, in batches of evaluation_batch. averaged: whether there is a moving average of the weights.
     """
     layouts = [_layout(spec, count) for count in _batches(images, batch_size)]
     tables = {table for layout in (*layouts, _layout(spec, 2)) for table in _tables(spec, layout)}
@@ -48,8 +50,10 @@ def training_bytes(spec: NetworkSpec, batch_size: int, images: int, evaluated: i
     kept += sum(size for _, size in tables)
     # Parameters, gradients, velocity, folded weights, flipped weights.
     weights = (5 * spec.parameters + _statistics(spec)) * FLOAT
+    # The network of averages: parameters, gradients, statistics.
+    weights += averaged * (2 * spec.parameters + _statistics(spec)) * FLOAT
     # A checkpoint being saved: the state, its tensors as bytes, the payload, the file.
-    saving = 4 * (2 * spec.parameters + _statistics(spec)) * FLOAT
+    saving = 4 * ((2 + averaged) * spec.parameters + (1 + averaged) * _statistics(spec)) * FLOAT
     evaluation = 0
     if evaluated:
         evaluation = _loader(spec, evaluated, evaluation_batch) + inference_bytes(spec, *_batches(evaluated, evaluation_batch))
@@ -204,11 +208,13 @@ def _scratch(spec: NetworkSpec, layouts: list[Layout]) -> int:
     return max_threads() * SCRATCH_STRIDE * FLOAT * sum(set(highest))
 
 
-def check_training(spec: NetworkSpec, batch_size: int, images: int, evaluated: int, evaluation_batch: int) -> None:
+def check_training(
+    spec: NetworkSpec, batch_size: int, images: int, evaluated: int, evaluation_batch: int, averaged: bool = False
+) -> None:
     """Raises OptionError, which names a batch size that fits, if training needs more memory than is available."""
 
     def needed(size: int) -> int:
-        return training_bytes(spec, size, images, evaluated, evaluation_batch)
+        return training_bytes(spec, size, images, evaluated, evaluation_batch, averaged)
 
     found = available()
     if found is None or needed(batch_size) <= found[0]:

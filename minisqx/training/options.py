@@ -8,17 +8,22 @@ import shlex
 from dataclasses import asdict, dataclass, fields
 
 from minisqx.checks import is_number, is_whole, make_fields_plain, require
+from minisqx.data.augmentation import AUTO, NONE, USUAL, Augmentation
+from minisqx.data.groups import WAYS
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
 from minisqx.spec.activations import ACTIVATIONS
 from minisqx.spec.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
 
 SCHEDULES = ("step", "one-cycle")
-AUGMENTATIONS = ("crop-flip", "none")
 NETWORK_OPTIONS = (
     "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
 )  # fmt: skip
 SKIP_BAD_IMAGES = "skip and list the files of an image folder that can't be used, instead of stopping at the first"
+GROUPS = (
+    "files of an image folder that belong together, such as frames of a film, and stay in one part: prefix (one name up to a"
+    " number at its end) or folder (<class>/<group>/<image>); an HDF5 file has an array 'groups'"
+)
 # Options that may change when a run is resumed, since they don't change its results.
 PLACE_OPTIONS = ("data", "threads")
 MAX_EPOCHS = 10_000  # limited by the size of the history in a checkpoint
@@ -34,9 +39,12 @@ class TrainingOptions:
     data: archive, folder, HDF5 file, or a name; None: CIFAR-10 or, without network, the embedded data (see `open_dataset`).
     image_size: side in pixels to which the images of an image folder are resized; None: their own size.
     skip_bad_images: skip the files of an image folder that can't be used, with a line for each, instead of raising DataError.
+    groups: which images of a folder belong together and stay in one part, as in `open_dataset`; None: each image is alone.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
         "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
-    augment: "crop-flip" (4 pixels of padding, random crop, random flip) or "none".
+    average: the decay of the moving average of the weights (`MovingAverage`), which is then evaluated and saved, at least 0 and
+        below 1; 0: none.
+    augment: the text of an `Augmentation`, such as "crop,flip", "auto" or "none".
     validation: training images set aside to select best.h5: a share below 1, or a count; 0: best.h5 is the last epoch. Not used
         if the data set has validation images.
     threads: None: MINISQX_NUM_THREADS, else the CPUs available to this process.
@@ -57,6 +65,7 @@ class TrainingOptions:
     data: str | None = None
     image_size: int | None = None
     skip_bad_images: bool = False
+    groups: str | None = None
     epochs: int = 200
     batch_size: int = 128
     lr: float = 0.1
@@ -66,7 +75,8 @@ class TrainingOptions:
     schedule: str = "step"
     milestones: tuple[int, ...] | None = None
     gamma: float = 0.2
-    augment: str = "crop-flip"
+    average: float = 0.0
+    augment: str = "crop,flip"
     validation: float = 0.1
     seed: int = 0
     threads: int | None = None
@@ -75,6 +85,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         make_fields_plain(self)
         _check(self)
+        object.__setattr__(self, "augment", str(Augmentation.parse(self.augment)))
         for name in ("blocks", "milestones"):
             given = getattr(self, name)
             # What is no list is refused below, or by the network.
@@ -90,8 +101,8 @@ class TrainingOptions:
         """The inverse of `to_dict`. Raises OptionError for unknown or missing entries."""
         names = {field.name for field in fields(cls)}
         if isinstance(options, dict):
-            # The config of an older run lacks this option.
-            options = {"skip_bad_images": False, **options}
+            # The config of an older run lacks these options.
+            options = {"skip_bad_images": False, "groups": None, "average": 0.0, **options}
         if not isinstance(options, dict) or set(options) != names:
             given = sorted(options) if isinstance(options, dict) else options
             raise OptionError(f"training options {given!r}: expected the entries {', '.join(sorted(names))}")
@@ -107,6 +118,10 @@ class TrainingOptions:
 
     def command(self) -> str:
         """The equivalent command line: every option that differs from its default, except --threads and --out."""
+        return shlex.join(self.words())
+
+    def words(self) -> list[str]:
+        """The words of `command`."""
         words = ["minisqx", "train"]
         for name, value in asdict(self).items():
             option = name.replace("_", "-")
@@ -116,7 +131,7 @@ class TrainingOptions:
                 words.append(f"--{option}" if value else f"--no-{option}")
             else:
                 words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-        return shlex.join(words)
+        return words
 
     def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
         """The network for this number of classes and these images, (height, width) in pixels."""
@@ -133,6 +148,7 @@ def _check(options: TrainingOptions) -> None:
         "a side in pixels from 1 to 4096, such as 64",
     )
     require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
+    require(o.groups is None or o.groups in WAYS, "groups", o.groups, "one of " + ", ".join(WAYS))
     require(is_whole(o.epochs, 1, MAX_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MAX_EPOCHS}")
     require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
     require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
@@ -148,7 +164,7 @@ def _check(options: TrainingOptions) -> None:
     )
     require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
     require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
-    require(o.augment in AUGMENTATIONS, "augment", o.augment, "one of " + ", ".join(AUGMENTATIONS))
+    require(is_number(o.average) and 0 <= o.average < 1, "average", o.average, "a decay of at least 0 and below 1, such as 0.999")
     validation_ok = is_number(o.validation) and o.validation >= 0 and (o.validation < 1 or is_whole(o.validation, 1, 2**31))
     require(
         validation_ok,
@@ -183,6 +199,10 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number") from None
+
+
+def _with_number(name: str, value: float) -> str:
+    return name if value is True else f"{name}={value:g}"
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
@@ -253,6 +273,7 @@ def add_arguments(parser) -> None:
     )
     group.value("--image-size", whole, "N", "resize and crop the images of an image folder to N x N pixels", "their own size")
     group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
+    group.value("--groups", str, "HOW", GROUPS, "each image is alone")
     group.value("--epochs", whole, "N", "passes over the training images")
     group.value("--batch-size", whole, "N", "images per step")
     group.value("--lr", number, "X", "learning rate at the start (step) or at the peak (one-cycle)")
@@ -268,7 +289,17 @@ def add_arguments(parser) -> None:
         "30, 60, 75 and 90 %% of the epochs",
     )
     group.value("--gamma", number, "X", "factor by which the step schedule lowers the learning rate")
-    group.value("--augment", str, "NAME", "augmentation of the training images: " + " or ".join(AUGMENTATIONS))
+    group.value(
+        "--average", number, "X", "decay of a moving average of the weights, which is evaluated and saved, such as 0.999; 0: none"
+    )
+    group.value(
+        "--augment",
+        str,
+        "LIST",
+        "random changes of the training images: a list of "
+        + ", ".join(_with_number(*each) for each in USUAL.items())
+        + f"; {AUTO} (all that suit any photograph: no flip, no erase) or {NONE}",
+    )
     group.value(
         "--validation",
         _count_or_share,

@@ -13,6 +13,11 @@ from minisqx.checks import is_number, is_whole
 from minisqx.errors import CheckpointError, TrainingError
 from minisqx.training.run_folder import COLUMNS, RunFolder
 
+# The optimizer's arrays in last.h5: without a moving average, where the state has the network's own weights, and with one, where
+# the state has the averages.
+PLAIN = {"velocity"}
+AVERAGED = {"velocity", "parameters", "buffers"}
+
 
 @dataclass
 class RunState:
@@ -114,9 +119,8 @@ def _load_state(path: Path) -> tuple[Checkpoint, RunState]:
         if not is_whole(training["dropout_step"], 0, 2**63 - 1):
             raise ValueError(f"its dropout step is {reprlib.repr(training['dropout_step'])}")
         optimizer = checkpoint.optimizer or {}
-        velocity = optimizer.get("velocity")
-        if velocity is None or len(optimizer) > 1 or not np.isfinite(velocity).all():
-            raise ValueError("expected the optimizer's velocity, finite, and nothing else")
+        if set(optimizer) not in (PLAIN, AVERAGED) or not all(np.isfinite(array).all() for array in optimizer.values()):
+            raise ValueError(f"expected the optimizer's {', '.join(sorted(PLAIN))} or {', '.join(sorted(AVERAGED))}, all finite")
         return checkpoint, RunState.from_dict(training["state"])
     except ValueError as error:
         raise TrainingError(

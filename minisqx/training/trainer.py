@@ -20,14 +20,16 @@ from minisqx.errors import OptionError, TrainingError
 from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.network import Network
+from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
 from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
 from minisqx.training.memory import check_training
 from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
 from minisqx.training.progress import EpochBar, epoch_line, missing_packages, rgb_text
+from minisqx.training.report import Reporter
 from minisqx.training.run_folder import RunFolder, reason
-from minisqx.training.run_state import RunState, load_run
+from minisqx.training.run_state import AVERAGED, PLAIN, RunState, load_run
 from minisqx.training.schedule import OneCycleSchedule, StepSchedule
 from minisqx.training.warmup import compile_training
 
@@ -48,18 +50,25 @@ class Trainer:
         self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
-        check_training(
-            self.spec, options.batch_size, len(data.train), max(len(data.validation), len(data.test)), EVALUATION_BATCH
-        )
+        evaluated = max(len(data.validation), len(data.test))
+        check_training(self.spec, options.batch_size, len(data.train), evaluated, EVALUATION_BATCH, averaged=options.average > 0)
         self.network = Network(self.spec, seed=options.seed)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
         )
+        # The network that is evaluated and saved.
+        self.average = MovingAverage(self.network, options.average) if options.average else None
         self.loader = self._loader(data.train, options.batch_size, training=True)
         self.state = RunState()
+        self._reporter = Reporter(folder.report, data, self.config())
         self._stop = StopRequest()
         self._saved_at = self._drawn_at = time.monotonic()
         self._warned = False
+
+    @property
+    def result(self) -> Network:
+        """The network that is evaluated and saved: the moving average, if there is one."""
+        return self.network if self.average is None else self.average.network
 
     def _check_last_batch(self) -> None:
         """Raises OptionError if the last batch has one image whose last map is one pixel: batch norm would refuse it."""
@@ -79,7 +88,7 @@ class Trainer:
             batch_size,
             mean=self.data.mean,
             std=self.data.std,
-            augment=training and self.options.augment == "crop-flip",
+            augment=self.options.augment if training else "none",
             shuffle=training,
             seed=self.options.seed,
             dtype="float32",
@@ -97,9 +106,12 @@ class Trainer:
             )
         seen = min(state.batch * self.options.batch_size, len(self.data.train))
         planned = state.batch <= len(self.loader) and state.samples == seen
-        if checkpoint.spec != self.spec or checkpoint.dtype != self.network.dtype or not planned:
+        arrays = PLAIN if self.average is None else AVERAGED
+        if checkpoint.spec != self.spec or checkpoint.dtype != self.network.dtype or not planned or set(optimizer) != arrays:
             raise TrainingError(f"{str(self.folder.config)!r} doesn't fit last.h5: restore the file or start a new run")
-        self.network.load_state_dict(checkpoint.state)
+        self.result.load_state_dict(checkpoint.state)
+        if self.average is not None:
+            self.network.flat_parameters[:], self.network.flat_buffers[:] = optimizer["parameters"], optimizer["buffers"]
         self.network.dropout_step = training["dropout_step"]
         self.optimizer.velocity[:] = optimizer["velocity"]
         self.state = state
@@ -142,6 +154,7 @@ class Trainer:
                     self._stop.check()
                     self._train_epoch()
                     self._finish_epoch()
+                    self._report()
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -213,6 +226,8 @@ class Trainer:
         if not all_finite(network.flat_gradients):
             raise self._not_finite(f"{first_nonfinite_gradient(network)} is not finite")
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.state.epoch * len(self.loader) + self.state.batch)
         if not (all_finite(network.flat_parameters) and all_finite(network.flat_buffers)):
             raise self._not_finite(f"{first_nonfinite(network.parameters() | network.buffers())} is not finite after the step")
         return float(loss), count_correct(logits, batch.labels)
@@ -228,7 +243,7 @@ class Trainer:
         """Mean loss and accuracy of a part in inference; (None, None) without images."""
         if not len(part):
             return None, None
-        loss_sum, correct, plan = 0.0, 0, self.network.plan()
+        loss_sum, correct, plan = 0.0, 0, self.result.plan()
         for batch in self._loader(part, EVALUATION_BATCH, training=False).epoch(0):
             logits = plan.run(batch.data, batch.layout)
             loss, _ = cross_entropy(logits, batch.labels)
@@ -268,6 +283,13 @@ class Trainer:
         if time.monotonic() - self._drawn_at > SAVE_EVERY:
             self._draw()
 
+    def _report(self) -> None:
+        """Writes report.html; an error only gives a line."""
+        try:
+            self._reporter.update(self.result, self.state.history)
+        except Exception as error:
+            self.say(f"can't write {str(self.folder.report)!r} ({reason(error)}); the run continues without it")
+
     def _warn_of_divergence(self) -> None:
         """Reports once that the run diverges, see `diagnosis.diverges`."""
         losses, classes = [row["train_loss"] for row in self.state.history], len(self.data.classes)
@@ -288,7 +310,7 @@ class Trainer:
         )
 
     def _checkpoint(self, **more) -> Checkpoint:
-        state = self.network.state_dict()
+        state = self.result.state_dict()
         name = first_nonfinite(state)
         if name is not None:
             raise self._not_finite(f"{name} is not finite")
@@ -316,7 +338,10 @@ class Trainer:
     def save(self) -> None:
         """Writes last.h5, with everything needed to resume."""
         training = {"state": asdict(self.state), "dropout_step": self.network.dropout_step, "data_digest": self.data.digest}
-        self.folder.save_last(self._checkpoint(optimizer={"velocity": self.optimizer.velocity}, training=training))
+        optimizer = {"velocity": self.optimizer.velocity}
+        if self.average is not None:
+            optimizer |= {"parameters": self.network.flat_parameters, "buffers": self.network.flat_buffers}
+        self.folder.save_last(self._checkpoint(optimizer=optimizer, training=training))
         self._saved_at = time.monotonic()
 
     def _draw(self) -> None:

@@ -58,7 +58,7 @@ def compile_training(spec: NetworkSpec) -> None:
     network = Network(spec)
     images, labels = np.zeros((2, *spec.input_size, 3), np.uint8), np.zeros(2, np.int64)
     loader = Loader(
-        images, labels, 2, mean=(0.5,) * 3, std=(0.5,) * 3, augment=True, shuffle=True, seed=0, dtype="float32"
+        images, labels, 2, mean=(0.5,) * 3, std=(0.5,) * 3, augment="crop,flip", shuffle=True, seed=0, dtype="float32"
     )  # fmt: skip
     for batch in loader.epoch(0):
         network.forward(batch, training=False)
