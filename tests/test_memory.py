@@ -120,7 +120,7 @@ def test_more_images_more_pixels_and_more_channels_need_more(options):
 
 
 def kept_arrays(kept) -> dict[int, np.ndarray]:
-    """The tensors among the buffers of a layer, each once; the tables of max pooling are counted elsewhere."""
+    """The tensors (chunks, channels, stride) among the buffers of a layer, each once."""
     match kept:
         case Activation():
             return kept_arrays(kept.data)
@@ -130,7 +130,7 @@ def kept_arrays(kept) -> dict[int, np.ndarray]:
             return {}
         case tuple():
             return {address: array for each in kept for address, array in kept_arrays(each).items()}
-    return {kept.ctypes.data: kept}
+    return {kept.ctypes.data: kept} if kept.ndim == 3 else {}
 
 
 def kept_bytes(kept) -> int:

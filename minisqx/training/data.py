@@ -37,7 +37,7 @@ class TrainingData:
     std: tuple[float, float, float]
     measured: bool
     digest: str
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def image_size(self) -> tuple[int, int]:
