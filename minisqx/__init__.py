@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from minisqx import errors as errors
+    from minisqx.formats.export import export as export
     from minisqx.inference.model import Model as Model
     from minisqx.inference.model import infer as infer
     from minisqx.inference.model import load as load
@@ -40,6 +41,7 @@ _MODULES = {
     "SqueezeNextSpec": "spec.squeezenext",
     "StepSchedule": "training.schedule",
     "cross_entropy": "training.optim",
+    "export": "formats.export",
     "infer": "inference.model",
     "load": "inference.model",
 }

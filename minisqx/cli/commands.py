@@ -160,6 +160,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "--model")
     _add_threads(added)
 
+    added = command("export", _export, "write a model for other programs", "minisqx export best.h5 net.c")
+    _add_model(added, "MODEL")
+    added.add_argument("out", metavar="OUT", help="the file to write: net.c (C99, with net.h beside it)")
+    added.add_argument("--format", metavar="F", help="c (default: that of OUT's ending)")
+    added.add_argument("--static", action="store_true", help="in C: the working memory is a global in the file, not the caller's")
+
     added = command("bench", _bench, "measure a model's speed on this machine", "minisqx bench --layers")
     text = f"checkpoint file, weights that come with minisqx, or a name that `minisqx models` lists (default: {zoo.DEFAULT})"
     added.add_argument("--model", metavar="MODEL", help=text)
@@ -321,6 +327,13 @@ def _infer(args: argparse.Namespace) -> int:
         except ImageError as error:
             code = _print_error(error, error.exit_code)
     return code
+
+
+def _export(args: argparse.Namespace) -> int:
+    from minisqx.formats.export import export
+
+    _print(str(path) for path in export(args.MODEL, args.out, args.format, static=args.static))
+    return 0
 
 
 def _bench(args: argparse.Namespace) -> int:
