@@ -3,22 +3,23 @@
 import re
 import subprocess
 from dataclasses import replace
-from shutil import which
+from pathlib import Path
+from shutil import copyfile, which
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import minisqx
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.spec.squeezenext import SqueezeNextSpec
-from tests.c_programs import COMPILERS, STATIC_DRIVER, WARNINGS, compiled, outputs
+from tests.c_programs import COMPILERS, EXACT, STATIC_DRIVER, WARNINGS, compiled, outputs
 from tests.exported_models import NETWORKS, ODD, images_for, logits_of, model_of, spec_of
 
 # Sums of the same products in float32, in another order.
 TOLERANCE = 1e-5
-# A compiler takes ten seconds for three million numbers; `python -m benchmarks.formats` has the larger networks, too.
+# A compiler takes ten seconds for three million numbers; `python -m tests.export_table` has the larger networks, too.
 MOST_PARAMETERS = 1_000_000
-EXACT = ("-O2", "-ffp-contract=off")
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -215,3 +216,26 @@ def test_a_model_that_c_would_answer_wrongly_for_is_refused(tmp_path):
     with pytest.raises(OptionError, match="memory"):
         minisqx.export(large, tmp_path / "net.c")
     assert list(tmp_path.iterdir()) == []
+
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "c"
+
+
+def test_the_example_in_c_answers_for_a_ppm_file_as_we_do(tmp_path):
+    COMPILERS["gcc"].require()
+    if which("make") is None:
+        pytest.skip("there is no make: install Debian's make")
+    for name in ("main.c", "Makefile"):
+        copyfile(EXAMPLE / name, tmp_path / name)
+    minisqx.export("shallow-06-0.2x", tmp_path / "net.c")
+    subprocess.run(["make", "CFLAGS=-std=c99 -O1 -Wall -Wextra -Wconversion -pedantic -Werror"], cwd=tmp_path, check=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.ppm")
+    (tmp_path / "short.ppm").write_bytes((tmp_path / "a.ppm").read_bytes()[:-1])
+    Image.fromarray(pixels[:31]).save(tmp_path / "low.ppm")
+    (tmp_path / "text.ppm").write_text("P3 1 1 255 0 0 0")
+    command = ["./classify", "short.ppm", "low.ppm", "text.ppm", "none.ppm", "a.ppm"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    found = minisqx.infer(pixels)
+    assert done.stdout == f"a.ppm: {found.label} {100 * found.probability:.1f} %\n"
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 4)

@@ -20,7 +20,8 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "benchmarks/README.md",
     "data/weights/README.md",
-    *(f"docs/{page}.md" for page in ("reading", "backprop", "extending", "design", "performance", "reliability")),
+    "examples/c/README.md",
+    *(f"docs/{page}.md" for page in ("exporting", "reading", "backprop", "extending", "design", "performance", "reliability")),
 )
 WEIGHTS = list((ROOT / "data" / "weights").glob("*.h5"))
 # docs/extending.md adds them; tests/test_extending.py runs what is said there.
@@ -53,7 +54,20 @@ def test_every_command_in_the_documents_is_accepted(arguments):
 
 def test_the_documents_show_every_command():
     shown = {arguments[0] for arguments in commands()}
-    assert shown == {"train", "models", "summary", "draw", "paper", "evaluate", "infer", "bench", "gradcheck", "warmup", "info"}
+    assert shown == {
+        "train",
+        "models",
+        "summary",
+        "draw",
+        "paper",
+        "evaluate",
+        "infer",
+        "export",
+        "bench",
+        "gradcheck",
+        "warmup",
+        "info",
+    }
 
 
 def test_the_readme_has_the_two_blocks_that_ci_runs():
