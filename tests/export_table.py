@@ -27,8 +27,17 @@ def from_c(compiler: str) -> Callable[[Model, np.ndarray, Path], np.ndarray]:
     return logits
 
 
+def from_safetensors(model: Model, images: np.ndarray, folder: Path) -> np.ndarray:
+    pytest.importorskip("safetensors")
+    (path,) = minisqx.export(model, folder / "net.safetensors")
+    return logits_of(minisqx.from_safetensors(path), images)
+
+
 # Column -> the logits float32 (N, classes) that an export gives for images uint8 (N, H, W, 3); files go to a folder.
-COLUMNS: dict[str, Callable[[Model, np.ndarray, Path], np.ndarray]] = {f"C, {name}": from_c(name) for name in COMPILERS}
+COLUMNS: dict[str, Callable[[Model, np.ndarray, Path], np.ndarray]] = {
+    "safetensors": from_safetensors,
+    **{f"C, {name}": from_c(name) for name in COMPILERS},
+}
 
 
 def rows(names: list[str]) -> Iterator[str]:

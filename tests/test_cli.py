@@ -443,10 +443,13 @@ def test_export_prints_the_files_that_it_wrote(capsys, weights, tmp_path):
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        (("net.xyz",), "its ending names no format; expected one of c (.c)"),
-        (("net.c", "--format", "xyz"), "format 'xyz': expected one of c (.c)"),
+        (("net.xyz",), "its ending names no format; expected one of c (.c), safetensors (.safetensors), h5 (.h5)"),
+        (("net.c", "--format", "xyz"), "format 'xyz': expected one of c (.c), safetensors (.safetensors), h5 (.h5)"),
         (("nowhere/net.c",), "there is no folder 'nowhere'"),
         ((".",), "'.' is a folder"),
+        (("net.h5", "--static"), "static with the format h5"),
+        (("net.h5", "--num-classes", "3"), "--input-size or --num-classes without --model"),
+        (("net.h5", "--model", "shallow-06-0.2x"), "a network is named beside a model that describes its own"),
         (("my-net.c",), "'my-net.c': expected letters, digits and _"),
     ],
 )
@@ -455,3 +458,13 @@ def test_what_cannot_be_exported_is_one_line(capsys, weights, tmp_path, monkeypa
     code, out, (line,) = run(capsys, "export", weights, *arguments)
     assert (code, out) == (2, []) and expected in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_export_reads_a_file_of_others_with_the_name_and_sizes_of_its_network(capsys, tmp_path):
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    save_file(
+        minisqx.ShallowSqueezeNext(width=0.125, num_classes=3, input_size=(40, 32)).state_dict(), tmp_path / "x.safetensors"
+    )
+    options = ["--model", "shallow-06-0.125x", "--num-classes", 3, "--input-size", "40,32"]
+    assert run(capsys, "export", tmp_path / "x.safetensors", tmp_path / "x.h5", *options) == (0, [str(tmp_path / "x.h5")], [])
+    assert minisqx.load(tmp_path / "x.h5").spec.input_size == (40, 32)

@@ -161,10 +161,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_threads(added)
 
     added = command("export", _export, "write a model for other programs", "minisqx export best.h5 net.c")
-    _add_model(added, "MODEL")
-    added.add_argument("out", metavar="OUT", help="the file to write: net.c (C99, with net.h beside it)")
-    added.add_argument("--format", metavar="F", help="c (default: that of OUT's ending)")
+    text = "checkpoint file, .safetensors file, or the name of weights that come with minisqx"
+    added.add_argument("source", metavar="MODEL", help=text)
+    text = "file to write: net.c (C99, with net.h beside it), net.safetensors, or net.h5, a checkpoint"
+    added.add_argument("out", metavar="OUT", help=text)
+    added.add_argument("--format", metavar="F", help="c, safetensors or h5 (default: that of OUT's ending)")
     added.add_argument("--static", action="store_true", help="in C: the working memory is a global in the file, not the caller's")
+    text = "network of a .safetensors file that doesn't say it, by a name that `minisqx models` lists"
+    added.add_argument("--model", metavar="NAME", help=text)
+    _add_sizes(added)
 
     added = command("bench", _bench, "measure a model's speed on this machine", "minisqx bench --layers")
     text = f"checkpoint file, weights that come with minisqx, or a name that `minisqx models` lists (default: {zoo.DEFAULT})"
@@ -332,7 +337,11 @@ def _infer(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from minisqx.formats.export import export
 
-    _print(str(path) for path in export(args.MODEL, args.out, args.format, static=args.static))
+    sizes = {name: getattr(args, name) for name in ("input_size", "num_classes") if hasattr(args, name)}
+    if sizes and args.model is None:
+        raise OptionError("--input-size or --num-classes without --model: expected both, since a file describes its own network")
+    network = None if args.model is None else zoo.network(args.model, **sizes)
+    _print(str(path) for path in export(args.source, args.out, args.format, static=args.static, network=network))
     return 0
 
 

@@ -3,31 +3,58 @@
 import os
 from pathlib import Path
 
+from minisqx.checkpoint import save_checkpoint
 from minisqx.errors import OptionError
 from minisqx.formats.c import c_files
 from minisqx.formats.program import program_of
+from minisqx.formats.safetensors_file import checkpoint_of, from_safetensors, safetensors_file
 from minisqx.inference.model import Model, load
 from minisqx.machine.folders import replace_file
+from minisqx.spec import NetworkSpec
 
 # Format -> the ending of its file.
-FORMATS = {"c": ".c"}
+FORMATS = {"c": ".c", "safetensors": ".safetensors", "h5": ".h5"}
 
 
-def export(model: Model | str | os.PathLike, path: str | os.PathLike, format: str | None = None, *, static: bool = False):
-    """Writes a model for other programs; returns the paths of the files written, as a list.
+def export(
+    model: Model | str | os.PathLike,
+    path: str | os.PathLike,
+    format: str | None = None,
+    *,
+    static: bool = False,
+    network: str | NetworkSpec | None = None,
+) -> list[Path]:
+    """Writes a model for other programs, or one of theirs as a checkpoint; returns the paths of the files written.
 
-    model: a `Model`, or what `load` takes. path: the file to write. format: one of `FORMATS`; None: that of the path's ending.
-    static: of C, the working memory is a global of its own instead of the caller's.
+    model: a `Model`, what `load` takes, or a .safetensors file. path: the file to write. format: one of `FORMATS`; None: that of
+    the path's ending. static: of C, the working memory is a global of its own instead of the caller's. network: what a
+    .safetensors file holds that doesn't say it, as in `from_safetensors`.
 
     Each file is replaced only once the new one is complete on disk. Raises OptionError for a format that doesn't exist, an option
-    that it doesn't have, or a path that can't be written; CheckpointError for a model without class names or normalisation.
+    that it doesn't have, or a path that can't be written; CheckpointError for a model that can't be read, or, but for safetensors
+    and h5, without class names or normalisation; MissingExtraError for a package that isn't installed.
     """
     target, chosen = _target(path), _format(path, format)
     if static and chosen != "c":
         raise OptionError(f"static with the format {chosen}: expected the format c, since no other has a working memory to place")
-    program = program_of(model if isinstance(model, Model) else load(model))
-    texts = c_files(program, target.stem, static)
-    return [_written(target.with_name(name), text.encode()) for name, text in texts.items()]
+    given = _opened(model, network)
+    match chosen:
+        case "c":
+            files = {name: text.encode() for name, text in c_files(program_of(given), target.stem, static).items()}
+        case "safetensors":
+            files = {target.name: safetensors_file(given)}
+        case _:
+            save_checkpoint(target, checkpoint_of(given))
+            return [target]
+    return [_written(target.with_name(name), data) for name, data in files.items()]
+
+
+def _opened(model: Model | str | os.PathLike, network: str | NetworkSpec | None) -> Model:
+    if not isinstance(model, Model) and os.fsdecode(model).lower().endswith(FORMATS["safetensors"]):
+        return from_safetensors(model, network)
+    if network is not None:
+        raise OptionError("a network is named beside a model that describes its own; expected it only with a .safetensors file")
+    return model if isinstance(model, Model) else load(model)
 
 
 def _format(path: str | os.PathLike, given: str | None) -> str:
