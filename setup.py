@@ -11,7 +11,10 @@ kernels = [f"minisqx.{name}" for name in find_packages(include=["kernels*"])]
 packages = {
     "packages": [*find_packages(include=["minisqx*"]), *kernels, "minisqx.data"],
     "package_dir": {"minisqx.kernels": "kernels", "minisqx.data": "data"},
-    "package_data": {"minisqx": ["py.typed", "formats/engine.*"], "minisqx.data": ["measured.json", "weights/*.h5"]},
+    "package_data": {
+        "minisqx": ["py.typed", "formats/*.c", "formats/*.mjs", "formats/*.html"],
+        "minisqx.data": ["measured.json", "weights/*.h5"],
+    },
 }
 if "editable_wheel" in sys.argv:
     packages = {"packages": ["minisqx"], "package_dir": {"": "editable"}}  # see editable/minisqx/__init__.py

@@ -6,6 +6,7 @@ from pathlib import Path
 from minisqx.checkpoint import save_checkpoint
 from minisqx.errors import OptionError
 from minisqx.formats.c import c_files
+from minisqx.formats.page import module_file, page_file
 from minisqx.formats.program import program_of
 from minisqx.formats.safetensors_file import checkpoint_of, from_safetensors, safetensors_file
 from minisqx.inference.model import Model, load
@@ -13,7 +14,7 @@ from minisqx.machine.folders import replace_file
 from minisqx.spec import NetworkSpec
 
 # Format -> the ending of its file.
-FORMATS = {"c": ".c", "safetensors": ".safetensors", "h5": ".h5"}
+FORMATS = {"c": ".c", "html": ".html", "mjs": ".mjs", "safetensors": ".safetensors", "h5": ".h5"}
 
 
 def export(
@@ -41,6 +42,10 @@ def export(
     match chosen:
         case "c":
             files = {name: text.encode() for name, text in c_files(program_of(given), target.stem, static).items()}
+        case "html":
+            files = {target.name: page_file(program_of(given)).encode()}
+        case "mjs":
+            files = {target.name: module_file(program_of(given)).encode()}
         case "safetensors":
             files = {target.name: safetensors_file(given)}
         case _:
