@@ -16,6 +16,7 @@ import minisqx
 from minisqx.inference.model import Model
 from tests.c_programs import COMPILERS, EXACT, compiled, outputs
 from tests.exported_models import NETWORKS, images_for, logits_of, model_of
+from tests.js_modules import module_logits
 
 
 def from_c(compiler: str) -> Callable[[Model, np.ndarray, Path], np.ndarray]:
@@ -33,10 +34,17 @@ def from_safetensors(model: Model, images: np.ndarray, folder: Path) -> np.ndarr
     return logits_of(minisqx.from_safetensors(path), images)
 
 
+def from_page(model: Model, images: np.ndarray, folder: Path) -> np.ndarray:
+    """A page has the same script as a module; tests/test_formats_page.py runs it in a browser."""
+    minisqx.export(model, folder / "net.mjs")
+    return module_logits(folder, images)
+
+
 # Column -> the logits float32 (N, classes) that an export gives for images uint8 (N, H, W, 3); files go to a folder.
 COLUMNS: dict[str, Callable[[Model, np.ndarray, Path], np.ndarray]] = {
     "safetensors": from_safetensors,
     **{f"C, {name}": from_c(name) for name in COMPILERS},
+    "page": from_page,
 }
 
 

@@ -26,8 +26,10 @@ def model_of(name: str | NetworkSpec, classes=None, dtype="float32") -> Model:
         match key.rpartition(".")[2]:
             case "bias" | "beta" | "running_mean":
                 array[...] = random.normal(0, 0.1, array.shape)
-            case "gamma" | "running_var":
-                array[...] = random.uniform(0.5, 1.5, array.shape)
+            case "gamma":
+                array[...] = random.uniform(0.5, 1.1, array.shape)
+            case "running_var":  # a convolution of new weights doubles the variance
+                array[...] = random.uniform(1.5, 2.5, array.shape)
     names = tuple(classes or (f"class {number}" for number in range(spec.num_classes)))
     return Model(f"{spec.name} of a test", spec, network.state_dict(), names, MEAN, STD, {}, {})
 

@@ -1185,4 +1185,25 @@ FAULTS = (
         "False",
         ("test_formats_safetensors.py::test_a_damaged_file_is_one_line_whatever_is_wrong",),
     ),
+    Fault(
+        "a class name ends the script of a page",
+        "minisqx/formats/page.py",
+        '.replace("<", "\\\\u003c")',
+        "",
+        ("test_formats_page.py::test_hostile_class_names_are_text_on_the_page",),
+    ),
+    Fault(
+        "a page may connect to anything",
+        "minisqx/formats/page.py",
+        '"default-src": "\'none\'"',
+        '"default-src": "*"',
+        ("test_formats_page.py::test_nothing_leaves_the_page",),
+    ),
+    Fault(
+        "a page's resize reads a pixel too far to the left",
+        "minisqx/formats/engine.mjs",
+        "cubic(Math.abs(first + k + 0.5 - centre) / stretch)",
+        "cubic(Math.abs(first + k - centre) / stretch)",
+        ("test_formats_page.py::test_the_module_resizes_an_image_to_the_same_pixels",),
+    ),
 )

@@ -443,8 +443,14 @@ def test_export_prints_the_files_that_it_wrote(capsys, weights, tmp_path):
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        (("net.xyz",), "its ending names no format; expected one of c (.c), safetensors (.safetensors), h5 (.h5)"),
-        (("net.c", "--format", "xyz"), "format 'xyz': expected one of c (.c), safetensors (.safetensors), h5 (.h5)"),
+        (
+            ("net.xyz",),
+            "its ending names no format; expected one of c (.c), html (.html), mjs (.mjs), safetensors (.safetensors), h5 (.h5)",
+        ),
+        (
+            ("net.c", "--format", "xyz"),
+            "format 'xyz': expected one of c (.c), html (.html), mjs (.mjs), safetensors (.safetensors), h5 (.h5)",
+        ),
         (("nowhere/net.c",), "there is no folder 'nowhere'"),
         ((".",), "'.' is a folder"),
         (("net.h5", "--static"), "static with the format h5"),

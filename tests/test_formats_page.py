@@ -1,9 +1,6 @@
 """`minisqx export MODEL net.html` and net.mjs: a browser answers for an image as we do, and nothing leaves the page."""
 
-import json
-import subprocess
 from pathlib import Path
-from shutil import which
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from minisqx.images.load import load_image
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests.chromium import CAMERA, Page
 from tests.exported_models import NETWORKS, ODD, images_for, logits_of, model_of
+from tests.js_modules import module_logits, node
 
 TOLERANCE = 1e-4
 HOSTILE = (
@@ -28,17 +26,6 @@ HOSTILE = (
 )
 SEEN = "minisqx.last !== null"
 
-RUN = """
-import { readFileSync } from "node:fs";
-import { load } from "./net.mjs";
-
-const network = await load();
-const bytes = readFileSync("images.bin"), size = 3 * network.height * network.width;
-const found = [];
-for (let at = 0; at < bytes.length; at += size) found.push(network.logits(bytes.subarray(at, at + size)));
-console.log(JSON.stringify(found));
-"""
-
 FIT = """
 import { readFileSync } from "node:fs";
 import { load } from "./net.mjs";
@@ -49,22 +36,12 @@ console.log(JSON.stringify(Array.from(network.fit({ width, height, data }))));
 """
 
 
-def node(folder: Path, script: str, *arguments) -> list:
-    """What a script prints, which imports folder/net.mjs; skips the test without Node.js."""
-    if which("node") is None:
-        pytest.skip("there is no node: install Debian's nodejs")
-    (folder / "run.mjs").write_text(script)
-    command = ["node", "run.mjs", *map(str, arguments)]
-    return json.loads(subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE).stdout)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_module_gives_the_logits_of_every_network(name, tmp_path):
     model = model_of(name)
     images = images_for(model, 3)
     assert minisqx.export(model, tmp_path / "net.mjs") == [tmp_path / "net.mjs"]
-    images.tofile(tmp_path / "images.bin")
-    assert np.abs(np.array(node(tmp_path, RUN)) - logits_of(model, images)).max() < TOLERANCE
+    assert np.abs(module_logits(tmp_path, images) - logits_of(model, images)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("size", [(32, 32), (1, 1), (7, 300), (333, 211), (64, 64), (31, 33), (1000, 9)])

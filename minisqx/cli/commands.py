@@ -163,9 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     added = command("export", _export, "write a model for other programs", "minisqx export best.h5 net.c")
     text = "checkpoint file, .safetensors file, or the name of weights that come with minisqx"
     added.add_argument("source", metavar="MODEL", help=text)
-    text = "file to write: net.c (C99, with net.h beside it), net.safetensors, or net.h5, a checkpoint"
+    text = "file to write: net.c (C99, with net.h beside it), net.html (a page), net.mjs (JavaScript), net.safetensors, or net.h5"
     added.add_argument("out", metavar="OUT", help=text)
-    added.add_argument("--format", metavar="F", help="c, safetensors or h5 (default: that of OUT's ending)")
+    added.add_argument("--format", metavar="F", help="c, html, mjs, safetensors or h5 (default: that of OUT's ending)")
     added.add_argument("--static", action="store_true", help="in C: the working memory is a global in the file, not the caller's")
     text = "network of a .safetensors file that doesn't say it, by a name that `minisqx models` lists"
     added.add_argument("--model", metavar="NAME", help=text)
