@@ -1,11 +1,37 @@
 """The facts of a result file about the machine and the date of its numbers."""
 
+import fcntl
 import os
 import platform
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+
+# Locked by a running campaign (`reproduce`), whose process group it holds.
+CAMPAIGN = Path("runs") / "reproduce" / "process-group"
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Stops the campaign while a block measures."""
+    _signal_campaign(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal_campaign(signal.SIGCONT)
+
+
+def _signal_campaign(number: int) -> None:
+    if not CAMPAIGN.exists():
+        return
+    with CAMPAIGN.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.killpg(int(file.read()), number)
 
 
 def cpu_model() -> str:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
+from benchmarks.machine import alone
+
 UNMEASURED_STEPS = 2  # at the start of each turn, when the caches hold another contestant's data
 WARM_UP_STEPS = 3
 
@@ -110,9 +112,10 @@ def measure(contestants: list[Contestant], repeats: int, seconds: float) -> dict
         first, warm = contestant.call("warm_up")
         steps[contestant.name] = max(1, round(seconds / warm))
         results[contestant.name] = {"first_step": first, "turns": []}
-    for _ in range(repeats):
-        for contestant in contestants:
-            results[contestant.name]["turns"].append(contestant.call("turn", steps[contestant.name]))
+    with alone():
+        for _ in range(repeats):
+            for contestant in contestants:
+                results[contestant.name]["turns"].append(contestant.call("turn", steps[contestant.name]))
     for result in results.values():
         result["median"] = statistics.median(result["turns"])
     return results

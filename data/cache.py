@@ -27,7 +27,7 @@ from minisqx.errors import DataError
 from minisqx.machine.folders import cache_root, replace_file
 from minisqx.machine.threads import thread_count
 
-_FORMAT = 5  # increase it when decoding or the file format changes
+_FORMAT = 6  # increase it when decoding or the file format changes
 _CHECKSUM_BYTES = 9  # eight hexadecimal digits and a newline
 _MAX_JSON_BYTES = 16 << 20
 _READ_BYTES = 1 << 20
@@ -115,7 +115,10 @@ def _read(file: Path, fingerprint: str, say: Say) -> Parts | None:
                 opened.readinto(memoryview(array).cast("B"))
         if _checksum(header, arrays) != expected:
             raise DataError("its checksum is wrong")
-        parts = dict(zip(entries["parts"], contents))
+        parts = {
+            name: Part(part.images, part.labels, None if given is None else tuple(given))
+            for (name, given), part in zip(entries["names"].items(), contents, strict=True)
+        }
         return Parts(entries["name"], tuple(entries["classes"]), parts, skipped=tuple(entries["skipped"]))
     except FileNotFoundError:
         return None
@@ -134,6 +137,7 @@ def _write(file: Path, fingerprint: str, found: Parts, say: Say) -> None:
         "classes": found.classes,
         "skipped": found.skipped,
         "parts": shapes,
+        "names": {name: part.names for name, part in found.parts.items()},
     }
     header = json.dumps(entries).encode() + b"\n"
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minisqx.data.dataset import Dataset, Say, check_classes
+from minisqx.data.dataset import Dataset, Part, Say, check_classes
 from minisqx.data.parts import Parts
 from minisqx.data.python_batch import MAX_PICKLE_BYTES, read_pickle
 from minisqx.errors import DataError
@@ -256,11 +256,7 @@ def _decode(version: _Version, contents: dict[str, bytes], source: str) -> Datas
             )
         images.append(planes.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
         labels.append(batch_labels)
-    return Dataset(
-        "CIFAR-10",
-        classes,
-        np.ascontiguousarray(np.concatenate(images[:5])),
-        np.concatenate(labels[:5]),
-        np.ascontiguousarray(images[5]),
-        labels[5],
-    )
+    names = [f"{name}[{at}]" for name, batch in zip(version.batches, labels) for at in range(len(batch))]
+    trained = sum(map(len, labels[:5]))
+    train = Part(np.ascontiguousarray(np.concatenate(images[:5])), np.concatenate(labels[:5]), tuple(names[:trained]))
+    return Dataset("CIFAR-10", classes, train, Part(np.ascontiguousarray(images[5]), labels[5], tuple(names[trained:])))

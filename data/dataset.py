@@ -26,13 +26,25 @@ def say_on_stderr(line: str) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Images uint8 (N, H, W, 3) and their labels int64 (N,)."""
+    """Images uint8 (N, H, W, 3) and their labels int64 (N,).
+
+    names: of each image, its file relative to the data's folder, or its place in an array, as in "test_images[7]"; None: unknown.
+    groups: int64 (N,), equal numbers for images that must stay together when images are set aside; None: each image is alone.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    names: tuple[str, ...] | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def of(self, indices: np.ndarray) -> "Part":
+        """The images with these indices."""
+        names = None if self.names is None else tuple(self.names[index] for index in indices)
+        groups = None if self.groups is None else self.groups[indices]
+        return Part(self.images[indices], self.labels[indices], names, groups)
 
 
 @dataclass(frozen=True)
@@ -41,39 +53,31 @@ class Dataset:
 
     name: the display name ("CIFAR-10", "embedded shapes"), also in results.
     classes: names of the classes; a label is an index into them.
-    train_images, test_images: uint8 (N, H, W, 3). train_labels, test_labels: int64 (N,).
+    validation: None if the data has no validation part of its own.
     skipped: a line for each file that was skipped because it is not a usable image.
-    validation_images, validation_labels: as the others; None if the data has no validation part of its own.
-    Raises DataError unless all of this holds and each part has images.
+    Raises DataError unless the parts have images of one size and labels of the classes.
     """
 
     name: str
     classes: tuple[str, ...]
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train: Part
+    test: Part
+    validation: Part | None = None
     skipped: tuple[str, ...] = ()
-    validation_images: np.ndarray | None = None
-    validation_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if (self.validation_images is None) != (self.validation_labels is None):
-            raise DataError(f"{self.name}: validation images without labels, or the reverse; expected both or neither")
         check_parts(self.name, self.classes, self.parts)
 
     @property
     def parts(self) -> dict[str, Part]:
         """The parts by name: "train", "validation" if there is one, "test"."""
-        parts = {"train": Part(self.train_images, self.train_labels)}
-        if self.validation_images is not None and self.validation_labels is not None:
-            parts["validation"] = Part(self.validation_images, self.validation_labels)
-        return {**parts, "test": Part(self.test_images, self.test_labels)}
+        validation = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train} | validation | {"test": self.test}
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return self.train_images.shape[1:3]
+        return self.train.images.shape[1:3]
 
 
 def check_classes(name: str, classes: tuple[str, ...]) -> None:
@@ -99,6 +103,11 @@ def check_parts(name: str, classes: tuple[str, ...], parts: dict[str, Part]) -> 
     check_classes(name, classes)
     for part, content in parts.items():
         check_part(f"{name} ({part})", content.images, content.labels, len(classes))
+        names, groups = content.names, content.groups
+        if names is not None and len(names) != len(content):
+            raise DataError(f"{name} ({part}): {len(names)} names for {len(content)} images; expected one per image")
+        if groups is not None and (groups.dtype != np.int64 or groups.shape != content.labels.shape):
+            raise DataError(f"{name} ({part}): groups are {groups.dtype} {groups.shape}, expected int64 ({len(content)},)")
     (first, size), *others = ((part, content.images.shape[1:3]) for part, content in parts.items())
     for part, other in others:
         if other != size:

@@ -1,4 +1,5 @@
-"""Data sets in HDF5: `images` uint8 (N, H, W, 3), `labels` (N,), optionally `classes`; and the same with `val_` and `test_`.
+"""Data sets in HDF5: `images` uint8 (N, H, W, 3), `labels` (N,), optionally `groups` (N,); the same with `val_` and `test_`; and
+optionally `classes`.
 
 A file is untrusted input. So only plain arrays in the file itself are read: no links, no external or virtual storage, no objects,
 no filters but HDF5's own, nothing that is declared but not stored, and no more bytes than a data set may have. The structures
@@ -48,7 +49,7 @@ def read_hdf5(path: Path, say: Say) -> Parts:
             parts = {part: _part(file, prefix, shown) for prefix, part in prefixes.items()}
             labelled = [parts["train"]] if "train" in parts else parts.values()
             classes = _classes(file, path, np.concatenate([part.labels for part in labelled]))
-            known = {"classes", *(prefix + name for prefix in prefixes for name in ("images", "labels"))}
+            known = {"classes", *(prefix + name for prefix in prefixes for name in ("images", "labels", "groups"))}
             unread = [str(name) for name in islice(file, _MAX_UNREAD) if name not in known]
             if unread:
                 say(f"{shown!r}: not read: {listed(unread)}; expected images, labels, val_images and so on, and classes")
@@ -116,7 +117,14 @@ def _part(file: h5py.File, prefix: str, shown: str) -> Part:
     if images.size + 16 * labels.size > MAX_BYTES:
         raise DataError(f"{shown!r}: {images.name!r} has {images.size} elements; expected at most {MAX_BYTES >> 30} GiB")
     check_memory(shown, images.size)
-    return Part(images[...], labels[...].astype(np.int64))
+    groups = None
+    if f"{prefix}groups" in file:
+        groups = _array(file, f"{prefix}groups", shown, "iu", 1, "integers (N,)")
+        if len(groups) != len(images):
+            raise DataError(f"{shown!r}: {len(groups)} groups for {len(images)} images; expected one number per image")
+        groups = groups[...].astype(np.int64)
+    names = tuple(f"{prefix}images[{at}]" for at in range(len(images)))
+    return Part(images[...], labels[...].astype(np.int64), names, groups)
 
 
 def _array(file: h5py.File, name: str, shown: str, dtype_kinds: str, dimensions: int, expected: str) -> h5py.Dataset:

@@ -1,7 +1,7 @@
 """A folder of image files: `train/<class>/*`, optionally `val/<class>/*` and `test/<class>/*`; or only `<class>/*`.
 
-Classes are the folders of the training part, sorted by name. Names that start with a dot are ignored. Anything else that is not
-read is reported or refused.
+Classes are the folders of the training part, sorted by name. With groups by folder (`groups`), files lie one level deeper,
+`<class>/<group>/*`. Names that start with a dot are ignored. Anything else that is not read is reported or refused.
 """
 
 import errno
@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import PIL
 from minisqx.data.cache import cached, content_digests
 from minisqx.data.classes import likeness_line, listed, match_classes
 from minisqx.data.dataset import Part, Say, check_bytes, check_classes
+from minisqx.data.groups import FOLDER, with_groups
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
 from minisqx.images.files import opened
@@ -38,17 +40,25 @@ SUFFIXES = (
 Listing = list[tuple[str, list[Path]]]
 
 
-def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Parts:
+def open_image_folder(
+    path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say, groups: str | None = None
+) -> Parts:
     """The images of the folder `path`, decoded once and then cached.
 
     image_size: (height, width) of every image after resizing its shorter side and cropping the centre. None: the size of all
     images, or 32 x 32 if they differ.
     skip_bad_images: skip files that are not usable images, with a line for each.
+    groups: one of `groups.WAYS`, or None.
     Raises DataError for a file that is not an image (unless skipped), a class that is empty, has no usable image or is not in
     the training part, and for an ambiguous folder.
     """
-    parts = list_images(path, say)
-    names = [(part, label, file.name) for part, listing in parts.items() for label, images in listing for file in images]
+    parts = list_images(path, say, grouped=groups == FOLDER)
+    names = [
+        (part, label, file.relative_to(path).as_posix())
+        for part, listing in parts.items()
+        for label, images in listing
+        for file in images
+    ]
     files = [file for listing in parts.values() for _, images in listing for file in images]
 
     def state() -> list:
@@ -65,15 +75,18 @@ def open_image_folder(path: Path, image_size: tuple[int, int] | None, skip_bad_i
             f" {megabytes(sum(part.images.nbytes for part in found.parts.values()))} of memory, and training takes much more;"
             " resize them with --image-size 64, say"
         )
-    return found
+    return replace(found, parts={part: with_groups(content, groups) for part, content in found.parts.items()})
 
 
-def list_images(path: Path, say: Say) -> dict[str, Listing]:
-    """The files of each part as [(class, files), ...]; only {"train": ...} if the folder is not divided into parts."""
+def list_images(path: Path, say: Say, grouped: bool = False) -> dict[str, Listing]:
+    """The files of each part as [(class, files), ...]; only {"train": ...} if the folder is not divided into parts.
+
+    grouped: whether the files of a class lie in folders.
+    """
     folders = [entry for entry in _entries(path) if entry.is_dir()]
     named = {entry.name: PARTS[entry.name.casefold()] for entry in folders if entry.name.casefold() in PARTS}
     if not named:
-        return {"train": _list_classes(path)}
+        return {"train": _list_classes(path, grouped)}
     _check_are_parts(path, list(named))
     places: dict[str, Path] = {}
     for name, part in sorted(named.items(), key=lambda item: list(PARTS.values()).index(item[1])):
@@ -83,7 +96,7 @@ def list_images(path: Path, say: Say) -> dict[str, Listing]:
             )
         places[part] = path / name
     _check_other_entries(path, places, say)
-    parts = {part: _list_classes(place) for part, place in places.items()}
+    parts = {part: _list_classes(place, grouped) for part, place in places.items()}
     if "train" in parts:
         known = [label for label, _ in parts["train"]]
         parts |= {part: _known_classes(parts[part], known, places, part, say) for part in parts if part != "train"}
@@ -171,22 +184,40 @@ def _entries(path: Path) -> list[os.DirEntry]:
         return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _list_classes(path: Path) -> Listing:
+def _list_classes(path: Path, grouped: bool) -> Listing:
     listing = []
     for entry in _entries(path):
         if not entry.is_dir():
             raise DataError(f"{entry.path!r} is not in a class folder; expected {str(path / '<class>' / '<image>')!r}")
-        files = []
-        for image in _entries(Path(entry.path)):
-            if not image.is_file():
-                raise DataError(f"{image.path!r} is not a file; expected only images of the class {entry.name!r}")
-            files.append(Path(image.path))
+        folders = _folders(entry) if grouped else [entry]
+        files = [file for folder in folders for file in _files(Path(folder.path), entry.name)]
         if not files:
             raise DataError(f"{entry.path!r} is an empty class folder: put images there or remove it")
         listing.append((entry.name, files))
     if not listing:
         raise DataError(f"{str(path)!r} is an empty folder; expected {str(path / '<class>' / '<image>')!r}")
     return listing
+
+
+def _folders(entry: os.DirEntry) -> list[os.DirEntry]:
+    """The folders of a class, each of them a group."""
+    found = _entries(Path(entry.path))
+    for group in found:
+        if not group.is_dir():
+            expected = Path(entry.path) / "<group>" / "<image>"
+            raise DataError(f"{group.path!r} is not in the folder of a group; expected {str(expected)!r}")
+    return found
+
+
+def _files(folder: Path, label: str) -> list[Path]:
+    found = _entries(folder)
+    for image in found:
+        if not image.is_file():
+            raise DataError(
+                f"{image.path!r} is not a file; expected only images of the class {label!r}, or --groups {FOLDER} for folders"
+                " of images that belong together"
+            )
+    return [Path(image.path) for image in found]
 
 
 def read_image_folder(
@@ -212,7 +243,8 @@ def read_image_folder(
         own = slice(at, at + len(labels))
         at += len(labels)
         # Without bad images a part is a view, not a copy.
-        parts[part] = Part(images[own][good[own]], labels[good[own]]) if bad else Part(images[own], labels)
+        whole = Part(images[own], labels, tuple(file.relative_to(path).as_posix() for file in files[own]))
+        parts[part] = whole.of(np.flatnonzero(good[own])) if bad else whole
     return Parts(name, classes, parts, skipped=tuple(f"skipped: {bad[index]}" for index in sorted(bad)))
 
 

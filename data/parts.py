@@ -6,9 +6,11 @@ import numpy as np
 
 from minisqx.data.classes import listed
 from minisqx.data.dataset import Dataset, Part, Say, check_parts, set_aside, shares_of_classes
+from minisqx.data.groups import groups_line, set_groups_aside
 from minisqx.errors import DataError
 
 TEST_SHARE = 6  # a sixth
+_MORE_GROUPS = "expected at least two groups of each class; add groups, or divide the images yourself into train, val and test"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,7 @@ class Parts:
                 " 'labels' in an HDF5 file"
             )
         train, test = self._train_and_test(say)
-        validation = self.parts.get("validation")
-        return Dataset(
-            self.name, self.classes, train.images, train.labels, test.images, test.labels, self.skipped,
-            validation_images=None if validation is None else validation.images,
-            validation_labels=None if validation is None else validation.labels,
-        )  # fmt: skip
+        return Dataset(self.name, self.classes, train, test, self.parts.get("validation"), self.skipped)
 
     def measured(self, everything: bool, say: Say) -> Part:
         """The images to evaluate a model on: the test part, or all images.
@@ -58,8 +55,7 @@ class Parts:
         Raises DataError if there is neither a test part nor a training part from which to set one aside.
         """
         if everything:
-            images, labels = zip(*((part.images, part.labels) for part in self.parts.values()))
-            return Part(np.concatenate(images), np.concatenate(labels)) if len(images) > 1 else Part(images[0], labels[0])
+            return together(list(self.parts.values()))
         if "test" in self.parts:
             return self.parts["test"]
         if "train" not in self.parts:
@@ -81,9 +77,26 @@ class Parts:
                 " evaluate --all, which needs no test part"
             )
         shares = shares_of_classes(counts, max(1, total // TEST_SHARE))
-        kept, aside = set_aside(train.labels, np.clip(shares, counts >= 2, np.maximum(counts - 1, 0)), seed=0)
+        shares = np.clip(shares, counts >= 2, np.maximum(counts - 1, 0))
+        if train.groups is not None:
+            kept, aside = set_groups_aside(train.labels, train.groups, shares, seed=0)
+            if not len(aside):
+                raise DataError(f"{self.name} has no test part, and no group of images can be set aside as one: {_MORE_GROUPS}")
+            say(groups_line(f"{self.name} has no test part: set aside for testing", train, kept, aside))
+            return train.of(kept), train.of(aside)
+        kept, aside = set_aside(train.labels, shares, seed=0)
         line = f"{self.name} has no test part: {len(aside)} of its {total} images are set aside for testing"
         single = [self.classes[label] for label in np.flatnonzero(counts == 1)]
         exception = f", except for {listed(single)}, whose only image is for training" if single else ""
         say(f"{line}, a sixth of each class and at least one image{exception}")
-        return Part(train.images[kept], train.labels[kept]), Part(train.images[aside], train.labels[aside])
+        return train.of(kept), train.of(aside)
+
+
+def together(parts: list[Part]) -> Part:
+    """All images of these parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    names = None
+    if all(part.names is not None for part in parts):
+        names = tuple(name for part in parts for name in part.names or ())
+    return Part(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]), names)

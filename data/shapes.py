@@ -12,7 +12,7 @@ library.
 
 import numpy as np
 
-from minisqx.data.dataset import Dataset
+from minisqx.data.dataset import Dataset, Part
 
 SIDE = 32
 TRAIN, TEST = 6000, 1000
@@ -75,7 +75,7 @@ def draw_shapes() -> Dataset:
         for first in range(0, len(members), _BLOCK):
             block = members[first : first + _BLOCK]
             images[block] = _draw(inside, len(block), random)
-    return Dataset("embedded shapes", classes, images[:TRAIN], labels[:TRAIN], images[TRAIN:], labels[TRAIN:])
+    return Dataset("embedded shapes", classes, Part(images[:TRAIN], labels[:TRAIN]), Part(images[TRAIN:], labels[TRAIN:]))
 
 
 class _Fields:

@@ -7,6 +7,7 @@ from pathlib import Path
 from minisqx.checks import is_whole, plain, require
 from minisqx.data.classes import listed
 from minisqx.data.dataset import Dataset, Say, say_on_stderr
+from minisqx.data.groups import WAYS
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError
 from minisqx.machine.limits import size_text
@@ -17,6 +18,7 @@ def open_dataset(
     *,
     image_size: tuple[int, int] | None = None,
     skip_bad_images: bool = False,
+    groups: str | None = None,
     say: Say = say_on_stderr,
 ) -> Dataset:
     """The data set at `path`, or the default one.
@@ -26,18 +28,29 @@ def open_dataset(
         None: like "cifar10", or the embedded data set if there is no network.
     image_size: (height, width) to which the images of an image folder are resized; other sources must have it already.
     skip_bad_images: skip unusable files of an image folder, with a line for each, instead of refusing the folder.
+    groups: "prefix" or "folder": files of an image folder belong together, and stay in one part, if they have one name up to a
+        number at its end, or one folder within the class. An HDF5 file says itself which images belong together.
     say: called with one-line messages about what is read, cached, divided or downloaded.
     Raises DataError if there is no such data, or if it is damaged or not a data set.
     """
-    dataset = open_parts(path, image_size=image_size, skip_bad_images=skip_bad_images, say=say).dataset(say)
+    parts = open_parts(path, image_size=image_size, skip_bad_images=skip_bad_images, groups=groups, say=say)
+    dataset = parts.dataset(say)
     *counts, last = (f"{len(part)} {'training' if name == 'train' else name}" for name, part in dataset.parts.items())
     size = size_text(*dataset.image_size)
     say(f"data: {dataset.name}: {', '.join(counts)} and {last} images of {size}, {len(dataset.classes)} classes")
     return dataset
 
 
-def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Parts:
+def open_parts(
+    path: str | Path | None,
+    *,
+    image_size: tuple[int, int] | None,
+    skip_bad_images: bool,
+    groups: str | None = None,
+    say: Say,
+) -> Parts:
     """Like `open_dataset`, but with the parts as they are in the source."""
+    require(groups is None or groups in WAYS, "groups", groups, "one of " + ", ".join(WAYS))
     image_size, skip_bad_images = plain((image_size, skip_bad_images))
     if image_size is not None:
         pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(is_whole(s, 1, 4096) for s in image_size)
@@ -50,7 +63,12 @@ def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, s
     elif str(path) in _NAMED and not Path(path).exists():
         found = _NAMED[str(path)](say)
     else:
-        found = _read(Path(path), image_size, skip_bad_images, say)
+        found = _read(Path(path), image_size, skip_bad_images, groups, say)
+    if groups is not None and any(part.groups is None for part in found.parts.values()):
+        raise DataError(
+            f"{found.name} has no file names, so no groups by {groups}: expected an image folder; in an HDF5 file,"
+            " 'groups' has the group of each image"
+        )
     if image_size is not None and tuple(image_size) != found.image_size:
         raise DataError(
             f"{found.name}: images are {size_text(*found.image_size)}, not {size_text(*image_size)};"
@@ -59,7 +77,7 @@ def open_parts(path: str | Path | None, *, image_size: tuple[int, int] | None, s
     return found
 
 
-def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, say: Say) -> Parts:
+def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool, groups: str | None, say: Say) -> Parts:
     from minisqx.data import cifar10, hdf5
 
     try:
@@ -72,7 +90,7 @@ def _read(path: Path, image_size: tuple[int, int] | None, skip_bad_images: bool,
                 return Parts.of(cifar10.read_folder(unpacked))
             from minisqx.data.image_folder import open_image_folder
 
-            return open_image_folder(path, image_size, skip_bad_images, say)
+            return open_image_folder(path, image_size, skip_bad_images, say, groups)
         # Checked before opening, since opening a pipe waits for its other end.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{str(path)!r} is neither a file nor a folder; {_EXPECTED}")

@@ -7,7 +7,7 @@ import numpy as np
 
 import minisqx
 from minisqx.checkpoint import Checkpoint
-from minisqx.data.dataset import Dataset
+from minisqx.data.dataset import Dataset, Part
 from minisqx.data.loader import Loader
 from minisqx.errors import MinisqxError
 from minisqx.inference.prediction import Prediction
@@ -107,11 +107,11 @@ CASES = {
     "prediction": Case(prediction, lambda p: (p.probabilities.tobytes(), p.probabilities.flags.writeable, str(p))),
     "checkpoint": Case(checkpoint, lambda c: (c.sha256, c.spec, c.classes, c.mean, c.std)),
     "data set": Case(
-        lambda: Dataset("d", ("a", "b", "c"), IMAGES, LABELS, IMAGES, LABELS),
-        lambda d: (d.name, d.classes, d.train_images.tobytes(), d.test_labels.tolist(), d.image_size),
+        lambda: Dataset("d", ("a", "b", "c"), Part(IMAGES, LABELS), Part(IMAGES, LABELS)),
+        lambda d: (d.name, d.classes, d.train.images.tobytes(), d.test.labels.tolist(), d.image_size),
     ),
     "evaluation": Case(
-        lambda: Evaluation(("a", "b"), np.eye(2, dtype=int), 0.5, np.ones((15, 3))), lambda e: (e.accuracy, e.class_accuracy)
+        lambda: Evaluation(("a", "b"), np.arange(2), np.arange(2), np.ones(2), 0.5), lambda e: (e.accuracy, e.class_accuracy)
     ),
     "descriptions": Case(
         lambda: [SMALL, SqueezeNetSpec()], lambda specs: [(spec, spec.units, spec.to_dict(), {spec: 1}[spec]) for spec in specs]

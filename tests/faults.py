@@ -39,6 +39,8 @@ MAX_POOL = ("test_kernels_max_pool.py",)
 AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
 EXPORTED_C = ("test_formats_c.py::test_compiled_c_gives_the_logits_and_probabilities_of_every_network[shallow-06-0.2x]",)
 DROPOUT = ("test_kernels_dropout.py",)
+GROUPED = ("test_data_groups.py",)
+LIKENESS = ("test_data_likeness.py",)
 AUGMENTED = ("test_augmentation.py",)
 CLASSIFIER = ("test_kernels_classifier.py",)
 INFERENCE = ("test_kernels_inference.py",)
@@ -489,6 +491,29 @@ FAULTS = (
     Fault("weight decay with the wrong sign", "kernels/sgd.py", "gradients[i] + decay", "gradients[i] - decay", CLASSIFIER),
     Fault(
         "flip not applied", "kernels/augment.py", "pixels_of_all[at - 3 * x]", "pixels_of_all[at - 3 * (inside - 1 - x)]", LOADER
+    ),
+    Fault(
+        "images of a group on both sides",
+        "data/groups.py",
+        "np.flatnonzero(~aside[group_of]), ",
+        "np.flatnonzero(aside[group_of]), ",
+        GROUPED,
+    ),
+    Fault("near-copies by their hash alone", "kernels/likeness.py", "MOST_GREY * CELLS + 1", "256 * CELLS", LIKENESS),
+    Fault(
+        "copies called near-copies",
+        "data/likeness.py",
+        "np.array_equal(part.images[at],",
+        "not np.array_equal(part.images[at],",
+        LIKENESS,
+    ),
+    Fault("a class set aside to its last image", "data/groups.py", "> 0).all():", ">= 0).all():", GROUPED),
+    Fault(
+        "names of skipped files given to others",
+        "data/image_folder.py",
+        "whole.of(np.flatnonzero(good[own]))",
+        "Part(images[own][good[own]], labels[good[own]], whole.names)",
+        GROUPED,
     ),
     Fault(
         "a training image rotated the other way",

@@ -44,9 +44,9 @@ def test_other_pixels_in_a_file_of_the_same_name_size_and_time_are_read(tmp_path
     os.utime(file, TIME)
     assert file.stat().st_size == size
     after = read(folder)
-    images = [*after.train_images, *after.test_images]
+    images = [*after.train.images, *after.test.images]
     assert any((image == picture(77)).all() for image in images) and not any((image == picture(0)).all() for image in images)
-    np.testing.assert_array_equal(before.train_labels, after.train_labels)
+    np.testing.assert_array_equal(before.train.labels, after.train.labels)
 
 
 def test_two_class_folders_that_change_places_change_the_labels(tmp_path):
@@ -60,7 +60,7 @@ def test_two_class_folders_that_change_places_change_the_labels(tmp_path):
 
 def label_of(dataset, image):
     images, labels = (
-        np.concatenate([getattr(dataset, f"{part}_{what}") for part in ("train", "test")]) for what in ("images", "labels")
+        np.concatenate([getattr(part, what) for part in (dataset.train, dataset.test)]) for what in ("images", "labels")
     )
     [found] = np.flatnonzero((images == image).all(axis=(1, 2, 3)))
     return dataset.classes[labels[found]]
@@ -75,7 +75,7 @@ def test_an_archive_of_the_same_size_and_time_and_other_pixels_is_read(tmp_path,
     binary_archive(tmp_path, second)
     os.utime(archive, TIME)
     assert archive.stat().st_size == size
-    assert (read(archive).train_images != before.train_images).any()
+    assert (read(archive).train.images != before.train.images).any()
 
 
 def plain_deflate():
@@ -107,7 +107,7 @@ def test_a_file_that_is_gone_when_all_are_decoded_costs_a_line(tmp_path, monkeyp
     folder, lines = bitmaps(tmp_path / "photos"), []
     real = image_folder.decode_images
     monkeypatch.setattr(image_folder, "decode_images", lambda *given: (real(*given), shutil.rmtree(folder))[0])
-    assert len(open_dataset(folder, say=lines.append).train_labels) == 12
+    assert len(open_dataset(folder, say=lines.append).train.labels) == 12
     assert sum("changed while" in line for line in lines) == 1
 
 

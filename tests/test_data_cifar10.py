@@ -34,10 +34,10 @@ def cache_folder(tmp_path, monkeypatch):
 def check_content(dataset, batches):
     assert dataset.name == "CIFAR-10" and dataset.classes == CLASSES
     pixels, labels = (np.concatenate(parts) for parts in zip(*batches[:5], strict=True))
-    np.testing.assert_array_equal(dataset.train_images, expected_images(pixels))
-    np.testing.assert_array_equal(dataset.train_labels, labels)
-    np.testing.assert_array_equal(dataset.test_images, expected_images(batches[5][0]))
-    np.testing.assert_array_equal(dataset.test_labels, batches[5][1])
+    np.testing.assert_array_equal(dataset.train.images, expected_images(pixels))
+    np.testing.assert_array_equal(dataset.train.labels, labels)
+    np.testing.assert_array_equal(dataset.test.images, expected_images(batches[5][0]))
+    np.testing.assert_array_equal(dataset.test.labels, batches[5][1])
 
 
 def write_folder(folder, files):

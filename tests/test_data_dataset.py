@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 
 from minisqx.data import Dataset, open_dataset, split_validation
+from minisqx.data.dataset import Part
 from minisqx.errors import DataError, OptionError
 from tests.image_folders import picture, save
 
 IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
 LABELS = np.array([0, 1, 1, 0])
-GOOD = {
-    "name": "some data",
-    "classes": ("cat", "dog"),
-    "train_images": IMAGES,
-    "train_labels": LABELS,
-    "test_images": IMAGES[:2],
-    "test_labels": LABELS[:2],
-}
+GOOD = {"name": "some data", "classes": ("cat", "dog"), "train": Part(IMAGES, LABELS), "test": Part(IMAGES[:2], LABELS[:2])}
 
 
 def test_good_arrays_are_taken():
@@ -36,20 +30,22 @@ def test_good_arrays_are_taken():
         {"classes": ("cat", "two\nlines")},
         {"classes": ("caf\u00e9", "cafe\u0301")},
         {"classes": ("cat", 7)},
-        {"train_images": IMAGES.astype(np.float32)},
-        {"train_images": IMAGES[..., :1]},
-        {"train_images": IMAGES[:0], "train_labels": LABELS[:0]},
-        {"train_images": IMAGES[:, :0]},
-        {"train_labels": LABELS[:3]},
-        {"train_labels": LABELS.astype(np.int32)},
-        {"train_labels": LABELS + 1},
-        {"test_labels": LABELS[:2] - 1},
-        {"test_images": IMAGES[:2, :, :7]},
-        {"test_images": IMAGES[:0], "test_labels": LABELS[:0]},
-        {"validation_images": IMAGES},
-        {"validation_images": IMAGES[:0], "validation_labels": LABELS[:0]},
-        {"validation_images": IMAGES[:, :7], "validation_labels": LABELS},
-        {"validation_images": IMAGES, "validation_labels": LABELS + 1},
+        {"train": Part(IMAGES.astype(np.float32), LABELS)},
+        {"train": Part(IMAGES[..., :1], LABELS)},
+        {"train": Part(IMAGES[:0], LABELS[:0])},
+        {"train": Part(IMAGES[:, :0], LABELS)},
+        {"train": Part(IMAGES, LABELS[:3])},
+        {"train": Part(IMAGES, LABELS.astype(np.int32))},
+        {"train": Part(IMAGES, LABELS + 1)},
+        {"train": Part(IMAGES, LABELS, names=("a.png",))},
+        {"train": Part(IMAGES, LABELS, groups=np.zeros(3, np.int64))},
+        {"train": Part(IMAGES, LABELS, groups=np.zeros(4))},
+        {"test": Part(IMAGES[:2], LABELS[:2] - 1)},
+        {"test": Part(IMAGES[:2, :, :7], LABELS[:2])},
+        {"test": Part(IMAGES[:0], LABELS[:0])},
+        {"validation": Part(IMAGES[:0], LABELS[:0])},
+        {"validation": Part(IMAGES[:, :7], LABELS)},
+        {"validation": Part(IMAGES, LABELS + 1)},
     ],
 )
 def test_anything_else_is_refused_in_one_line(change):

@@ -82,7 +82,7 @@ def test_archive_is_downloaded_once_and_then_found_in_the_cache_folder(tmp_path,
     for _ in range(2):
         dataset = open_dataset()
         assert dataset.name == "CIFAR-10"
-        np.testing.assert_array_equal(dataset.test_labels, batches[5][1])
+        np.testing.assert_array_equal(dataset.test.labels, batches[5][1])
     assert server.asked == ["/x/cifar-10-binary.tar.gz"]
 
 

@@ -40,17 +40,17 @@ def test_all_parts_are_read_as_they_are(tmp_path):
     )
     dataset = open_dataset(path)
     assert dataset.name == "HDF5 file 'a.h5'" and dataset.classes == ("ant", "bee", "fly")
-    np.testing.assert_array_equal(dataset.train_images, IMAGES[:8])
-    np.testing.assert_array_equal(dataset.test_images, IMAGES[8:])
-    assert dataset.train_labels.tolist() == LABELS[:8].tolist() and dataset.test_labels.tolist() == LABELS[8:].tolist()
+    np.testing.assert_array_equal(dataset.train.images, IMAGES[:8])
+    np.testing.assert_array_equal(dataset.test.images, IMAGES[8:])
+    assert dataset.train.labels.tolist() == LABELS[:8].tolist() and dataset.test.labels.tolist() == LABELS[8:].tolist()
 
 
 @pytest.mark.parametrize("prefix", ["val_", "valid_", "validation_"])
 def test_validation_images_are_read_under_each_of_their_names(tmp_path, prefix):
     content = {"images": IMAGES[:6], "labels": LABELS[:6], f"{prefix}images": IMAGES[6:9], f"{prefix}labels": LABELS[6:9]}
     dataset = open_dataset(write(tmp_path / "a.h5", **content, test_images=IMAGES[9:], test_labels=LABELS[9:]))
-    np.testing.assert_array_equal(dataset.validation_images, IMAGES[6:9])
-    assert dataset.validation_labels.tolist() == LABELS[6:9].tolist() and len(dataset.train_labels) == 6
+    np.testing.assert_array_equal(dataset.validation.images, IMAGES[6:9])
+    assert dataset.validation.labels.tolist() == LABELS[6:9].tolist() and len(dataset.train.labels) == 6
 
 
 def test_what_is_not_read_is_named_in_a_line(tmp_path):
@@ -73,10 +73,10 @@ def test_names_of_fixed_length_and_packed_arrays_are_read(tmp_path):
 def test_without_a_test_part_a_sixth_is_set_aside_and_classes_get_numbers(tmp_path):
     lines = []
     dataset = open_dataset(write(tmp_path / "a.h5", images=IMAGES, labels=LABELS), say=lines.append)
-    assert dataset.classes == ("0", "1", "2") and len(dataset.train_labels) == 9
-    assert sorted(dataset.test_labels) == [0, 1, 2], "a sixth of four images is less than one, which each class gives"
+    assert dataset.classes == ("0", "1", "2") and len(dataset.train.labels) == 9
+    assert sorted(dataset.test.labels) == [0, 1, 2], "a sixth of four images is less than one, which each class gives"
     assert any("set aside" in line for line in lines)
-    for image, label in zip(dataset.test_images, dataset.test_labels, strict=True):
+    for image, label in zip(dataset.test.images, dataset.test.labels, strict=True):
         assert any((image == IMAGES[index]).all() and LABELS[index] == label for index in range(12))
 
 

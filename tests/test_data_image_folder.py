@@ -30,10 +30,10 @@ def error_line(*arguments, **options):
 def test_images_and_labels_come_in_the_order_of_names(tmp_path):
     dataset = open_dataset(make_folder(tmp_path / "photos"))
     assert dataset.name == "image folder 'photos'" and dataset.classes == ("cat", "dog") and dataset.image_size == (8, 8)
-    assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and dataset.test_labels.tolist() == [0, 0, 1, 1]
-    for image, seed in zip(dataset.train_images, (0, 1, 2, 100, 101, 102), strict=True):
+    assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1] and dataset.test.labels.tolist() == [0, 0, 1, 1]
+    for image, seed in zip(dataset.train.images, (0, 1, 2, 100, 101, 102), strict=True):
         np.testing.assert_array_equal(image, picture(seed))
-    for image, seed in zip(dataset.test_images, (1000, 1001, 1100, 1101), strict=True):
+    for image, seed in zip(dataset.test.images, (1000, 1001, 1100, 1101), strict=True):
         np.testing.assert_array_equal(image, picture(seed))
 
 
@@ -46,7 +46,7 @@ def test_files_are_told_by_content_and_hidden_ones_passed_over(tmp_path):
     (folder / "train" / ".cache").mkdir()
     (folder / ".git").mkdir()
     dataset = open_dataset(folder)
-    assert np.bincount(dataset.train_labels).tolist() == [7, 1] and dataset.classes == ("cat", "dog")
+    assert np.bincount(dataset.train.labels).tolist() == [7, 1] and dataset.classes == ("cat", "dog")
 
 
 def test_images_of_different_sizes_are_brought_to_32_by_32(tmp_path):
@@ -54,7 +54,7 @@ def test_images_of_different_sizes_are_brought_to_32_by_32(tmp_path):
     save(folder / "test" / "dog" / "wide.png", picture(5, (40, 60)))
     lines = []
     dataset = open_dataset(folder, say=lines.append)
-    assert dataset.image_size == (32, 32) and len(dataset.test_images) == 5
+    assert dataset.image_size == (32, 32) and len(dataset.test.images) == 5
     assert any("differ in size" in line for line in lines)
 
 
@@ -64,7 +64,7 @@ def test_images_are_brought_to_the_size_asked_for(tmp_path):
     dataset = open_dataset(folder, image_size=(16, 24))
     assert dataset.image_size == (16, 24)
     # Nothing is cut away here, so the mean colour stays what it was but for the filter's weights at the edges.
-    difference = dataset.train_images[0].mean(axis=(0, 1)) - picture(0, (40, 60)).mean(axis=(0, 1))
+    difference = dataset.train.images[0].mean(axis=(0, 1)) - picture(0, (40, 60)).mean(axis=(0, 1))
     assert abs(difference).max() < 3
 
 
@@ -73,12 +73,12 @@ def test_one_split_is_divided_the_same_way_every_time_a_sixth_of_each_class(tmp_
     shutil.rmtree(folder / "test", ignore_errors=True)
     lines = []
     first = open_dataset(folder, say=lines.append)
-    assert np.bincount(first.train_labels).tolist() == [10, 10] and np.bincount(first.test_labels).tolist() == [2, 2]
+    assert np.bincount(first.train.labels).tolist() == [10, 10] and np.bincount(first.test.labels).tolist() == [2, 2]
     assert any("4 of its 24 images are set aside" in line for line in lines)
     shutil.move(folder / "train", tmp_path / "plain")
     second = open_dataset(tmp_path / "plain")
-    np.testing.assert_array_equal(first.test_images, second.test_images)
-    together = np.concatenate([first.train_images, first.test_images]).reshape(24, -1)
+    np.testing.assert_array_equal(first.test.images, second.test.images)
+    together = np.concatenate([first.train.images, first.test.images]).reshape(24, -1)
     assert len(np.unique(together, axis=0)) == 24
 
 
@@ -89,13 +89,14 @@ def test_second_start_decodes_nothing_until_a_file_changes(tmp_path, monkeypatch
         patch.setattr(image_folder, "load_image", lambda *given: pytest.fail("decoded again"))
         again = open_dataset(folder)
     assert again.name == first.name and again.classes == first.classes
-    for part in ("train_images", "train_labels", "test_images", "test_labels"):
-        np.testing.assert_array_equal(getattr(again, part), getattr(first, part))
+    for part, other in ((again.train, first.train), (again.test, first.test)):
+        np.testing.assert_array_equal(part.images, other.images)
+        np.testing.assert_array_equal(part.labels, other.labels)
     changed = folder / "train" / "cat" / "000.png"
     state = changed.stat()
     save(changed, picture(77))
     os.utime(changed, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000))
-    np.testing.assert_array_equal(open_dataset(folder).train_images[0], picture(77))
+    np.testing.assert_array_equal(open_dataset(folder).train.images[0], picture(77))
     assert len(list(cache_folder.iterdir())) == 1
 
 
@@ -119,7 +120,7 @@ def test_damaged_cache_costs_a_line_and_is_made_again(tmp_path, cache_folder, da
         content = b"nothing of the kind"
     kept.write_bytes(content)
     lines = []
-    np.testing.assert_array_equal(open_dataset(folder, say=lines.append).train_images, first.train_images)
+    np.testing.assert_array_equal(open_dataset(folder, say=lines.append).train.images, first.train.images)
     assert sum("can't be used" in line and "\n" not in line for line in lines) == 1
     lines.clear()
     open_dataset(folder, say=lines.append)
@@ -199,10 +200,10 @@ def test_bad_images_are_skipped_only_if_asked_and_all_are_named_each_time(tmp_pa
         named = [line for line in lines if line.startswith("skipped: ")]
         assert ["001.png" in named[0], "000.png" in named[1], len(named)] == [True, True, 2]
         assert tuple(named) == dataset.skipped and not any("\n" in line for line in lines)
-        assert dataset.train_labels.tolist() == [0, 0, 1, 1, 1] and dataset.test_labels.tolist() == [0, 0, 1]
-        for image, seed in zip(dataset.train_images, (0, 2, 100, 101, 102), strict=True):
+        assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1] and dataset.test.labels.tolist() == [0, 0, 1]
+        for image, seed in zip(dataset.train.images, (0, 2, 100, 101, 102), strict=True):
             np.testing.assert_array_equal(image, picture(seed))
-        for image, seed in zip(dataset.test_images, (1000, 1001, 1101), strict=True):
+        for image, seed in zip(dataset.test.images, (1000, 1001, 1101), strict=True):
             np.testing.assert_array_equal(image, picture(seed))
     # The cache that was made with the option is not taken without it.
     assert "001.png" in error_line(folder)
@@ -211,7 +212,7 @@ def test_bad_images_are_skipped_only_if_asked_and_all_are_named_each_time(tmp_pa
 def test_without_bad_images_skipping_changes_nothing(tmp_path):
     folder = make_folder(tmp_path / "photos")
     plain, skipping = open_dataset(folder), open_dataset(folder, skip_bad_images=True)
-    np.testing.assert_array_equal(plain.train_images, skipping.train_images)
+    np.testing.assert_array_equal(plain.train.images, skipping.train.images)
     assert plain.skipped == skipping.skipped == ()
 
 
@@ -219,8 +220,8 @@ def test_skipping_divides_the_rest_and_takes_the_first_good_images_size(tmp_path
     folder = make_folder(tmp_path / "all", train=7, test=0, size=(9, 5)) / "train"
     (folder / "cat" / "000.png").write_text("no image")
     dataset = open_dataset(folder, skip_bad_images=True)
-    assert dataset.image_size == (9, 5) and len(dataset.train_labels) + len(dataset.test_labels) == 13
-    together = np.concatenate([dataset.train_images, dataset.test_images]).reshape(13, -1)
+    assert dataset.image_size == (9, 5) and len(dataset.train.labels) + len(dataset.test.labels) == 13
+    together = np.concatenate([dataset.train.images, dataset.test.images]).reshape(13, -1)
     assert together.any(axis=1).all() and len(np.unique(together, axis=0)) == 13
 
 

@@ -37,10 +37,10 @@ def test_a_validation_folder_is_the_validation_part_now_and_from_the_cache(tmp_p
         save(folder / name / label / f"{number}.png", picture(2000 + number))
     for _ in range(2):
         dataset, lines = read(folder)
-        assert dataset.validation_labels.tolist() == [0, 1, 1]
-        for image, seed in zip(dataset.validation_images, (2001, 2000, 2002), strict=True):
+        assert dataset.validation.labels.tolist() == [0, 1, 1]
+        for image, seed in zip(dataset.validation.images, (2001, 2000, 2002), strict=True):
             np.testing.assert_array_equal(image, picture(seed))
-        assert len(dataset.train_labels) == 6 and len(dataset.test_labels) == 4
+        assert len(dataset.train.labels) == 6 and len(dataset.test.labels) == 4
         assert "6 training, 3 validation and 4 test images" in lines[-1]
 
 
@@ -50,8 +50,8 @@ def test_bad_images_of_the_validation_part_are_skipped_with_their_labels(tmp_pat
         save(folder / "val" / label / f"{number}.png", picture(2000 + number))
     (folder / "val" / "dog" / "1.png").write_text("no image")
     dataset, _ = read(folder, skip_bad_images=True)
-    assert dataset.validation_labels.tolist() == [0, 1]
-    np.testing.assert_array_equal(dataset.validation_images, [picture(2000), picture(2002)])
+    assert dataset.validation.labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(dataset.validation.images, [picture(2000), picture(2002)])
 
 
 def test_parts_may_be_written_in_any_case(tmp_path):
@@ -60,7 +60,7 @@ def test_parts_may_be_written_in_any_case(tmp_path):
     for part in ("train", "test"):
         shutil.move(folder / part, folder / part.upper())
     other, _ = read(folder)
-    np.testing.assert_array_equal(plain.test_images, other.test_images)
+    np.testing.assert_array_equal(plain.test.images, other.test.images)
 
 
 def test_two_folders_for_one_part_are_refused_by_their_names(tmp_path):
@@ -157,8 +157,8 @@ def test_classes_of_two_parts_are_the_same_without_case_and_unicode_form(tmp_pat
     assert dataset.classes == plain.classes
     for label in (0, 1):
         np.testing.assert_array_equal(
-            np.sort(dataset.test_images[dataset.test_labels == label], axis=0),
-            np.sort(plain.test_images[plain.test_labels == label], axis=0),
+            np.sort(dataset.test.images[dataset.test.labels == label], axis=0),
+            np.sort(plain.test.images[plain.test.labels == label], axis=0),
         )
     assert sum("'cherry' as 'Cherry'" in line for line in lines) == 1
 
@@ -172,7 +172,7 @@ def test_two_classes_of_the_test_part_that_are_alike_are_not_guessed(tmp_path):
 def test_of_three_classes_of_three_images_each_gives_one_to_the_test_part(tmp_path):
     folder = make_folder(tmp_path / "few", classes=("ant", "bee", "cat"), test=0) / "train"
     dataset, lines = read(folder)
-    assert np.bincount(dataset.test_labels).tolist() == [1, 1, 1] and np.bincount(dataset.train_labels).tolist() == [2, 2, 2]
+    assert np.bincount(dataset.test.labels).tolist() == [1, 1, 1] and np.bincount(dataset.train.labels).tolist() == [2, 2, 2]
     assert any("a sixth of each class and at least one image" in line for line in lines)
 
 
@@ -180,7 +180,7 @@ def test_the_only_image_of_a_class_is_trained_on_and_the_line_says_so(tmp_path):
     folder = make_folder(tmp_path / "few", classes=("ant", "bee"), test=0) / "train"
     save(folder / "cow" / "0.png", picture(5))
     dataset, lines = read(folder)
-    assert np.bincount(dataset.train_labels).tolist() == [2, 2, 1] and np.bincount(dataset.test_labels).tolist() == [1, 1]
+    assert np.bincount(dataset.train.labels).tolist() == [2, 2, 1] and np.bincount(dataset.test.labels).tolist() == [1, 1]
     assert any("'cow'" in line for line in lines)
     for name in ("bee", "ant"):
         shutil.rmtree(folder / name)

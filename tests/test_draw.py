@@ -8,8 +8,12 @@ from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
+import h5py
+import numpy as np
 import pytest
+from PIL import Image
 
+from minisqx.cli.commands import main
 from minisqx.draw import block as draw_block
 from minisqx.draw import network as draw
 from minisqx.draw import words as draw_words
@@ -17,6 +21,7 @@ from minisqx.errors import OptionError
 from minisqx.spec import BottleneckSpec, FireSpec, zoo
 from minisqx.spec.squeezenet import SqueezeNetSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
+from tests.training_runs import write_data
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHALLOW = SqueezeNextSpec()
@@ -324,3 +329,33 @@ def test_drawing_imports_no_array_library():
     code = f"import sys, minisqx.draw.network, minisqx.draw.block; print({{*sys.modules}} & {heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_sheet_shows_images_of_all_classes_and_what_training_makes_of_them(tmp_path, capsys):
+    data = write_data(tmp_path / "colours.h5", side=12)
+    command = ["augmentations", "--data", str(data), "--augment", "flip", "--out", str(tmp_path / "sheet.png")]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9 and lines[-1].startswith("augment flip: ") and lines[-1].endswith("sheet.png")
+    assert {name for line in lines[:-1] for name in ("red", "green", "blue") if repr(name) in line} == {"red", "green", "blue"}
+    with h5py.File(data) as file:
+        images = file["images"][:]
+    with Image.open(tmp_path / "sheet.png") as picture:
+        pixels = np.asarray(picture)
+    column, row, top = 12 * 8 + 6, 12 * 8 + 6 + 16, 6 + 48
+    flipped = 0
+    for number, line in enumerate(lines[:-1]):
+        image = images[int(line.split("image ")[1].split(",")[0])]
+        for place in range(10):
+            left = 6 + place * column + (6 if place else 0)
+            found = pixels[top + number * row :][: 12 * 8 : 8, left : left + 12 * 8 : 8]
+            mirrored = place > 0 and np.array_equal(found, image[:, ::-1])
+            assert mirrored or np.array_equal(found, image)
+            flipped += mirrored
+    assert 20 < flipped < 52  # of 72
+    assert main([*command[:-1], str(tmp_path / "missing" / "sheet.png")]) == 2
+
+
+def test_a_sheet_of_changes_that_there_are_not_is_refused(tmp_path, capsys):
+    assert main(["augmentations", "--augment", "twirl", "--out", str(tmp_path / "sheet.png")]) == 2
+    assert "twirl" in capsys.readouterr().err and not (tmp_path / "sheet.png").exists()

@@ -1,10 +1,12 @@
 """`evaluate` matches classes by name, never by number, and measures on what it says."""
 
+import csv
 import shutil
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import minisqx
 from minisqx.checkpoint import Checkpoint, save_checkpoint
@@ -182,3 +184,41 @@ def test_hdf5_without_names_is_not_matched_by_number(capsys, weights, tmp_path):
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["classes"] = [name.encode() for name in CLASSES]
     assert evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "a.h5")[0] == 0
+
+
+def test_mistakes_are_listed_with_their_files_and_the_surest_are_copied(capsys, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("minisqx.training.mistakes.COPIED", 4)
+    folder = pool(tmp_path / "photos")
+    code, out, _ = evaluate(capsys, weights / "fruit.h5", "--data", folder, "--all", "--mistakes", tmp_path / "wrong")
+    with open(tmp_path / "wrong" / "mistakes.csv", newline="", encoding="utf-8") as file:
+        header, *listed = csv.reader(file)
+    assert code == 0 and out[-1].startswith("mistakes: mistakes.csv and 4 images in ")
+    assert header == ["image", "true class", "predicted class", "probability"]
+    assert len(listed) == 18 - expected(weights / "fruit.h5") > 4
+    model, probabilities = minisqx.load(weights / "fruit.h5"), []
+    for name, truth, predicted, probability in listed:
+        answer = model.infer(folder / name)
+        assert name.split("/")[0] == truth != answer.label == predicted
+        assert float(probability) == pytest.approx(answer.probability, abs=5e-5)
+        probabilities.append(float(probability))
+    assert probabilities == sorted(probabilities, reverse=True)
+    copies = sorted(file for file in (tmp_path / "wrong").iterdir() if file.suffix == ".png")
+    assert [file.read_bytes() for file in copies] == [(folder / row[0]).read_bytes() for row in listed[:4]]
+    assert copies[0].name.startswith("001 ") and copies[0].name.endswith(f"% {listed[0][0].split('/')[1]}")
+    code, _, err = evaluate(capsys, weights / "fruit.h5", "--data", folder, "--all", "--mistakes", tmp_path / "wrong")
+    assert code == DataError.exit_code and "is not empty" in err[-1]
+
+
+def test_mistakes_on_an_array_are_pictures_of_what_the_network_got(capsys, weights, tmp_path):
+    images = np.stack([picture(seed, (32, 32)) for seed in range(20)])
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["test_images"], file["test_labels"] = images, np.zeros(20, int)
+        file["classes"] = [name.encode() for name in CLASSES]
+    assert evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "a.h5", "--mistakes", tmp_path / "wrong")[0] == 0
+    with open(tmp_path / "wrong" / "mistakes.csv", newline="", encoding="utf-8") as file:
+        listed = list(csv.reader(file))[1:]
+    copies = sorted(file for file in (tmp_path / "wrong").iterdir() if file.suffix == ".png")
+    assert len(copies) == len(listed) > 3
+    for row, copy in zip(listed, copies):
+        at = int(row[0].removeprefix("test_images[").removesuffix("]"))
+        assert np.array_equal(np.asarray(Image.open(copy)), images[at]) and "/" not in copy.name

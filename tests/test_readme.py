@@ -59,6 +59,7 @@ def test_the_documents_show_every_command():
         "models",
         "summary",
         "draw",
+        "augmentations",
         "paper",
         "evaluate",
         "infer",

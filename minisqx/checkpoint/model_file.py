@@ -99,13 +99,20 @@ class Checkpoint:
     @property
     def payload(self) -> bytes:
         """The bytes of all tensors of the state, then of the optimizer's arrays, as in the file."""
-        arrays = [*(self.state[name] for name in _shapes(self.spec)), *(self.optimizer or {}).values()]
+        return self._bytes([*(self.state[name] for name in _shapes(self.spec)), *(self.optimizer or {}).values()])
+
+    def _bytes(self, arrays: Iterable[np.ndarray]) -> bytes:
         return b"".join(array.astype(DTYPES[self.dtype]).tobytes() for array in arrays)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of `payload`: equal for runs with the same bits, although their files differ in times and paths."""
         return hashlib.sha256(self.payload).hexdigest()
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the state alone: the same for last.h5 and for a file with its weights only."""
+        return hashlib.sha256(self._bytes(self.state[name] for name in _shapes(self.spec))).hexdigest()
 
 
 def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:

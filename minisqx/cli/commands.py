@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
+from minisqx.data.augmentation import AUTO
 from minisqx.errors import MinisqxError, OptionError
 from minisqx.machine.threads import thread_count, use_threads
 from minisqx.spec import NetworkSpec, zoo
@@ -23,6 +25,7 @@ SYSTEM_ERROR = 8
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+_DATA = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
 MAX_BATCH = 65_536
 MAX_REPEATS = 10_000_000
 MAX_SECONDS = 3600
@@ -139,6 +142,19 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--block", metavar="NAME", help="draw this bottleneck or fire module in detail, such as stage2.block1")
     added.add_argument("--out", metavar="FILE.svg", required=True, help="the SVG file to write")
 
+    added = command(
+        "augmentations",
+        _augmentations,
+        "show training images beside their random changes",
+        "minisqx augmentations --data photos/ --augment auto --out sheet.png",
+    )
+    added.add_argument("--data", metavar="PATH", help=_DATA)
+    text = "the list of changes, as for `minisqx train` (default: auto)"
+    added.add_argument("--augment", metavar="LIST", default=AUTO, help=text)
+    added.add_argument("--image-size", type=options.whole, metavar="N", help="as for `minisqx train` (default: their own size)")
+    added.add_argument("--seed", type=options.whole, metavar="N", default=0, help="another choice of images, and other changes")
+    added.add_argument("--out", metavar="FILE.png", required=True, help="the PNG file to write")
+
     added = command("paper", _paper, "print the paper's tables beside our networks", "minisqx paper --table VI")
     added.add_argument("--table", metavar="N", help="I to VI, or 1 to 6 (default: all)")
     style = added.add_mutually_exclusive_group()
@@ -147,10 +163,12 @@ def _parser() -> argparse.ArgumentParser:
 
     added = command("evaluate", _evaluate, "measure a model's accuracy on test images", "minisqx evaluate best.h5 --data images/")
     _add_model(added, "MODEL")
-    data = "CIFAR-10 archive or folder, image folder or HDF5 file (default: found or downloaded CIFAR-10, else embedded data)"
-    added.add_argument("--data", metavar="PATH", help=data)
+    added.add_argument("--data", metavar="PATH", help=_DATA)
+    added.add_argument("--groups", metavar="HOW", help=options.GROUPS)
     added.add_argument("--all", action="store_true", help="use all images of the data set, not only its test images")
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
+    text = "a new folder for a list of all mistakes, and for the images of the surest ones"
+    added.add_argument("--mistakes", metavar="DIR", help=text)
     added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images per batch (default: 256)")
     _add_threads(added)
 
@@ -284,6 +302,19 @@ def _draw(args: argparse.Namespace) -> int:
     return 0
 
 
+def _augmentations(args: argparse.Namespace) -> int:
+    chosen = options.TrainingOptions(augment=args.augment, image_size=args.image_size, seed=args.seed, data=args.data)
+    from minisqx.data import open_dataset
+    from minisqx.data.dataset import say_on_stderr
+    from minisqx.draw import sheet
+
+    side = chosen.image_size
+    data = open_dataset(chosen.data, image_size=None if side is None else (side, side), say=say_on_stderr)
+    _print(sheet.save(args.out, data, chosen.augment, seed=chosen.seed))
+    print(f"augment {chosen.augment}: {args.out}")
+    return 0
+
+
 def _paper(args: argparse.Namespace) -> int:
     from minisqx.paper import comparison as paper
 
@@ -304,12 +335,24 @@ def _evaluate(args: argparse.Namespace) -> int:
     model = load(args.MODEL)
     if model.mean is None:
         model.check_described()  # before the data is read, which can supply class names but no normalisation
-    data = open_parts(args.data, image_size=model.spec.input_size, skip_bad_images=args.skip_bad_images, say=say_on_stderr)
+    data = open_parts(
+        args.data,
+        image_size=model.spec.input_size,
+        skip_bad_images=args.skip_bad_images,
+        groups=args.groups,
+        say=say_on_stderr,
+    )
     part = data.measured(args.all, say_on_stderr)
     model = with_classes(model, data.classes, say_on_stderr)
     labels = model_labels(model, data.classes, part.labels, say_on_stderr)
     print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
-    _print(report.evaluation(evaluate(model, part.images, labels, args.batch_size)))
+    result = evaluate(model, part.images, labels, args.batch_size)
+    _print(report.evaluation(result))
+    if args.mistakes is not None:
+        from minisqx.training import mistakes
+
+        count = mistakes.save(Path(args.mistakes), result, part, None if args.data is None else Path(args.data))
+        print(f"mistakes: {mistakes.LIST} and {count} images in {args.mistakes!r}")
     return 0
 
 

@@ -8,7 +8,10 @@ import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.data import open_dataset, split_validation
-from minisqx.data.dataset import Dataset, Part
+from minisqx.data.dataset import Dataset, Part, shares_of_classes
+from minisqx.data.groups import groups_line, set_groups_aside
+from minisqx.data.likeness import likeness_lines
+from minisqx.errors import DataError
 from minisqx.training.options import TrainingOptions
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -47,12 +50,14 @@ def open_training_data(options: TrainingOptions, say: Callable[[str], object]) -
     """
     side = options.image_size
     size = None if side is None else (side, side)
-    dataset = open_dataset(options.data, image_size=size, skip_bad_images=options.skip_bad_images, say=say)
+    skip, groups = options.skip_bad_images, options.groups
+    dataset = open_dataset(options.data, image_size=size, skip_bad_images=skip, groups=groups, say=say)
     train, validation = _validation(dataset, options, say)
+    for line in likeness_lines({"train": train, "validation": validation, "test": dataset.test}):
+        say(line)
     measured = set(dataset.classes) != set(CIFAR10_CLASSES)
     mean, std = channel_statistics(train.images) if measured else (CIFAR10_MEAN, CIFAR10_STD)
-    test = Part(dataset.test_images, dataset.test_labels)
-    return TrainingData(dataset.name, dataset.classes, train, validation, test, mean, std, measured, _digest(dataset))
+    return TrainingData(dataset.name, dataset.classes, train, validation, dataset.test, mean, std, measured, _digest(dataset))
 
 
 def _validation(dataset: Dataset, options: TrainingOptions, say: Callable[[str], object]) -> tuple[Part, Part]:
@@ -62,8 +67,20 @@ def _validation(dataset: Dataset, options: TrainingOptions, say: Callable[[str],
     if own is not None:
         say(f"validation: the {len(own)} validation images of the data set; no training images are set aside (--validation)")
         return train, own
-    kept, aside = split_validation(train.labels, _count(options.validation, len(train)), options.seed)
-    return Part(train.images[kept], train.labels[kept]), Part(train.images[aside], train.labels[aside])
+    count = _count(options.validation, len(train))
+    if train.groups is None or not 0 < count < len(train):
+        kept, aside = split_validation(train.labels, count, options.seed)
+    else:
+        kept, aside = set_groups_aside(
+            train.labels, train.groups, shares_of_classes(np.bincount(train.labels), count), options.seed
+        )
+        if not len(aside):
+            raise DataError(
+                f"{dataset.name}: no group of training images can be set aside for validation: expected at least two groups of"
+                " a class, or --validation 0"
+            )
+        say(groups_line("validation", train, kept, aside))
+    return train.of(kept), train.of(aside)
 
 
 def _count(validation: float, images: int) -> int:
@@ -101,4 +118,6 @@ def _digest(dataset: Dataset) -> str:
             for array in (dataset.parts[part].images, dataset.parts[part].labels):
                 digest.update(repr(array.shape).encode())
                 digest.update(np.ascontiguousarray(array).data)
+            if (groups := dataset.parts[part].groups) is not None:
+                digest.update(b"groups" + groups.tobytes())
     return digest.hexdigest()

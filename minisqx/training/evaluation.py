@@ -1,6 +1,7 @@
 """Evaluation of a model on labelled images."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -19,28 +20,35 @@ BINS = 15  # equal intervals of the largest probability
 class Evaluation:
     """The result of `evaluate`.
 
-    classes: names. confusion: int64 (classes, classes), counts of images by true class (row) and predicted class (column).
-    loss: mean cross-entropy. bins: float64 (BINS, 3), for each interval of the largest probability the number of images, the sum of
-    their largest probabilities, and the number of right predictions.
+    classes: names. labels, predicted: int64 (N,), the true and the predicted class of each image. probability: float64 (N,), of
+    the predicted class. loss: mean cross-entropy.
     """
 
     classes: tuple[str, ...]
-    confusion: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
     loss: float
-    bins: np.ndarray
 
     @property
     def images(self) -> int:
-        return int(self.confusion.sum())
+        return len(self.labels)
 
     @property
     def correct(self) -> int:
-        return int(self.confusion.trace())
+        return int(np.count_nonzero(self.labels == self.predicted))
 
     @property
     def accuracy(self) -> float:
         """The share of images whose predicted class is the true one, 0 to 1."""
         return self.correct / self.images
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """int64 (classes, classes): counts of images by true class (row) and predicted class (column)."""
+        counts = np.zeros((len(self.classes),) * 2, np.int64)
+        np.add.at(counts, (self.labels, self.predicted), 1)
+        return counts
 
     @property
     def calibration_error(self) -> float:
@@ -48,8 +56,14 @@ class Evaluation:
 
         Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3, with 15 intervals.
         """
-        _, confidence, right = self.bins.T
-        return float(np.abs(confidence - right).sum() / self.images)
+        interval = np.minimum((self.probability * BINS).astype(np.int64), BINS - 1)
+        too_sure = np.bincount(interval, self.probability - (self.labels == self.predicted), BINS)
+        return float(np.abs(too_sure).sum() / self.images)
+
+    def mistakes(self) -> np.ndarray:
+        """Indices of the images whose predicted class is not the true one, the surest mistake first."""
+        wrong = np.flatnonzero(self.labels != self.predicted)
+        return wrong[np.argsort(-self.probability[wrong], kind="stable")]
 
     @property
     def class_accuracy(self) -> list[float | None]:
@@ -79,19 +93,15 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
         dtype=network.dtype,
         larger_chunks=network.spec.larger_chunks,
     )
-    confusion, loss_sum, bins = np.zeros((len(model.classes),) * 2, np.int64), 0.0, np.zeros((BINS, 3))
+    predicted, probability, loss_sum = np.empty(len(labels), np.int64), np.empty(len(labels)), 0.0
     for batch in loader.epoch(0):
         logits = network.forward(batch, training=False)
         model.check_finite(logits)
         loss_sum += cross_entropy(logits, batch.labels)[0] * len(batch.labels)
-        predicted = logits.argmax(axis=1)
-        np.add.at(confusion, (batch.labels, predicted), 1)
         probabilities = softmax(logits)
         assert probabilities is not None  # since the logits are finite
-        largest = probabilities.max(axis=1)
-        places = np.minimum((largest * BINS).astype(np.int64), BINS - 1)
-        np.add.at(bins, places, np.stack([np.ones(len(largest)), largest, predicted == batch.labels], axis=1))
-    return Evaluation(model.classes, confusion, loss_sum / len(labels), bins)
+        predicted[batch.indices], probability[batch.indices] = logits.argmax(axis=1), probabilities.max(axis=1)
+    return Evaluation(model.classes, labels, predicted, probability, loss_sum / len(labels))
 
 
 def with_classes(model: Model, classes: tuple[str, ...], say: Say) -> Model:

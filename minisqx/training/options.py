@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 
 from minisqx.checks import is_number, is_whole, make_fields_plain, require
 from minisqx.data.augmentation import AUTO, NONE, USUAL, Augmentation
+from minisqx.data.groups import WAYS
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
 from minisqx.spec.activations import ACTIVATIONS
@@ -19,6 +20,10 @@ NETWORK_OPTIONS = (
     "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
 )  # fmt: skip
 SKIP_BAD_IMAGES = "skip and list the files of an image folder that can't be used, instead of stopping at the first"
+GROUPS = (
+    "files of an image folder that belong together, such as frames of a film, and stay in one part: prefix (one name up to a"
+    " number at its end) or folder (<class>/<group>/<image>); an HDF5 file has an array 'groups'"
+)
 # Options that may change when a run is resumed, since they don't change its results.
 PLACE_OPTIONS = ("data", "threads")
 MAX_EPOCHS = 10_000  # limited by the size of the history in a checkpoint
@@ -34,6 +39,7 @@ class TrainingOptions:
     data: archive, folder, HDF5 file, or a name; None: CIFAR-10 or, without network, the embedded data (see `open_dataset`).
     image_size: side in pixels to which the images of an image folder are resized; None: their own size.
     skip_bad_images: skip the files of an image folder that can't be used, with a line for each, instead of raising DataError.
+    groups: which images of a folder belong together and stay in one part, as in `open_dataset`; None: each image is alone.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
         "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
     average: the decay of the moving average of the weights (`MovingAverage`), which is then evaluated and saved, at least 0 and
@@ -59,6 +65,7 @@ class TrainingOptions:
     data: str | None = None
     image_size: int | None = None
     skip_bad_images: bool = False
+    groups: str | None = None
     epochs: int = 200
     batch_size: int = 128
     lr: float = 0.1
@@ -95,7 +102,7 @@ class TrainingOptions:
         names = {field.name for field in fields(cls)}
         if isinstance(options, dict):
             # The config of an older run lacks these options.
-            options = {"skip_bad_images": False, "average": 0.0, **options}
+            options = {"skip_bad_images": False, "groups": None, "average": 0.0, **options}
         if not isinstance(options, dict) or set(options) != names:
             given = sorted(options) if isinstance(options, dict) else options
             raise OptionError(f"training options {given!r}: expected the entries {', '.join(sorted(names))}")
@@ -111,6 +118,10 @@ class TrainingOptions:
 
     def command(self) -> str:
         """The equivalent command line: every option that differs from its default, except --threads and --out."""
+        return shlex.join(self.words())
+
+    def words(self) -> list[str]:
+        """The words of `command`."""
         words = ["minisqx", "train"]
         for name, value in asdict(self).items():
             option = name.replace("_", "-")
@@ -120,7 +131,7 @@ class TrainingOptions:
                 words.append(f"--{option}" if value else f"--no-{option}")
             else:
                 words += [f"--{option}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-        return shlex.join(words)
+        return words
 
     def network(self, num_classes: int = 10, input_size: tuple[int, int] = (32, 32)) -> NetworkSpec:
         """The network for this number of classes and these images, (height, width) in pixels."""
@@ -137,6 +148,7 @@ def _check(options: TrainingOptions) -> None:
         "a side in pixels from 1 to 4096, such as 64",
     )
     require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
+    require(o.groups is None or o.groups in WAYS, "groups", o.groups, "one of " + ", ".join(WAYS))
     require(is_whole(o.epochs, 1, MAX_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MAX_EPOCHS}")
     require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
     require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
@@ -261,6 +273,7 @@ def add_arguments(parser) -> None:
     )
     group.value("--image-size", whole, "N", "resize and crop the images of an image folder to N x N pixels", "their own size")
     group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
+    group.value("--groups", str, "HOW", GROUPS, "each image is alone")
     group.value("--epochs", whole, "N", "passes over the training images")
     group.value("--batch-size", whole, "N", "images per step")
     group.value("--lr", number, "X", "learning rate at the start (step) or at the peak (one-cycle)")

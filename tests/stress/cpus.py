@@ -53,10 +53,10 @@ def results(images: int, batch: int, steps: int, nudge: bool = False) -> Results
     data = draw_shapes()
     found = {
         CPU: np.array(f"{platform.machine()}, code for {cpu_name()}, vectors of {vector_registers()[0] * 8} bits"),
-        "images": np.concatenate([data.test_images[:images], data.train_images[: batch * steps]]),
+        "images": np.concatenate([data.test.images[:images], data.train.images[: batch * steps]]),
     }
     for dtype in DTYPES:
-        parts = {"logits": _logits(data.test_images[:images], dtype)} | _training(data, batch, steps, dtype, nudge)
+        parts = {"logits": _logits(data.test.images[:images], dtype)} | _training(data, batch, steps, dtype, nudge)
         found |= {f"{dtype}: {what}": array for what, array in parts.items()}
     return found
 
@@ -77,8 +77,8 @@ def _training(data: Dataset, batch: int, steps: int, dtype: str, nudge: bool) ->
         net.flat_parameters[:] = np.nextafter(net.flat_parameters, np.inf, dtype=dtype)
     for step in range(steps):
         part = slice(batch * step, batch * (step + 1))
-        x = data.train_images[part].transpose(0, 3, 1, 2) / 255 - 0.5
-        loss, dlogits = minisqx.cross_entropy(net.forward(x, training=True), data.train_labels[part])
+        x = data.train.images[part].transpose(0, 3, 1, 2) / 255 - 0.5
+        loss, dlogits = minisqx.cross_entropy(net.forward(x, training=True), data.train.labels[part])
         net.backward(dlogits)
         if step == 0:
             found["first gradients"] = net.flat_gradients.copy()

@@ -73,8 +73,8 @@ def write(dataset, path: Path) -> None:
     """Writes a data set as an HDF5 file that minisqx reads."""
     with h5py.File(path, "w") as file:
         file["classes"] = [name.encode() for name in dataset.classes]
-        file["images"], file["labels"] = dataset.train_images, dataset.train_labels
-        file["test_images"], file["test_labels"] = dataset.test_images, dataset.test_labels
+        file["images"], file["labels"] = dataset.train.images, dataset.train.labels
+        file["test_images"], file["test_labels"] = dataset.test.images, dataset.test.labels
 
 
 def main() -> int:

@@ -1,0 +1,71 @@
+"""The campaign of trainings: stopped and started again, it counts each run once, and only when it has ended."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from benchmarks.campaign import Training, trainings
+from benchmarks.reproduce import Campaign
+from minisqx.checkpoint import load_checkpoint
+from minisqx.training.options import TrainingOptions
+from tests.training_runs import write_data
+
+OPTIONS = TrainingOptions(width=0.125, epochs=40, batch_size=13, validation=7)
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    for name in ("runs", "results"):
+        (tmp_path / name).mkdir()
+    return Campaign(tmp_path / "runs", tmp_path / "results", {"cifar10": str(write_data(tmp_path / "colours.h5"))})
+
+
+def test_a_run_that_is_stopped_has_no_result_and_ends_with_the_same_weights(campaign, tmp_path):
+    whole, stopped = Training("whole", "modern", OPTIONS), Training("stopped", "modern", OPTIONS)
+    campaign.run(whole)
+    thread = threading.Thread(target=campaign.run, args=(stopped,))
+    thread.start()
+    while not (tmp_path / "runs" / "stopped" / "last.h5").exists():
+        time.sleep(0.05)
+    campaign.stop()
+    thread.join()
+    assert campaign.missing([whole, stopped]) == [stopped]
+    again = Campaign(campaign.runs, campaign.results, campaign.data)
+    again.run(stopped)
+    assert again.missing([whole, stopped]) == []
+    one, other = (json.loads((campaign.results / f"{name}.json").read_text()) for name in ("whole", "stopped"))
+    assert (
+        one["weights_sha256"]
+        == other["weights_sha256"]
+        == load_checkpoint(tmp_path / "runs" / "whole" / "last.h5").weights_sha256
+    )
+    assert one["history"]["test_accuracy"] == other["history"]["test_accuracy"] and len(one["history"]["epoch"]) == 40
+    assert one["test_accuracy"] == one["last"]["test_accuracy"] and set(one["class_accuracy"]) == {"red", "green", "blue"}
+    assert one["options"] == OPTIONS.recipe() and one["command"] == OPTIONS.command()
+
+
+def test_a_comparison_does_not_look_at_the_test_images(campaign):
+    training = Training("options", "comparison", OPTIONS)
+    campaign.run(training)
+    text = (campaign.results / "options.json").read_text()
+    assert "test_" not in text and "validation_accuracy" in json.loads(text)["last"]
+
+
+def test_a_result_for_other_options_is_refused(campaign):
+    campaign.run(Training("run", "modern", OPTIONS))
+    with pytest.raises(SystemExit, match="of other options than run"):
+        campaign.missing([Training("run", "modern", TrainingOptions(width=0.125, epochs=41, batch_size=13, validation=7))])
+
+
+def test_a_run_that_fails_has_no_result_and_its_reason_in_the_log(campaign, capsys):
+    training = Training("run", "modern", TrainingOptions(width=0.125, epochs=1, validation=60))
+    campaign.run(training)
+    assert campaign.missing([training]) == [training] and "failed" in capsys.readouterr().out
+    assert "minisqx: " in (campaign.runs / "run.log").read_text()
+
+
+def test_the_trainings_of_the_campaign_have_different_names_and_options():
+    all_ = list(trainings())
+    assert len({each.name for each in all_}) == len({(each.data, each.options) for each in all_}) == len(all_)
