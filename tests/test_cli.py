@@ -443,20 +443,24 @@ def test_export_prints_the_files_that_it_wrote(capsys, weights, tmp_path):
     assert (code, out) == (0, [str(tmp_path / "pets.c"), str(tmp_path / "pets.h")])
 
 
+FORMATS = "c (.c), html (.html), mjs (.mjs), onnx (.onnx), safetensors (.safetensors), h5 (.h5)"
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [
         (
             ("net.xyz",),
-            "its ending names no format; expected one of c (.c), html (.html), mjs (.mjs), safetensors (.safetensors), h5 (.h5)",
+            f"its ending names no format; expected one of {FORMATS}",
         ),
         (
             ("net.c", "--format", "xyz"),
-            "format 'xyz': expected one of c (.c), html (.html), mjs (.mjs), safetensors (.safetensors), h5 (.h5)",
+            f"format 'xyz': expected one of {FORMATS}",
         ),
         (("nowhere/net.c",), "there is no folder 'nowhere'"),
         ((".",), "'.' is a folder"),
         (("net.h5", "--static"), "static with the format h5"),
+        (("net.c", "--image-input"), "image_input with the format c"),
         (("net.h5", "--num-classes", "3"), "--input-size or --num-classes without --model"),
         (("net.h5", "--model", "shallow-06-0.2x"), "a network is named beside a model that describes its own"),
         (("my-net.c",), "'my-net.c': expected letters, digits and _"),

@@ -6,6 +6,8 @@ from pathlib import Path
 from minisqx.checkpoint import save_checkpoint
 from minisqx.errors import OptionError
 from minisqx.formats.c import c_files
+from minisqx.formats.folding import folded
+from minisqx.formats.onnx_file import onnx_file
 from minisqx.formats.page import module_file, page_file
 from minisqx.formats.program import program_of
 from minisqx.formats.safetensors_file import checkpoint_of, from_safetensors, safetensors_file
@@ -14,7 +16,7 @@ from minisqx.machine.folders import replace_file
 from minisqx.spec import NetworkSpec
 
 # Format -> the ending of its file.
-FORMATS = {"c": ".c", "html": ".html", "mjs": ".mjs", "safetensors": ".safetensors", "h5": ".h5"}
+FORMATS = {"c": ".c", "html": ".html", "mjs": ".mjs", "onnx": ".onnx", "safetensors": ".safetensors", "h5": ".h5"}
 
 
 def export(
@@ -23,12 +25,14 @@ def export(
     format: str | None = None,
     *,
     static: bool = False,
+    image_input: bool = False,
     network: str | NetworkSpec | None = None,
 ) -> list[Path]:
     """Writes a model for other programs, or one of theirs as a checkpoint; returns the paths of the files written.
 
     model: a `Model`, what `load` takes, or a .safetensors file. path: the file to write. format: one of `FORMATS`; None: that of
-    the path's ending. static: of C, the working memory is a global of its own instead of the caller's. network: what a
+    the path's ending. static: of C, the working memory is a global of its own instead of the caller's. image_input: of
+    ONNX, uint8 images (N, H, W, 3) in and probabilities out, instead of normalised x (N, 3, H, W) and logits. network: what a
     .safetensors file holds that doesn't say it, as in `from_safetensors`.
 
     Each file is replaced only once the new one is complete on disk. Raises OptionError for a format that doesn't exist, an option
@@ -38,14 +42,19 @@ def export(
     target, chosen = _target(path), _format(path, format)
     if static and chosen != "c":
         raise OptionError(f"static with the format {chosen}: expected the format c, since no other has a working memory to place")
+    if image_input and chosen != "onnx":
+        raise OptionError(f"image_input with the format {chosen}: expected the format onnx; no other has another input")
     given = _opened(model, network)
     match chosen:
         case "c":
-            files = {name: text.encode() for name, text in c_files(program_of(given), target.stem, static).items()}
+            files = {name: text.encode() for name, text in c_files(folded(program_of(given)), target.stem, static).items()}
         case "html":
-            files = {target.name: page_file(program_of(given)).encode()}
+            files = {target.name: page_file(folded(program_of(given))).encode()}
         case "mjs":
-            files = {target.name: module_file(program_of(given)).encode()}
+            files = {target.name: module_file(folded(program_of(given))).encode()}
+        case "onnx":
+            program = folded(program_of(given))
+            files = {target.name: onnx_file(program, tuple(given.mean or ()), tuple(given.std or ()), image_input)}
         case "safetensors":
             files = {target.name: safetensors_file(given)}
         case _:
