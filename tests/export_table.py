@@ -17,6 +17,7 @@ from minisqx.inference.model import Model
 from tests.c_programs import COMPILERS, EXACT, compiled, outputs
 from tests.exported_models import NETWORKS, images_for, logits_of, model_of
 from tests.js_modules import module_logits
+from tests.onnx_runtimes import RUNTIMES, normalised
 
 
 def from_c(compiler: str) -> Callable[[Model, np.ndarray, Path], np.ndarray]:
@@ -40,9 +41,19 @@ def from_page(model: Model, images: np.ndarray, folder: Path) -> np.ndarray:
     return module_logits(folder, images)
 
 
+def from_onnx(runtime: Callable[[Path, np.ndarray], np.ndarray]) -> Callable[[Model, np.ndarray, Path], np.ndarray]:
+    def logits(model: Model, images: np.ndarray, folder: Path) -> np.ndarray:
+        pytest.importorskip("onnx")
+        minisqx.export(model, folder / "net.onnx")
+        return runtime(folder / "net.onnx", normalised(model, images))
+
+    return logits
+
+
 # Column -> the logits float32 (N, classes) that an export gives for images uint8 (N, H, W, 3); files go to a folder.
 COLUMNS: dict[str, Callable[[Model, np.ndarray, Path], np.ndarray]] = {
     "safetensors": from_safetensors,
+    **{f"ONNX, {name}": from_onnx(runtime) for name, runtime in RUNTIMES.items()},
     **{f"C, {name}": from_c(name) for name in COMPILERS},
     "page": from_page,
 }
