@@ -12,7 +12,9 @@ packages = {
     "packages": [*find_packages(include=["minisqx*"]), *kernels, "minisqx.data"],
     "package_dir": {"minisqx.kernels": "kernels", "minisqx.data": "data"},
     "package_data": {
-        "minisqx": ["py.typed", "formats/*.c", "formats/*.mjs", "formats/*.html"],
+        "minisqx": ["py.typed"],
+        "minisqx.formats": ["*.c", "*.mjs", "*.html"],
+        "minisqx.report": ["*.css", "*.js"],
         "minisqx.data": ["measured.json", "weights/*.h5"],
     },
 }

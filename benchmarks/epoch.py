@@ -26,8 +26,9 @@ import numpy as np
 
 import minisqx
 from benchmarks.machine import describe
-from benchmarks.training import OURS, PACKAGES, check_ours, ratios_of, summary, torch_contestants
-from benchmarks.turns import Contestant, ContestantError
+from benchmarks.training import OURS, PACKAGES, Reference, torch_peers
+from benchmarks.training import Ours as OurSteps
+from benchmarks.turns import Contestant, ContestantError, ratios
 from minisqx.spec import zoo
 
 TRAINING, TEST, BATCH_SIZE, MEASURING_BATCH, PADDING, LR = 50_000, 10_000, 128, 256, 4, 0.01
@@ -213,11 +214,17 @@ def contest(model: str, options: argparse.Namespace) -> dict:
     state = minisqx.Network(spec).state_dict()
     few = np.random.default_rng(0).normal(size=(BATCH_SIZE, 3, 32, 32)).astype(np.float32)
     labels = np.arange(BATCH_SIZE) % spec.num_classes
-    check_ours({"spec": spec, "state": state, "threads": options.threads, "x": few, "labels": labels})
+    step = {"spec": spec, "state": state, "threads": options.threads, "x": few, "labels": labels}
+    ours = Contestant(OURS, OurSteps, step)
+    Reference(step).check_ours(ours)
+    ours.close()
     common = {"model": model, "state": state, "threads": options.threads, "fraction": options.fraction}
-    chosen, absent = torch_contestants(spec, not options.no_compile)
+    chosen, absent = torch_peers(spec, not options.no_compile)
+    own = {name: {key: peer.own[key] for key in ("memory_format", "compiled")} for name, peer in chosen.items()}
     with ExitStack() as stack:
-        contestants = [Contestant(name, TorchEpochs, common | own) for name, own in chosen.items()]
+        contestants = [
+            Contestant(name, TorchEpochs, common | own[name]) for name, peer in chosen.items() if peer.precision == "float32"
+        ]
         contestants.append(Contestant(OURS, Ours, common))
         for contestant in contestants:
             stack.callback(contestant.close)
@@ -238,13 +245,13 @@ def contest(model: str, options: argparse.Namespace) -> dict:
     for name, reason in absent.items():
         print(f"  {name:30} absent: {reason}")
     best = min((name for name in measured if name != OURS), key=lambda name: measured[name]["median"])
-    ratio = summary(ratios_of(measured, best))
+    ratio = ratios(measured[best]["turns"], measured[OURS]["turns"])
     print(f"  {OURS} / {best}: {ratio['median']:.2f} (rounds {ratio['lowest']:.2f} - {ratio['highest']:.2f})", flush=True)
     return {
         "network": model,
         "contestants": measured,
         "absent": absent,
-        "best_torch": best,
+        "best_peer": best,
         "ratio": ratio,
         "threading_layer": layer,
     }

@@ -1,10 +1,12 @@
-"""Inference against ONNX Runtime and OpenVINO: `python -m benchmarks.inference`.
+"""Inference against other engines: `python -m benchmarks.inference`.
 
-One image on one thread, as on an edge device: latency, median and 99th percentile. A batch of 128 on two threads: images/s. All
-in float32, from a normalised input in memory, in the contestant's own layout, to its logits as an array; decoding and
-normalising are not included. Each contestant has its own process, and they take turns (`turns.py` explains why); ratios are
-computed per round. Before that, all logits are compared with PyTorch in float64. Start-up, with all compilation, is reported
-separately. For each figure the better of the two peers counts.
+One image on one thread, as on an edge device, and a batch of 128 on two threads: from a normalised input in memory, in the
+contestant's own layout, to its logits as an array; decoding and normalising are not included. Every engine runs at its best
+settings, of which several compete: batch norm folded into other layers (`folding.py`) or left to the engine, the batch at once or
+in chunks on two streams. Those in float32 count; bfloat16 and int8 stand in a table apart, with what their logits are off by.
+
+Each contestant has its own process, and they take turns (`turns.py` explains why); ratios are computed per round. Before that,
+all logits are compared with PyTorch in float64. An engine that can't run is named with the reason.
 """
 
 import argparse
@@ -12,138 +14,131 @@ import json
 import os
 import statistics
 import sys
-import time
+import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.engines.engine import Copies, Engine, Size
+from benchmarks.engines.litert import LiteRt
+from benchmarks.engines.ncnn import Ncnn
+from benchmarks.engines.onnx_runtime import OnnxRuntime
+from benchmarks.engines.openvino import OpenVino
+from benchmarks.engines.ours import Ours
+from benchmarks.engines.pytorch import PyTorch
+from benchmarks.folding import fold
 from benchmarks.machine import describe
-from benchmarks.turns import Contestant, ContestantError
-from minisqx.spec import NetworkSpec
-from minisqx.spec.squeezenext import SqueezeNextSpec
+from benchmarks.turns import Contestant, ContestantError, ratios, take_turns
+from minisqx.spec import NetworkSpec, zoo
 
-ROWS = (
-    (0.2, (1, 1, 1, 1), 1, 1),
-    (0.5, (1, 1, 4, 1), 1, 1),
-    (1.0, (1, 1, 1, 1), 1, 1),
-    (0.2, (1, 1, 1, 1), 128, 2),
-    (1.0, (1, 1, 1, 1), 128, 2),
-)
+NETWORKS = ("shallow-06-0.2x", "shallow-09-0.5x", "shallow-06-1x", "squeezenet-v1.1", "squeezenext-23-1x-v5")
+COMPILED = NETWORKS[:3]  # by PyTorch, which takes more than five minutes for the deepest
+SIZES = ((1, 1), (128, 2))  # batch size, threads
 RESULTS = Path(__file__).parent / "results" / "inference.json"
 OURS = "minisqx"
-# Relative error of the vector of logits against float64: float32 rounding gives about 1e-6.
-LIMIT = 1e-5
-PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch", "onnxruntime", "openvino")
-UNMEASURED_CALLS = 20
-MAX_CALLS = 20_000
+# Relative error of the vector of logits against float64: float32 rounding gives about 1e-6, bfloat16 1e-2, int8 1e-1.
+LIMITS = {"float32": 1e-5, "bfloat16": 0.1, "int8": 0.5}
+CALIBRATING = 64  # images, for int8
+PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch", "onnxruntime", "openvino", "ai-edge-litert", "ncnn", "pnnx", "nncf")
 
 
-class Calls:
-    """A contestant: `call()` computes the logits of the input that it was built with."""
+@dataclass(frozen=True)
+class Variant:
+    """An engine with settings. chunk: of the batch, for copies of the engine on a thread each. options: of the engine's class."""
 
-    def call(self) -> np.ndarray:
-        """Logits (N, classes)."""
-        raise NotImplementedError
+    engine: type[Engine]
+    precision: str = "float32"
+    folded: bool = True
+    chunk: int | None = None
+    options: dict[str, object] = field(default_factory=dict)
 
-    def outcome(self) -> np.ndarray:
-        """The logits, as a copy."""
-        return np.array(self.call())
+    def file(self, folder: Path) -> Path:
+        """The engine's file of the network; bfloat16 starts from that of float32."""
+        parts = (self.engine.__name__, "folded" * self.folded, "int8" * (self.precision == "int8"))
+        return folder / f"{'-'.join(filter(None, parts))}.{self.engine.ending}"
 
-    def turn(self, seconds: float) -> np.ndarray:
-        """Seconds of each call, in a turn of about `seconds`."""
-        for _ in range(UNMEASURED_CALLS):
-            self.call()
-        found, clock = [], time.perf_counter
-        end = clock() + seconds
-        while len(found) < MAX_CALLS:
-            start = clock()
-            self.call()
-            now = clock()
-            found.append(now - start)
-            if now > end:
-                break
-        return np.array(found)
+    def build(self, folder: Path, size: Size, batch_size: int, threads: int) -> Engine:
+        """The engine, in the process that calls this."""
+        arguments = {"file": self.file(folder), "size": size, "batch_size": batch_size, "threads": threads} | self.options
+        return Copies(self.engine, self.chunk, **arguments) if self.chunk else self.engine(**arguments)
 
 
-class Ours(Calls):
-    """minisqx: a network's plan."""
-
-    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> None:
-        import minisqx
-        from minisqx.machine.threads import use_threads
-
-        use_threads(threads)
-        net = minisqx.Network(spec)
-        net.load_state_dict(state)
-        self.plan = net.plan()
-        self.layout = self.plan.layout(len(x), *x.shape[2:])
-        self.data = self.layout.pack(x, self.layout.empty(3, np.float32))
-
-    def call(self) -> np.ndarray:
-        return self.plan.run(self.data, self.layout)
+def build(variant: Variant, folder: Path, x: np.ndarray, threads: int) -> Engine:
+    """The contestant: an engine that has x as its input."""
+    engine = variant.build(folder, x.shape[2:], len(x), threads)
+    engine.fill(x)
+    return engine
 
 
-class OnnxRuntime(Calls):
-    """ONNX Runtime with all its optimisations, on the same threads."""
-
-    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> None:
-        import onnxruntime
-
-        from benchmarks.onnx_graph import onnx_model
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        model = onnx_model(spec, state, len(x)).SerializeToString()
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.inputs = {"x": x}
-
-    def call(self) -> np.ndarray:
-        return self.session.run(None, self.inputs)[0]
-
-
-class OpenVino(Calls):
-    """OpenVINO for latency, in float32 (its default may be bfloat16), with one request that reuses its tensors."""
-
-    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> None:
-        import openvino
-
-        from benchmarks.onnx_graph import onnx_model
-
-        core = openvino.Core()
-        model = core.read_model(onnx_model(spec, state, len(x)).SerializeToString())
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-        }
-        self.request = core.compile_model(model, "CPU", settings).create_infer_request()
-        self.request.set_input_tensor(openvino.Tensor(np.ascontiguousarray(x), shared_memory=True))
-
-    def call(self) -> np.ndarray:
-        self.request.infer()
-        return self.request.get_output_tensor().data
+LOWER = {"precision": "bfloat16"}
+ONE_IMAGE = {
+    "OpenVINO": Variant(OpenVino, folded=False),
+    "OpenVINO, folded": Variant(OpenVino),
+    "LiteRT": Variant(LiteRt, folded=False),
+    "LiteRT, folded": Variant(LiteRt),
+    "ncnn": Variant(Ncnn, folded=False),
+    "ONNX Runtime": Variant(OnnxRuntime, folded=False),
+    "OpenVINO, bfloat16": Variant(OpenVino, "bfloat16", options=LOWER),
+    "OpenVINO, its defaults": Variant(OpenVino, "bfloat16", options={"precision": None}),
+    "ncnn, bfloat16": Variant(Ncnn, "bfloat16", options=LOWER),
+    "OpenVINO, int8": Variant(OpenVino, "int8", options={"precision": "int8"}),
+    "LiteRT, int8": Variant(LiteRt, "int8"),
+    "ONNX Runtime, int8": Variant(OnnxRuntime, "int8"),
+}
+BATCHES = {
+    "OpenVINO, 1 stream": Variant(OpenVino),
+    "OpenVINO, 2 streams of 8": Variant(OpenVino, folded=False, options={"chunk": 8}),
+    "OpenVINO, 2 streams of 8, folded": Variant(OpenVino, options={"chunk": 8}),
+    "OpenVINO, 2 streams of 32, folded": Variant(OpenVino, options={"chunk": 32}),
+    "LiteRT, chunks of 8": Variant(LiteRt, chunk=8),
+    "ncnn": Variant(Ncnn, folded=False, chunk=1),
+    "ONNX Runtime, chunks of 8": Variant(OnnxRuntime, folded=False, chunk=8),
+    "PyTorch, compiled": Variant(PyTorch, folded=False),
+    "OpenVINO, bfloat16": Variant(OpenVino, "bfloat16", options=LOWER | {"chunk": 8}),
+    "OpenVINO, its defaults": Variant(OpenVino, "bfloat16", options={"precision": None}),
+    "ncnn, bfloat16": Variant(Ncnn, "bfloat16", folded=False, chunk=1, options=LOWER),
+    "OpenVINO, int8": Variant(OpenVino, "int8", options={"precision": "int8", "chunk": 8}),
+    "LiteRT, int8": Variant(LiteRt, "int8", chunk=8),
+    "ONNX Runtime, int8": Variant(OnnxRuntime, "int8", chunk=8),
+}
+OURS_ALONE = {OURS: Variant(Ours, folded=False)}
 
 
-class Reference:
-    """PyTorch in float64."""
+class Workshop:
+    """A process that writes the engines' files, so that no converter is loaded where time is measured; and the reference.
 
-    def __init__(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray, threads: int) -> None:
-        from tests import torch_twin
+    Converters print much and differ in how to stop it; a failure comes back as an exception all the same.
+    """
 
-        self.twin, self.x = torch_twin.TorchTwin(spec).double().eval(), x
-        torch_twin.to_torch(state, self.twin)
+    def __init__(self) -> None:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nothing, stream)
 
-    def outcome(self) -> np.ndarray:
-        import torch
+    def write(self, variant: Variant, folder: Path, spec: NetworkSpec, state: dict[str, np.ndarray], samples: np.ndarray) -> None:
+        """Writes the variant's file, unless another variant has the same."""
+        file = variant.file(folder)
+        if not file.exists():
+            network, values = fold(spec, state) if variant.folded else (spec, state)
+            variant.engine.write(network, values, file, samples, variant.precision)
 
-        with torch.no_grad():
-            return self.twin(torch.as_tensor(self.x).double()).numpy()
+    def logits(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+        """`exact_logits`, in this process."""
+        return exact_logits(spec, state, x)
 
 
-PEERS = {"ONNX Runtime": OnnxRuntime, "OpenVINO": OpenVino}
+def exact_logits(spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The logits of PyTorch in float64."""
+    import torch
+
+    from tests import torch_twin
+
+    twin = torch_twin.TorchTwin(spec).double().eval()
+    torch_twin.to_torch(state, twin)
+    with torch.no_grad():
+        return twin(torch.as_tensor(x).double()).numpy()
 
 
 def trained_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -159,91 +154,102 @@ def trained_state(spec: NetworkSpec, generator: np.random.Generator) -> dict[str
     return state
 
 
-def check(logits: np.ndarray, exact: np.ndarray) -> float:
-    """The relative error of the logits. Raises ContestantError if it exceeds `LIMIT`."""
+def check(logits: np.ndarray, exact: np.ndarray, limit: float = LIMITS["float32"]) -> float:
+    """The relative error of the logits. Raises ContestantError if it exceeds the limit."""
     error = float(np.linalg.norm(logits - exact) / np.linalg.norm(exact))
-    if not error <= LIMIT:
+    if not error <= limit:
         raise ContestantError(f"wrong results: logits off by {error:.1e}")
     return error
 
 
-def row(spec: NetworkSpec, batch_size: int, threads: int, repeats: int, seconds: float) -> dict[str, object]:
+def row(
+    name: str, variants: dict[str, Variant], batch_size: int, threads: int, workshop: Contestant, repeats: int, seconds: float
+) -> dict[str, object]:
     """One row of the table, as plain JSON types."""
-    generator = np.random.default_rng(0)
-    common = {
-        "spec": spec,
-        "state": trained_state(spec, generator),
-        "x": generator.normal(size=(batch_size, 3, *spec.input_size)).astype(np.float32),
-        "threads": threads,
-    }
-    contestants, results = [], {}
+    spec, generator = zoo.network(name), np.random.default_rng(0)
+    state = trained_state(spec, generator)
+    x = generator.normal(size=(batch_size, 3, *spec.input_size)).astype(np.float32)
+    samples = generator.normal(size=(CALIBRATING, 3, *spec.input_size)).astype(np.float32)
+    exact = workshop.call("logits", spec, state, x)
+    contestants, results, absent = [], {}, {}
     with ExitStack() as stack:
-        reference = Contestant("reference", Reference, common)
-        exact = reference.call("outcome")
-        reference.close()
-        for name, build in {**PEERS, OURS: Ours}.items():
-            print(f"{spec.name}, batch {batch_size}: starting {name}", file=sys.stderr, flush=True)
-            start = time.perf_counter()
-            contestant = Contestant(name, build, common)
-            stack.callback(contestant.close)
-            error = check(contestant.call("outcome"), exact)
-            results[name] = {"error": error, "start_seconds": round(time.perf_counter() - start, 2)}
-            contestants.append(contestant)
-        turns: dict[str, list[np.ndarray]] = {contestant.name: [] for contestant in contestants}
-        for _ in range(repeats):
-            for contestant in contestants:
-                turns[contestant.name].append(contestant.call("turn", seconds))
-    figures = {"median": lambda calls: float(np.median(calls)), "p99": lambda calls: float(np.percentile(calls, 99))}
-    for name, measured in turns.items():
-        for figure, of in figures.items():
-            microseconds = [1e6 * of(calls) for calls in measured]
-            results[name][f"{figure}_us"] = round(statistics.median(microseconds), 1)
-            results[name][f"{figure}_us_of_turns"] = [round(us, 1) for us in microseconds]
-        results[name]["images_per_second"] = round(batch_size / results[name]["median_us"] * 1e6)
-    found = {"network": spec.name, "batch_size": batch_size, "threads": threads, "contestants": results}
-    for figure in figures:
-        key = f"{figure}_us"
-        best = min(PEERS, key=lambda name: results[name][key])
-        ratios = [theirs / ours for ours, theirs in zip(results[OURS][f"{key}_of_turns"], results[best][f"{key}_of_turns"])]
-        found[figure] = {
-            "best_peer": best,
-            "ratio": round(statistics.median(ratios), 2),
-            "ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
-        }
-    return found
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="minisqx-engines-")))
+        for title, variant in variants.items():
+            try:
+                workshop.call("write", variant, folder, spec, state, samples)
+            except ContestantError as error:
+                absent[title] = error.reason
+                continue
+            arguments = {"variant": variant, "folder": folder, "x": x, "threads": threads}
+            contestants.append(Contestant(title, build, arguments))
+            stack.callback(contestants[-1].close)
+        for contestant in contestants:
+            precision = variants[contestant.name].precision
+            try:
+                error = check(contestant.call("call"), exact, LIMITS[precision])
+                results[contestant.name] = {"precision": precision, "error": error}
+            except ContestantError as error:
+                absent[contestant.name] = error.reason
+        if OURS in absent:
+            raise SystemExit(f"{name}: {absent[OURS]}")
+        turns = take_turns({one: seconds for one in contestants if one.name in results}, repeats)
+    for title, result in results.items():
+        result["turns_us"] = [round(1e6 * float(np.median(turn)), 1) for turn in turns[title]]
+        result["turns_p99_us"] = [round(1e6 * float(np.percentile(turn, 99)), 1) for turn in turns[title]]
+        result["median_us"] = statistics.median(result["turns_us"])
+        result["p99_us"] = statistics.median(result["turns_p99_us"])
+        result["images_per_second"] = round(batch_size / result["median_us"] * 1e6)
+        result["ratio"] = ratios(result["turns_us"], results[OURS]["turns_us"])
+    peers = [title for title, result in results.items() if result["precision"] == "float32" and title != OURS]
+    best = min(peers, key=lambda title: results[title]["median_us"], default=None)
+    found = {"network": name, "batch_size": batch_size, "threads": threads, "best_peer": best}
+    return found | {"contestants": results, "absent": absent}
 
 
 def print_row(found: dict) -> None:
-    """Prints the table of one row."""
+    """Prints the tables of one row: float32, and below it the other precisions."""
     print(f"\n{found['network']}, batch {found['batch_size']}, {found['threads']} thread{'s' * (found['threads'] > 1)}")
-    print(f"  {'':14} {'median':>11} {'99 %':>11} {'images/s':>10} {'start':>8} {'logits off by':>14}")
-    for name, result in found["contestants"].items():
-        times = f"{result['median_us']:8,.1f} us {result['p99_us']:8,.1f} us"
-        print(f"  {name:14} {times} {result['images_per_second']:10,} {result['start_seconds']:6.2f} s {result['error']:14.1e}")
-    for figure, words in (("median", "median"), ("p99", "99th percentile")):
-        contest = found[figure]
-        low, high = contest["ratio_range"]
-        print(f"  {contest['best_peer']} / {OURS}, {words}: {contest['ratio']:.2f} (rounds {low:.2f} - {high:.2f})", flush=True)
+    for is_float32 in (True, False):
+        chosen = {name: one for name, one in found["contestants"].items() if (one["precision"] == "float32") == is_float32}
+        if chosen:
+            title = "float32" if is_float32 else "less precise"
+            print(f"  {title:33} {'median':>12} {'99 %':>12} {'images/s':>9} {'times ours':>20} {'logits off by':>14}")
+        for name, one in sorted(chosen.items(), key=lambda item: item[1]["median_us"]):
+            times = f"{one['median_us']:9,.1f} us {one['p99_us']:9,.1f} us {one['images_per_second']:9,}"
+            ratio = "{median:6.2f} ({lowest:.2f}-{highest:.2f})".format(**one["ratio"])
+            print(f"  {name:33} {times} {ratio:>20} {one['error']:14.1e}")
+    for name, reason in found["absent"].items():
+        print(f"  {name:33} absent: {reason}")
+    sys.stdout.flush()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.inference", description="Inference of minisqx against ONNX Runtime and OpenVINO."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description="Inference against other engines.")
+    parser.add_argument("--network", nargs="+", default=NETWORKS, help="networks by name (default %(default)s)")
+    parser.add_argument(
+        "--precision", nargs="+", choices=LIMITS, default=list(LIMITS), help="of the peers, besides float32 (default all)"
     )
     parser.add_argument("--repeats", type=int, default=9, help="rounds; figures are their median (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.15, help="length of a turn (default %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="result file (default %(default)s)")
     options = parser.parse_args()
-    # A plan divides its chunks among Python threads, so Numba's threading layer is not used.
-    facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds, "threading_layer": None}
-    print(f"{facts['cpu']}, float32, median of {options.repeats} turns")
-    found = []
-    for width, blocks, batch_size, threads in ROWS:
+    facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds}
+    print(f"{facts['cpu']}, median of {options.repeats} turns")
+    workshop, found = Contestant("workshop", Workshop, {}), []
+    for batch_size, threads in SIZES:
         # The contestants' processes inherit these before they import anything.
         for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
             os.environ[variable] = str(threads)
-        found.append(row(SqueezeNextSpec(width, blocks), batch_size, threads, options.repeats, options.seconds))
-        print_row(found[-1])
+        for name in options.network:
+            variants = OURS_ALONE | (ONE_IMAGE if batch_size == 1 else BATCHES)
+            chosen = {
+                title: one
+                for title, one in variants.items()
+                if one.precision in ("float32", *options.precision) and (one.engine is not PyTorch or name in COMPILED)
+            }
+            found.append(row(name, chosen, batch_size, threads, workshop, options.repeats, options.seconds))
+            print_row(found[-1])
+    workshop.close()
     options.output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
 
 

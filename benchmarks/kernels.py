@@ -15,6 +15,7 @@ import math
 import os
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,22 +77,24 @@ def bandwidth_gbps(seconds: float) -> float:
 
 
 class Clock:
-    """Replaces a kernel and times each of its calls in a step."""
+    """Times each call of some tasks in a step."""
 
-    def __init__(self, kernel) -> None:
-        self.kernel, self.seconds = kernel, []
+    def __init__(self, tasks: list) -> None:
+        # The seconds of each task's calls, for each step.
+        self.seconds: dict = {task: [] for task in tasks}
 
-    def __call__(self, *arguments):
-        from minisqx.kernels.compiler.jit import bound
-
-        kernel = bound(self.kernel, arguments)
-        start = time.perf_counter()
-        result = kernel(*arguments)
-        self.seconds[-1].append(time.perf_counter() - start)
-        return result
+    def run(self, program, run: Callable) -> None:
+        """Runs each call of a program alone; run: `Program.run`."""
+        for call in program.calls:
+            alone = type(program)([call])
+            start = time.perf_counter()
+            run(alone)
+            if call.task in self.seconds:
+                self.seconds[call.task][-1].append(time.perf_counter() - start)
 
     def start_step(self) -> None:
-        self.seconds.append([])
+        for steps in self.seconds.values():
+            steps.append([])
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def layers(spec: NetworkSpec, repeats: int) -> tuple[list[dict[str, object]], st
     """
     import minisqx
     from minisqx.kernels import convolution
+    from minisqx.kernels.compiler.tasks import Program
 
     generator = np.random.default_rng(0)
     common = {
@@ -172,22 +176,18 @@ def layers(spec: NetworkSpec, repeats: int) -> tuple[list[dict[str, object]], st
         "threads": 1,
     }
     training.check_ours(common)
-    kernels = {name: getattr(convolution, name) for name in ("forward", "backward")}
-    clocks = {name: Clock(kernel) for name, kernel in kernels.items()}
+    clock, run = Clock([convolution.forward, convolution.backward]), Program.run
     try:
-        for name, clock in clocks.items():
-            setattr(convolution, name, clock)
+        Program.run = lambda program: clock.run(program, run)
         ours = training.Ours(**common)
         for _ in range(UNMEASURED_STEPS + repeats):
-            for clock in clocks.values():
-                clock.start_step()
+            clock.start_step()
             ours.step()
     finally:
-        for name, kernel in kernels.items():
-            setattr(convolution, name, kernel)
+        Program.run = run
     found = {}
-    for direction, clock in clocks.items():
-        seconds_of_calls = [statistics.median(call) for call in zip(*clock.seconds[UNMEASURED_STEPS:], strict=True)]
+    for direction, steps in zip(("forward", "backward"), clock.seconds.values()):
+        seconds_of_calls = [statistics.median(call) for call in zip(*steps[UNMEASURED_STEPS:], strict=True)]
         in_order = seconds_of_calls if direction == "forward" else seconds_of_calls[::-1]
         for group, seconds in zip(groups(spec), in_order, strict=True):
             flop, moved = (BATCH_SIZE * amount for amount in group.work(direction))

@@ -46,12 +46,19 @@ def cpu_model() -> str:
 
 
 def describe(packages: Iterable[str]) -> dict[str, object]:
-    """CPU, system, versions of `packages` and date, as plain JSON types."""
+    """CPU, system, versions of `packages` (None for one that isn't installed) and date, as plain JSON types."""
     return {
         "cpu": cpu_model(),
         "logical_cpus": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages},
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

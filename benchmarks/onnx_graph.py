@@ -1,7 +1,6 @@
 """A network as an ONNX graph, built from its description and state as an exporter would.
 
-Batch norm after the ELU stays a node of its own, which a runtime may fold. The batch size is fixed in the graph, so that a
-runtime can plan its memory.
+Every batch norm that the description has is a node of its own, which a runtime may fold; `folding` folds more of them.
 """
 
 import numpy as np
@@ -88,8 +87,8 @@ class _Graph:
         return x
 
 
-def onnx_model(spec: NetworkSpec, state: dict[str, np.ndarray], batch_size: int) -> ModelProto:
-    """x (batch_size, 3, H, W) float32 -> logits (batch_size, classes)."""
+def onnx_model(spec: NetworkSpec, state: dict[str, np.ndarray], batch_size: int | str) -> ModelProto:
+    """x (batch_size, 3, H, W) float32 -> logits (batch_size, classes). batch_size: a number, or the name of a free dimension."""
     graph = _Graph(spec, state)
     output = graph.network()
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch_size, 3, *spec.input_size])

@@ -30,7 +30,10 @@ def why_not(spec: NetworkSpec, memory_format: str) -> str | None:
 
 
 class TorchPeer(Steps):
-    """The twin in training mode with one batch, x (N, 3, H, W) float32 and labels (N,), stored in its memory format."""
+    """The twin in training mode with one batch, x (N, 3, H, W) float32 and labels (N,), stored in its memory format.
+
+    autocast: convolutions and products in bfloat16.
+    """
 
     def __init__(
         self,
@@ -41,8 +44,10 @@ class TorchPeer(Steps):
         threads: int,
         memory_format: str,
         compiled: bool,
+        autocast: bool = False,
     ) -> None:
         torch.set_num_threads(threads)
+        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=autocast)
         self.spec, self.state, self.memory_format, self.compiled = spec, state, FORMATS[memory_format], compiled
         self.x = torch.as_tensor(x).contiguous(memory_format=self.memory_format)
         self.labels = torch.as_tensor(labels)
@@ -59,14 +64,18 @@ class TorchPeer(Steps):
 
     def step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(self.run(self.x), self.labels).backward()
+        self._loss(self.run, self.x).backward()
         self.optimizer.step()
+
+    def _loss(self, run: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        with self.autocast:
+            return functional.cross_entropy(run(x), self.labels)
 
     def outcome(self, dtype: str = "float32") -> tuple[float, dict[str, np.ndarray]]:
         """Loss and gradients of the first step without dropout."""
         twin = self._twin(self._without_dropout()).to(getattr(torch, dtype))
         run = torch.compile(twin) if self.compiled else twin
-        loss = functional.cross_entropy(run(self.x.to(getattr(torch, dtype))), self.labels)
+        loss = self._loss(run, self.x.to(getattr(torch, dtype)))
         loss.backward()
         return loss.item(), torch_twin.gradients(twin)
 

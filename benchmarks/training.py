@@ -1,12 +1,15 @@
-"""Training throughput against PyTorch: `python -m benchmarks.training`, or one network with `--width 0.2 --blocks 1,1,1,1`.
+"""Training steps against PyTorch and TensorFlow: `python -m benchmarks.training`.
 
 A step is forward, cross-entropy, backward and SGD (momentum 0.9, Nesterov, weight decay 1e-4) in float32, with dropout, on one
 batch in memory, in the layout in which the contestant's data loader delivers it. Loading and augmentation are not included.
-minisqx runs on all threads and on one; PyTorch eager and compiled (`torch.compile`), contiguous and channels-last, and its best
-counts. Each contestant has its own process, and they take turns (`turns.py` explains why). All are started three times, since the
-same PyTorch step differs by a third between processes, but only by a few percent within one. Before that, the loss and gradients
-of every contestant's first step, without dropout, are compared with PyTorch in float64. The first step, with all compilation, is
-reported separately.
+minisqx runs on all threads and on one; TensorFlow as one `tf.function`; PyTorch contiguous and channels-last, eager and, for the
+shallow networks, compiled (SqueezeNet is slower compiled, and SqueezeNext compiles for more than five minutes). The best peer
+counts. PyTorch's autocast in bfloat16 is less precise and stands apart.
+
+Each contestant has its own process, and they take turns (`turns.py` explains why). Those of the shallow networks are started
+twice, since the same PyTorch step differs by a third between processes, but only by a few percent within one. Before that,
+the loss and gradients of every contestant's first step, without dropout, are compared with PyTorch in float64. The first step,
+with all compilation, is reported separately. `--busy` measures all rounds a second time, beside a process that is always busy.
 """
 
 import argparse
@@ -14,29 +17,33 @@ import json
 import os
 import statistics
 import sys
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.machine import describe
-from benchmarks.turns import Contestant, ContestantError, Steps, measure
-from minisqx.spec import NetworkSpec
-from minisqx.spec.squeezenext import SqueezeNextSpec
+from benchmarks.turns import Contestant, ContestantError, Steps, busy_process, measure, ratios
+from minisqx.spec import NetworkSpec, zoo
 
-ROWS = ((0.2, (1, 1, 1, 1)), (0.5, (1, 1, 4, 1)), (1.0, (1, 1, 1, 1)))
-RESULTS = Path(__file__).parent / "results" / "training.json"
+SHALLOW = ("shallow-06-0.2x", "shallow-09-0.5x", "shallow-06-1x")
+DEEP = ("squeezenet-v1.1", "squeezenet-v1.0", "squeezenext-23-1x-v5", "squeezenext-23-2x-v5")
+BUSY = ("shallow-06-0.2x", "shallow-06-1x")
+RESULTS = Path(__file__).parent / "results"
 OURS, OURS_ALONE = "minisqx", "minisqx, one thread"
 # Relative errors against float64, of the loss and of each gradient as a vector. Rounding of float32 through 30 layers gives up to
 # 1e-4, a wrong term 1e-2 and more.
 LOSS_LIMIT = 1e-5
 GRADIENT_LIMIT = 1e-3
-# For the loss, if PyTorch's own float32 gradients exceed GRADIENT_LIMIT.
-CHAOTIC_LOSS_LIMIT = 1e-4
+# A deep network with ReLU is chaotic. If PyTorch's own float32 gradients exceed GRADIENT_LIMIT: for the loss, and times PyTorch's
+# error for the gradients.
+CHAOTIC_LOSS_LIMIT, CHAOTIC_FACTOR = 1e-4, 10
 # Relative errors of ours in float64.
 EXACT_LIMIT = 1e-8
-PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
+# Of the loss in bfloat16.
+BFLOAT16_LIMIT = 0.05
+PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch", "tensorflow-cpu", "tensorflow")
 
 
 class Ours(Steps):
@@ -84,19 +91,38 @@ class Ours(Steps):
         return numba.threading_layer()
 
 
-def torch_contestants(spec: NetworkSpec, compiled: bool) -> tuple[dict[str, dict[str, object]], dict[str, str]]:
-    """PyTorch's contestants, name -> their own arguments; and those that can't run, name -> reason."""
-    from benchmarks.torch_peer import FORMATS, why_not
+@dataclass(frozen=True)
+class Peer:
+    """A contestant's class and its arguments besides those of all."""
+
+    build: type[Steps]
+    own: dict[str, object]
+    precision: str = "float32"
+
+
+def torch_peers(spec: NetworkSpec, can_compile: bool) -> tuple[dict[str, Peer], dict[str, str]]:
+    """PyTorch's contestants by name; and those that can't run, name -> reason. The first is eager and contiguous."""
+    from benchmarks.torch_peer import FORMATS, TorchPeer, why_not
 
     found, refused = {}, {}
-    for mode in ("eager", "compiled") if compiled else ("eager",):
-        for memory_format in FORMATS:
-            reason = why_not(spec, memory_format)
-            if reason is None:
-                found[f"torch {mode}, {memory_format}"] = {"memory_format": memory_format, "compiled": mode == "compiled"}
-            else:
-                refused[f"torch {mode}, {memory_format}"] = reason
+    for precision, modes in (("float32", (False, True)[: 1 + can_compile]), ("bfloat16", (can_compile,))):
+        for compiled in modes:
+            for memory_format in FORMATS:
+                name = f"PyTorch {'compiled' if compiled else 'eager'}, {memory_format}{', bfloat16' * (precision == 'bfloat16')}"
+                own = {"memory_format": memory_format, "compiled": compiled, "autocast": precision == "bfloat16"}
+                if reason := why_not(spec, memory_format):
+                    refused[name] = reason
+                else:
+                    found[name] = Peer(TorchPeer, own, precision)
     return found, refused
+
+
+def tensorflow(**arguments) -> Steps:
+    """TensorFlow's contestant; imported in its own process."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from benchmarks.tensorflow_peer import TensorFlowPeer
+
+    return TensorFlowPeer(**arguments)
 
 
 def errors(outcome, reference) -> tuple[float, float, str]:
@@ -124,171 +150,137 @@ def check(outcome, reference, loss_limit: float = LOSS_LIMIT, gradient_limit: fl
     return found
 
 
-def check_ours(common: dict) -> None:
-    """Raises ContestantError if our first step differs from PyTorch's in float64; common: the arguments of `Ours`.
+class Reference:
+    """PyTorch's first step in float64, and how far from it a float32 step may be."""
 
-    In float64 the limit is 1e-8. In float32 it is that of `check`; but if PyTorch's own gradients exceed it, since a deep network
-    with ReLU is chaotic, twice their error, and 1e-4 for the loss.
-    """
-    from benchmarks.torch_peer import TorchPeer
+    def __init__(self, common: dict) -> None:
+        from benchmarks.torch_peer import TorchPeer
 
-    with ExitStack() as stack:
-        peer = Contestant("torch", TorchPeer, common | {"memory_format": "contiguous", "compiled": False})
-        stack.callback(peer.close)
-        ours = Contestant(OURS, Ours, common)
-        stack.callback(ours.close)
-        exact = peer.call("outcome", "float64")
-        check(ours.call("outcome", "float64"), exact, EXACT_LIMIT, EXACT_LIMIT)
-        try:
-            check(ours.call("outcome"), exact)
-        except ContestantError:
-            theirs = errors(peer.call("outcome"), exact)[1]
-            if theirs <= GRADIENT_LIMIT:
-                raise
-            check(ours.call("outcome"), exact, CHAOTIC_LOSS_LIMIT, 2 * theirs)
+        peer = Contestant("PyTorch", TorchPeer, common | {"memory_format": "contiguous", "compiled": False})
+        self.exact = peer.call("outcome", "float64")
+        theirs = errors(peer.call("outcome"), self.exact)[1]
+        peer.close()
+        chaotic = theirs > GRADIENT_LIMIT
+        self.limits = (CHAOTIC_LOSS_LIMIT, CHAOTIC_FACTOR * theirs) if chaotic else (LOSS_LIMIT, GRADIENT_LIMIT)
+
+    def check(self, contestant: Contestant, precision: str = "float32") -> dict[str, float]:
+        """The errors of a contestant's first step. Raises ContestantError if one exceeds its limit."""
+        limits = self.limits if precision == "float32" else (BFLOAT16_LIMIT, np.inf)
+        return check(contestant.call("outcome"), self.exact, *limits)
+
+    def check_ours(self, ours: Contestant) -> None:
+        """Raises ContestantError if our first step differs, in float64 by 1e-8, or in float32."""
+        check(ours.call("outcome", "float64"), self.exact, EXACT_LIMIT, EXACT_LIMIT)
+        self.check(ours)
 
 
-def contest(
-    common: dict, contestants: dict[str, tuple[type[Steps], dict]], repeats: int, seconds: float, absent: dict[str, str]
-) -> dict[str, dict]:
-    """Starts every contestant, checks its first step and measures `repeats` rounds: `turns.measure`'s results with `error`.
+def start(common: dict, peers: dict[str, Peer], stack: ExitStack, reference: Reference | None, absent: dict[str, str]) -> dict:
+    """Starts every contestant: name -> (contestant, its errors against the reference, if that is given).
 
-    contestants: name -> its class and its arguments besides `common`; the first one that starts, PyTorch's, is the reference.
     Contestants that can't run are added to `absent`, name -> reason.
     """
-    started, errors_of, reference = [], {}, None
-    with ExitStack() as stack:
-        for name, (build, own) in contestants.items():
-            print(f"{common['spec'].name}: starting {name}", file=sys.stderr, flush=True)
-            try:
-                contestant = Contestant(name, build, common | own)
-                stack.callback(contestant.close)
-                reference = reference or contestant.call("outcome", "float64")
-                errors_of[name] = check(contestant.call("outcome"), reference)
-                started.append(contestant)
-            except ContestantError as error:
-                absent[name] = str(error)
-        if OURS in absent or len(started) < 2:
-            raise SystemExit(f"{common['spec'].name}: no contest, {absent}")
-        measured = measure(started, repeats, seconds)
-        measured[OURS]["threading_layer"] = next(each for each in started if each.name == OURS).call("threading_layer")
-    return {name: found | {"error": errors_of[name]} for name, found in measured.items()}
+    contestants, found = [], {}
+    for name, peer in peers.items():
+        contestants.append(Contestant(name, peer.build, common | peer.own))
+        stack.callback(contestants[-1].close)
+    for contestant in contestants:
+        print(f"{common['spec'].name}: starting {contestant.name}", file=sys.stderr, flush=True)
+        try:
+            if reference and contestant.name == OURS:
+                reference.check_ours(contestant)
+            error = reference.check(contestant, peers[contestant.name].precision) if reference else contestant.ready()
+            found[contestant.name] = (contestant, error)
+        except ContestantError as problem:
+            absent[contestant.name] = problem.reason
+    if OURS in absent:
+        raise SystemExit(f"{common['spec'].name}: no contest, {absent}")
+    return found
 
 
-def row(
-    spec: NetworkSpec, batch_size: int, threads: int, compiled: bool, starts: int, repeats: int, seconds: float
-) -> dict[str, object]:
-    """One network's row, as plain JSON types: all contestants are started `starts` times, each time for `repeats` rounds."""
+def row(name: str, options: argparse.Namespace) -> dict[str, object]:
+    """One network's row, as plain JSON types."""
     import minisqx
-    from benchmarks.torch_peer import TorchPeer
 
-    generator = np.random.default_rng(0)
+    spec, generator, size = zoo.network(name), np.random.default_rng(0), options.batch_size
     common = {
         "spec": spec,
         "state": minisqx.Network(spec).state_dict(),
-        "x": generator.normal(size=(batch_size, 3, *spec.input_size)).astype(np.float32),
-        "labels": generator.integers(0, spec.num_classes, batch_size),
-        "threads": threads,
+        "x": generator.normal(size=(size, 3, *spec.input_size)).astype(np.float32),
+        "labels": generator.integers(0, spec.num_classes, size),
+        "threads": options.threads,
     }
-    chosen, absent = torch_contestants(spec, compiled)
-    contestants = {name: (TorchPeer, own) for name, own in chosen.items()} | {OURS: (Ours, {})}
-    if threads > 1:
-        contestants[OURS_ALONE] = (Ours, {"threads": 1})
-    measured = contest(common, contestants, repeats, seconds, absent)
-    for _ in range(starts - 1):
-        again = contest(common, {name: contestants[name] for name in measured}, repeats, seconds, absent)
-        for name in absent.keys() & measured.keys():
-            del measured[name]
-        for name, found in measured.items():
-            found["turns"] += again[name]["turns"]
-    results = {}
-    for name, found in measured.items():
-        found["median"] = statistics.median(found["turns"])
-        results[name] = {
-            "error": found["error"],
-            "images_per_second": round(batch_size / found["median"], 1),
-            "turns_images_per_second": [round(batch_size / turn, 1) for turn in found["turns"]],
-            "first_step_seconds": round(found["first_step"], 3),
-        }
-    best = min((name for name in measured if name in chosen), key=lambda name: measured[name]["median"])
-    return {
-        "network": spec.name,
-        "width": spec.width,
-        "blocks": list(spec.blocks),
-        "contestants": results,
-        "absent": absent,
-        "best_torch": best,
-        "ratio": summary(ratios_of(measured, best)),
-        "speed_up": summary(ratios_of(measured, OURS_ALONE)) if OURS_ALONE in measured else None,
-        "threading_layer": measured[OURS]["threading_layer"],
-    }
-
-
-def ratios_of(measured: dict, other: str) -> list[float]:
-    """The other's time per step over ours, per round."""
-    return [theirs / ours for ours, theirs in zip(measured[OURS]["turns"], measured[other]["turns"])]
-
-
-def summary(ratios: list[float]) -> dict[str, float]:
-    """Median, minimum and maximum of the ratios."""
-    figures = {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
-    return {name: round(value, 3) for name, value in figures.items()}
+    peers, absent = torch_peers(spec, can_compile=name in SHALLOW)
+    peers |= {"TensorFlow": Peer(tensorflow, {}), OURS: Peer(Ours, {})}
+    if options.threads > 1:
+        peers[OURS_ALONE] = Peer(Ours, {"threads": 1})
+    results: dict[str, dict] = {}
+    for number in range(options.starts if name in SHALLOW else 1):
+        with ExitStack() as stack:
+            found = start(common, peers, stack, None if number else Reference(common), absent)
+            contestants = [contestant for contestant, _ in found.values()]
+            for is_busy in (False, True)[: 1 + options.busy]:
+                rounds = options.repeats if name in SHALLOW else options.repeats * options.starts
+                with busy_process() if is_busy else nullcontext():
+                    measured = measure(contestants, rounds, options.seconds)
+                for title, one in measured.items():
+                    error = {"error": found[title][1], "first_step_seconds": round(one["first_step"], 3), "turns": [], "busy": []}
+                    results.setdefault(title, error)["busy" if is_busy else "turns"] += one["turns"]
+        peers = {title: peers[title] for title in found}
+    ours = results[OURS]
+    for title, one in results.items():
+        one["precision"], one["milliseconds"] = peers[title].precision, round(1e3 * statistics.median(one["turns"]), 3)
+        one["images_per_second"] = round(size / statistics.median(one["turns"]), 1)
+        one["ratio"] = ratios(one["turns"], ours["turns"])
+        if one["busy"]:
+            one["busy_over_idle"] = round(statistics.median(one["busy"]) / statistics.median(one["turns"]), 2)
+    rivals = [title for title in results if title not in (OURS, OURS_ALONE) and results[title]["precision"] == "float32"]
+    best = min(rivals, key=lambda title: results[title]["milliseconds"], default=None)
+    return {"network": name, "best_peer": best, "contestants": results, "absent": absent}
 
 
 def print_row(found: dict) -> None:
-    """Prints one network's table."""
+    """Prints one network's tables: float32, then bfloat16."""
     print(f"\n{found['network']}")
-    print(f"  {'':30} {'images/s':>9}  {'lowest - highest':>17}  {'first step':>10}  {'loss error':>10}  {'gradients':>9}")
-    for name, result in found["contestants"].items():
-        turns = result["turns_images_per_second"]
-        spread = f"{min(turns):,.0f} - {max(turns):,.0f}"
-        speed, first, error = result["images_per_second"], result["first_step_seconds"], result["error"]
-        print(f"  {name:30} {speed:9,.0f}  {spread:>17}  {first:8.2f} s  {error['loss']:10.1e}  {error['gradients']:9.1e}")
+    print(
+        f"  {'':43} {'ms':>9} {'images/s':>9} {'times ours':>20} {'busy/idle':>9} {'first step':>11} {'loss':>8} {'gradients':>9}"
+    )
+    in_order = sorted(found["contestants"].items(), key=lambda item: (item[1]["precision"] != "float32", item[1]["milliseconds"]))
+    for name, one in in_order:
+        ratio, busy = one["ratio"], f"{one['busy_over_idle']:.2f}" if one["busy"] else "-"
+        spread = f"{ratio['median']:.2f} ({ratio['lowest']:.2f}-{ratio['highest']:.2f})"
+        error = "".join(f" {value:8.1e}" for value in one["error"].values())
+        times = f"{one['milliseconds']:9.2f} {one['images_per_second']:9,.0f} {spread:>20} {busy:>9}"
+        print(f"  {name:43} {times} {one['first_step_seconds']:9.2f} s {error}")
     for name, reason in found["absent"].items():
-        print(f"  {name:30} absent: {reason}")
-    for other, ratio in ((found["best_torch"], found["ratio"]), (OURS_ALONE, found["speed_up"])):
-        if ratio is None:
-            continue
-        print(f"  {OURS} / {other}: {ratio['median']:.2f} (rounds {ratio['lowest']:.2f} - {ratio['highest']:.2f})", flush=True)
+        print(f"  {name:43} absent: {reason}")
+    sys.stdout.flush()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training", description="Training throughput of minisqx against PyTorch."
-    )
-    parser.add_argument("--width", type=float, help="measure only this width, not the three networks of the table")
-    parser.add_argument("--blocks", default="1,1,1,1", help="with --width: bottlenecks per stage (default %(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description="Training steps against other engines.")
+    parser.add_argument("--network", nargs="+", help="networks by name (default: the seven of the table; two with --busy)")
+    parser.add_argument("--busy", action="store_true", help="measure beside a busy process, too")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--starts", type=int, default=3, help="how many times to start all contestants (default %(default)s)")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="rounds per start; figures are the median of all (default %(default)s)"
-    )
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default %(default)s)")
-    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile, which takes a minute per network to start")
-    parser.add_argument("--output", type=Path, help="result file; by default only a run of all networks writes one")
+    parser.add_argument("--starts", type=int, default=2, help="of the shallow networks' contestants (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds per start; figures are their median (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.4, help="length of a turn (default %(default)s)")
+    parser.add_argument("--output", type=Path, help="result file; by default only a run of the usual networks writes one")
     options = parser.parse_args()
-    rows = ROWS if options.width is None else ((options.width, tuple(int(count) for count in options.blocks.split(","))),)
+    usual = BUSY if options.busy else (*SHALLOW, *DEEP)
     # The contestants' processes inherit these before they import anything.
     for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
-    facts = describe(PACKAGES) | {
-        "batch_size": options.batch_size,
-        "threads": options.threads,
-        "starts": options.starts,
-        "repeats": options.repeats,
-    }
+    facts = describe(PACKAGES) | {"batch_size": options.batch_size, "threads": options.threads}
     turns = options.starts * options.repeats
-    print(f"{facts['cpu']}, {options.threads} threads, batch {options.batch_size}, float32, median of {turns} turns")
+    print(f"{facts['cpu']}, {options.threads} threads, batch {options.batch_size}, median of {turns} turns")
     found = []
-    for width, blocks in rows:
-        spec = SqueezeNextSpec(width, blocks)
-        size, starts, repeats = options.batch_size, options.starts, options.repeats
-        found.append(row(spec, size, options.threads, not options.no_compile, starts, repeats, options.seconds))
+    for name in options.network or usual:
+        found.append(row(name, options))
         print_row(found[-1])
-    output = options.output or (RESULTS if options.width is None else None)
+    output = options.output or (None if options.network else RESULTS / ("busy.json" if options.busy else "training.json"))
     if output:
-        output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
+        output.write_text(json.dumps(facts | {"starts": options.starts, "rounds": turns, "rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,33 @@ threads spin for some milliseconds after a parallel region and then sleep, long 
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
+
+import numpy as np
 
 from benchmarks.machine import alone
 
-UNMEASURED_STEPS = 2  # at the start of each turn, when the caches hold another contestant's data
-WARM_UP_STEPS = 3
+UNMEASURED_STEPS = 2  # at most, at the start of each turn, when the caches hold another contestant's data
+WARM_UP_STEPS, WARM_UP_SECONDS = 3, 1.0  # whichever is over first
+UNMEASURED_PART = 0.2  # of a turn of calls, for the same reason
+MAX_CALLS = 20_000
 
 
 class ContestantError(Exception):
-    """A contestant can't run, or its results are wrong."""
+    """A contestant can't run, or its results are wrong. reason: why, without its name."""
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(f"{name}: {reason}" if name else reason)
+        self.reason = reason
 
 
 class Contestant:
-    """A process that holds what `build(**arguments)` returns; `build` is a class or function of a module."""
+    """A process that holds what `build(**arguments)` returns; `build` is a class or function of a module.
+
+    The process starts at once. Its first call waits until it has built, so contestants that are created together start together.
+    """
 
     def __init__(self, name: str, build: Callable, arguments: Mapping[str, object]) -> None:
         self.name = name
@@ -31,15 +43,22 @@ class Contestant:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, build, arguments), daemon=True)
         self._process.start()
+        self._is_built = False
         theirs.close()
-        self._answer()
+
+    def ready(self) -> None:
+        """Waits until it has built. Raises ContestantError if that failed."""
+        if not self._is_built:
+            self._answer()
+            self._is_built = True
 
     def call(self, method: str, *arguments: object) -> object:
         """The result of a method of the contestant. Raises ContestantError if it fails or its process dies."""
+        self.ready()
         try:
             self._connection.send((method, arguments))
         except OSError as error:
-            raise ContestantError(f"{self.name}: its process has ended") from error
+            raise ContestantError("its process has ended", self.name) from error
         return self._answer()
 
     def _answer(self) -> object:
@@ -47,9 +66,9 @@ class Contestant:
             status, value = self._connection.recv()
         except EOFError as error:
             self._process.join()
-            raise ContestantError(f"{self.name}: its process died with exit code {self._process.exitcode}") from error
+            raise ContestantError(f"its process died with exit code {self._process.exitcode}", self.name) from error
         if status == "error":
-            raise ContestantError(f"{self.name}: {value}")
+            raise ContestantError(value, self.name)
         return value
 
     def close(self) -> None:
@@ -76,6 +95,32 @@ def _serve(connection: Connection, build: Callable, arguments: Mapping[str, obje
         connection.send(("error", f"{type(error).__name__}: {reason}"))
 
 
+class Calls:
+    """The base class of contestants whose calls are timed one by one."""
+
+    def call(self) -> np.ndarray:
+        """Logits (N, classes)."""
+        raise NotImplementedError
+
+    def turn(self, seconds: float) -> np.ndarray:
+        """Seconds of each call, in a turn of about `seconds`."""
+        found, clock = [], time.perf_counter
+        end = clock() + UNMEASURED_PART * seconds
+        while True:
+            self.call()
+            if clock() > end:
+                break
+        end = clock() + seconds
+        while len(found) < MAX_CALLS:
+            start = clock()
+            self.call()
+            now = clock()
+            found.append(now - start)
+            if now > end:
+                break
+        return np.array(found)
+
+
 class Steps:
     """The base class of contestants for `measure`."""
 
@@ -85,8 +130,10 @@ class Steps:
 
     def warm_up(self) -> tuple[float, float]:
         """Seconds of the first step, with all compilation, and of a warm step."""
-        seconds = [self.timed(1) for _ in range(1 + WARM_UP_STEPS)]
-        return seconds[0], min(seconds[1:])
+        first, warm = self.timed(1), []
+        while len(warm) < WARM_UP_STEPS and sum(warm) < WARM_UP_SECONDS:
+            warm.append(self.timed(1))
+        return first, min(warm)
 
     def timed(self, steps: int) -> float:
         """Seconds of `steps` steps."""
@@ -96,9 +143,19 @@ class Steps:
         return time.perf_counter() - start
 
     def turn(self, steps: int) -> float:
-        """Seconds per step in one turn."""
-        self.timed(UNMEASURED_STEPS)
+        """Seconds per step in one turn. A step that takes a turn alone outlasts the caches' change."""
+        self.timed(min(UNMEASURED_STEPS, steps - 1))
         return self.timed(steps) / steps
+
+
+def take_turns(lengths: Mapping[Contestant, float], repeats: int) -> dict[str, list]:
+    """What each contestant's `turn(length)` returned in each of so many rounds, by its name."""
+    found: dict[str, list] = {contestant.name: [] for contestant in lengths}
+    with alone():
+        for _ in range(repeats):
+            for contestant, length in lengths.items():
+                found[contestant.name].append(contestant.call("turn", length))
+    return found
 
 
 def measure(contestants: list[Contestant], repeats: int, seconds: float) -> dict[str, dict[str, object]]:
@@ -111,11 +168,33 @@ def measure(contestants: list[Contestant], repeats: int, seconds: float) -> dict
     for contestant in contestants:
         first, warm = contestant.call("warm_up")
         steps[contestant.name] = max(1, round(seconds / warm))
-        results[contestant.name] = {"first_step": first, "turns": []}
-    with alone():
-        for _ in range(repeats):
-            for contestant in contestants:
-                results[contestant.name]["turns"].append(contestant.call("turn", steps[contestant.name]))
-    for result in results.values():
+        results[contestant.name] = {"first_step": first}
+    turns = take_turns({contestant: steps[contestant.name] for contestant in contestants}, repeats)
+    for name, result in results.items():
+        result["turns"] = turns[name]
         result["median"] = statistics.median(result["turns"])
     return results
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Meanwhile a process of the same priority is always busy."""
+    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """Median, lowest and highest of the rounds' ratios."""
+    found = [their / our for their, our in zip(theirs, ours)]
+    figures = {"median": statistics.median(found), "lowest": min(found), "highest": max(found)}
+    return {name: round(value, 3) for name, value in figures.items()}

@@ -112,12 +112,12 @@ def update_running(norm, count):
 
 
 @njit
-def backward_coefficients(coefficients, gradients, norm, parameters, count):
-    """a, b, c of dL/de = a g + b e + c, as `coefficients` (3, channels); and dgamma, dbeta, written to `gradients`.
+def backward_coefficients(gradients, norm, parameters, count):
+    """a, b, c of dL/de = a g + b e + c, written to norm.coefficients; and dgamma, dbeta, written to `gradients`.
 
     norm.sums: sum g and sum g e over the batch. count: of the values of a channel.
     """
-    mean, variance, gamma = norm.mean, norm.variance, parameters.gamma
+    mean, variance, gamma, coefficients = norm.mean, norm.variance, parameters.gamma, norm.coefficients
     for m in range(mean.size):
         r = 1 / np.sqrt(variance[m] + EPSILON)
         total = norm.sums[m, 0]

@@ -23,7 +23,6 @@ Cost a pixel: K M multiply-adds forward, 2 K M backward; one tensor written and 
 """
 
 import numpy as np
-from numba import get_thread_id, prange
 
 from minisqx.kernels import batch_norm
 from minisqx.kernels.activation import NO_ACTIVATION
@@ -45,13 +44,14 @@ from minisqx.kernels.blocks import (
     whole_vectors,
 )
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.tasks import Shared, Task
 from minisqx.kernels.geometry import PADDING_HEIGHT, PADDING_WIDTH
 from minisqx.kernels.structures import Affine, ChunkMoments, Extent, Matrix, Moments, NormBackward, Rows
 from minisqx.kernels.tiles.product import product, product_to_dz, product_with_moments, weight_gradient
 from minisqx.kernels.tiles.simd import VECTOR_BYTES, flat
 
-# Number of elements from which a parallel loop is faster.
-WORTH_SHARING = 100_000
+# Rows of a weight's gradient whose chunks a thread adds at a time.
+ROWS = 16
 
 
 @njit
@@ -120,31 +120,43 @@ def row_after(region, rows):
     return region.data[region.at + rows * region.stride :]
 
 
-@njit(parallel=True)
-def forward(out, norm, x, parameters, convolution, cut, folded, workspace):
-    """The training forward pass of a basic block.
-
-    Writes out, `Rows` (M channels), and, if there is a batch norm, the `Norm`: the batch's mean and variance, scale and shift;
-    and updates its running statistics. x: `Tensor` (K channels). cut: of out. folded: `Folded`, written; its scale is 1, its
-    shift 0. workspace.by_chunk: (chunks, 2, M) float64, the moments of each chunk; its columns are followed by 3 vectors an
-    output.
-    """
+@njit
+def fold_weight(out, norm, x, parameters, convolution, pixels, folded, workspace):
+    """The first stage of `forward`: writes `folded`."""
     # W (x' s + t) + b = (W s) x' + (b + W t) where nothing else is between: a scale and a shift for free.
     pointwise = is_pointwise(convolution.geometry) and not x.activation
     fold(folded, parameters, x, convolution.inside.shape[0], pointwise)
+
+
+@njit
+def convolve(out, norm, x, parameters, convolution, pixels, folded, workspace, place):
+    """The second stage of `forward`: one chunk of out, and its moments."""
+    chunk, scratch = place.piece, scratch_of(workspace, place.thread)
     depth = convolution.inputs * convolution.inside.shape[0]
-    chunk_moments = workspace.by_chunk
-    counts = np.empty(chunk_moments.shape[0], np.int64)
-    for chunk_ in prange(chunk_moments.shape[0]):
-        chunk = np.int64(chunk_)
-        counts[chunk] = pixels_of(cut, chunk)
-        scratch = scratch_of(workspace, get_thread_id())
-        moments = ChunkMoments(chunk_moments[chunk], row_after(scratch.columns, depth))
-        convolve_chunk(matrix_of(out, chunk), chunk_of(x, chunk), pixels_of(cut, chunk), convolution, folded, moments, scratch)
+    moments = ChunkMoments(workspace.by_chunk[chunk], row_after(scratch.columns, depth))
+    convolve_chunk(matrix_of(out, chunk), chunk_of(x, chunk), pixels[chunk], convolution, folded, moments, scratch)
+
+
+@njit
+def normalise(out, norm, x, parameters, convolution, pixels, folded, workspace):
+    """The last stage of `forward`: batch norm's statistics, if there is one."""
     if parameters.gamma.size > 0:
-        count = batch_norm.merge_moments(norm, chunk_moments, counts)
+        count = batch_norm.merge_moments(norm, workspace.by_chunk, pixels)
         batch_norm.affine(norm, parameters)
         batch_norm.update_running(norm, count)
+
+
+def _chunks(stored, *_) -> int:
+    return len(stored.data)
+
+
+# The training forward pass of a basic block: forward(out, norm, x, parameters, convolution, pixels, folded, workspace).
+#
+# Writes out, `Rows` (M channels), and, if there is a batch norm, the `Norm`: the batch's mean and variance, scale and shift; and
+# updates its running statistics. x: `Tensor` (K channels). pixels: int64 (chunks,), of each chunk of out. folded: `Folded`,
+# written; its scale is 1, its shift 0. workspace.by_chunk: (chunks, 2, M) float64, the moments of each chunk; its columns are
+# followed by 3 vectors an output.
+forward = Task(fold_weight, Shared(convolve, _chunks), normalise)
 
 
 @njit
@@ -207,53 +219,67 @@ def backward_chunk(e, keep_dz, source, x, convolution, coefficients, chunk, pixe
         weight_gradient(bias_sums, dz, inside, Extent(0, outputs, bias_taps, block.first, block.columns))
 
 
-@njit(parallel=True)
-def backward(e, keep_dz, gradients, source, x, convolution, parameters, norm, cut, workspace):
-    """The backward pass of a basic block whose batch norm comes last, or has none; see the file's head.
-
-    e: `Rows` (M channels), the block's stored output; overwritten with dz if keep_dz. gradients: `Parameters`, written. source:
-    of the gradient of the output. x: `Tensor` (K channels), the input, whose sums are written. norm: `Norm`, with the sums of
-    this block's output. cut: of e. workspace.by_chunk: (chunks, M, (K + 1) * taps), the sums G and B of each chunk.
-    """
-    outputs, tap_count = convolution.outputs, convolution.inside.shape[0]
-    coefficients = np.empty((3, outputs), e.data.dtype)
+@njit
+def start_backward(e, gradients, source, x, convolution, parameters, norm, cut, workspace):
+    """The first stage of `backward`: the coefficients of batch norm's backward, or those that leave g as it is."""
     if parameters.gamma.size > 0:
-        count = np.float64(cut.images * cut.map_pixels)
-        batch_norm.backward_coefficients(coefficients, gradients, norm, parameters, count)
+        batch_norm.backward_coefficients(gradients, norm, parameters, np.float64(cut.images * cut.map_pixels))
     else:
+        coefficients = norm.coefficients
         coefficients[0] = 1
         coefficients[1:] = 0
-    chunk_gradients = workspace.by_chunk
+
+
+@njit
+def pass_back(e, gradients, source, x, convolution, parameters, norm, cut, workspace, place):
+    """The second stage of `backward`: dz and the sums of one chunk."""
+    chunk, chunk_gradients = place.piece, workspace.by_chunk
     stride = chunk_gradients.shape[2]
-    for chunk_ in prange(chunk_gradients.shape[0]):
-        chunk = np.int64(chunk_)
-        gradient = Matrix(flat(chunk_gradients), chunk * outputs * stride, stride)
-        backward_chunk(
-            matrix_of(e, chunk), keep_dz, source, chunk_of(x, chunk), convolution, coefficients, chunk,
-            pixels_of(cut, chunk), gradient, scratch_of(workspace, get_thread_id()),
-        )  # fmt: skip
-    # Chunks are added in their order, whichever thread does it; threads share the rows of the weight.
-    total = np.zeros((outputs, stride))
-    if chunk_gradients.size > WORTH_SHARING:
-        for m_ in prange(outputs):
-            m = np.int64(m_)
-            add_chunks(total[m], gradients, m, chunk_gradients, x, convolution.geometry)
-    else:
-        for m in range(outputs):
-            add_chunks(total[m], gradients, m, chunk_gradients, x, convolution.geometry)
-    sums_of_input(x.sums, total, parameters.weight, tap_count)
+    gradient = Matrix(flat(chunk_gradients), chunk * convolution.outputs * stride, stride)
+    backward_chunk(
+        matrix_of(e, chunk), e.keep_dz, source, chunk_of(x, chunk), convolution, norm.coefficients, chunk,
+        pixels_of(cut, chunk), gradient, scratch_of(workspace, place.thread),
+    )  # fmt: skip
+
+
+@njit
+def add_gradients(e, gradients, source, x, convolution, parameters, norm, cut, workspace, place):
+    """The third stage of `backward`: a few rows of the gradients, as the sums of all chunks in their order."""
+    for m in range(place.piece * ROWS, min((place.piece + 1) * ROWS, convolution.outputs)):
+        add_chunks(workspace.total[m], gradients, m, workspace.by_chunk, x, convolution.geometry)
+
+
+@njit
+def finish_backward(e, gradients, source, x, convolution, parameters, norm, cut, workspace):
+    """The last stage of `backward`: the sums that the backward of the input's batch norm needs."""
+    total = workspace.total
+    sums_of_input(x.sums, total, parameters.weight, convolution.inside.shape[0])
+
+
+def _groups_of_rows(e, gradients, *_) -> int:
+    return -(-len(gradients.bias) // ROWS)
+
+
+# The backward pass of a basic block whose batch norm comes last, or has none; see the file's head:
+# backward(e, gradients, source, x, convolution, parameters, norm, cut, workspace).
+#
+# e: `Output` (M channels). gradients: `Parameters`, written. source: of the gradient of the output. x: `Tensor` (K channels), the
+# input, whose sums are written. norm: `Norm`, with the sums of this block's output; its coefficients are written. cut: of e.
+# workspace.by_chunk: (chunks, M, (K + 1) * taps), the sums G and B of each chunk; workspace.total: (M, (K + 1) * taps).
+backward = Task(start_backward, Shared(pass_back, _chunks), Shared(add_gradients, _groups_of_rows), finish_backward)
 
 
 @njit
 def add_chunks(total, gradients, m, chunk_gradients, x, geometry):
     """Row m of the gradients: `total` ((K + 1) * taps,) float64, G of the weight on the stored input and B of the bias tap by
-    tap, and what follows from it, dW = s G + t B and db = B[centre].
+    tap, and what follows from it, dW = s G + t B and db = B[centre]; all written.
     """
     taps = geometry[0] * geometry[1]
     depth = gradients.weight.shape[1]
     has_padding = geometry[PADDING_HEIGHT] + geometry[PADDING_WIDTH] > 0
     bias_taps = taps if has_padding else 1
     centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2
+    total[:] = 0
     for chunk in range(chunk_gradients.shape[0]):
         for r in range(depth + bias_taps):
             total[r] += chunk_gradients[chunk, m, r]
@@ -280,18 +306,20 @@ def sums_of_input(sums, total, weight, taps):
                 sums[k, 1] += weight[m, r] * total[m, r]
 
 
-@njit(parallel=True)
-def input_gradient(dx, source, cut, workspace):
-    """dx (chunks, K, stride): the gradient that `source` describes, written out."""
-    rows = dx.shape[1]
-    for chunk_ in prange(dx.shape[0]):
-        chunk = np.int64(chunk_)
-        scratch, pixels, out = scratch_of(workspace, get_thread_id()), pixels_of(cut, chunk), matrix_of(Rows(dx, 0), chunk)
-        for number in range(blocks_in(pixels, dx.itemsize)):
-            block = block_at(number, pixels, dx.itemsize)
-            g = of_block(scratch.gradient, block)
-            fill_gradient(g, 0, rows, source, chunk, block, scratch)
-            for m in range(rows):
-                to, at = out.at + m * out.stride + block.first, g.at + m * g.stride + block.first
-                copy(out.data, to, g.data, at, block.columns)
-        clear_tail(out, rows, pixels, whole_vectors(pixels, dx.itemsize))
+@njit
+def write_gradient(dx, source, cut, workspace, place):
+    """One chunk of `input_gradient`."""
+    chunk, rows, out = place.piece, dx.shape[1], matrix_of(Rows(dx, 0), place.piece)
+    scratch, pixels = scratch_of(workspace, place.thread), pixels_of(cut, chunk)
+    for number in range(blocks_in(pixels, dx.itemsize)):
+        block = block_at(number, pixels, dx.itemsize)
+        g = of_block(scratch.gradient, block)
+        fill_gradient(g, 0, rows, source, chunk, block, scratch)
+        for m in range(rows):
+            to, at = out.at + m * out.stride + block.first, g.at + m * g.stride + block.first
+            copy(out.data, to, g.data, at, block.columns)
+    clear_tail(out, rows, pixels, whole_vectors(pixels, dx.itemsize))
+
+
+# input_gradient(dx, source, cut, workspace): the gradient that `source` describes, written to dx (chunks, K, stride).
+input_gradient = Task(Shared(write_gradient, lambda dx, *_: len(dx)))

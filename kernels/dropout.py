@@ -7,10 +7,10 @@ Source: Srivastava et al. 2014, in its inverted form, as PyTorch's.
 """
 
 import numpy as np
-from numba import prange
 
 from minisqx.kernels.blocks import chunk_of, clear_tail, images_of, matrix_of, whole_vectors
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.tasks import Shared, Task
 from minisqx.kernels.counters import draw
 from minisqx.kernels.structures import Rows
 
@@ -33,15 +33,16 @@ def mask_chunk(out, x, rows, images, key, first_image, probability, map_pixels):
     clear_tail(out, rows, pixels, whole_vectors(pixels, out.data.itemsize))
 
 
-@njit(parallel=True)
-def apply(out, x, probability, key, cut):
-    """out (chunks, rows, stride) = mask * (x * scale + shift) / (1 - probability); x: `Tensor` of as many channels.
+@njit
+def mask(out, x, probability, key, cut, place):
+    """One chunk of `apply`."""
+    chunk = place.piece
+    masked, first_image, images = matrix_of(Rows(out, 0), chunk), chunk * cut.images_per_chunk, images_of(cut, chunk)
+    mask_chunk(masked, chunk_of(x, chunk), out.shape[1], images, key[0], first_image, probability, cut.map_pixels)
 
-    key: of the stream (seed, DROPOUT, step). Forward with the input's deferred scale and shift; backward on the gradient, with
-    scale 1 and shift 0.
-    """
-    for chunk_ in prange(out.shape[0]):
-        chunk = np.int64(chunk_)
-        masked, first_image = matrix_of(Rows(out, 0), chunk), chunk * cut.images_per_chunk
-        images = images_of(cut, chunk)
-        mask_chunk(masked, chunk_of(x, chunk), out.shape[1], images, key, first_image, probability, cut.map_pixels)
+
+# apply(out, x, probability, key, cut): out (chunks, rows, stride) = mask * (x * scale + shift) / (1 - probability).
+#
+# x: `Tensor` of as many channels. key: uint64 (1,), of the stream (seed, DROPOUT, step). Forward with the input's deferred scale
+# and shift; backward on the gradient, with scale 1 and shift 0.
+apply = Task(Shared(mask, lambda out, *_: len(out)))

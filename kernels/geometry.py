@@ -11,7 +11,7 @@ import numpy as np
 from minisqx.kernels.layout import Layout
 
 # Positions in the array of a geometry.
-KERNEL_HEIGHT, KERNEL_WIDTH = range(2)
+KERNEL_HEIGHT, KERNEL_WIDTH, STRIDE_HEIGHT, STRIDE_WIDTH = range(4)
 PADDING_HEIGHT, PADDING_WIDTH, IN_HEIGHT, IN_WIDTH, OUT_HEIGHT, OUT_WIDTH = range(6, 12)
 
 

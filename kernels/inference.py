@@ -7,7 +7,8 @@ of it on the calling thread, without the GIL: no Python between layers, no threa
 
 from minisqx.kernels import im2col, linear, pooling
 from minisqx.kernels.activation import NO_ACTIVATION
-from minisqx.kernels.compiler.jit import entry
+from minisqx.kernels.blocks import clear_tail, whole_vectors
+from minisqx.kernels.compiler.jit import entry, njit
 from minisqx.kernels.convolution import convolve_chunk
 from minisqx.kernels.frozen import (
     ACTIVATED,
@@ -28,18 +29,70 @@ from minisqx.kernels.frozen import (
     TABLE_AT,
     WEIGHT_AT,
 )
-from minisqx.kernels.geometry import IN_HEIGHT, IN_WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH, OUT_HEIGHT, OUT_WIDTH, Taps
+from minisqx.kernels.geometry import (
+    IN_HEIGHT,
+    IN_WIDTH,
+    KERNEL_HEIGHT,
+    KERNEL_WIDTH,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    PADDING_HEIGHT,
+    PADDING_WIDTH,
+    STRIDE_HEIGHT,
+    STRIDE_WIDTH,
+    Taps,
+)
 from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
-from minisqx.kernels.structures import SCRATCH_STRIDE, Chunk, Convolution, Folded, Matrix, Sampling, Scratch
-from minisqx.kernels.tiles import product
-from minisqx.kernels.tiles.simd import flat, matrix_in
+from minisqx.kernels.structures import SCRATCH_STRIDE, Affine, Chunk, Convolution, Folded, Matrix, Sampling, Scratch, Windows
+from minisqx.kernels.tiles import product, windows
+from minisqx.kernels.tiles.simd import VECTOR_BYTES, flat, matrix_in
 
 
 def prepare(logits, *_) -> None:
     """Compiles, or loads, what `run` calls as C functions."""
     im2col.prepare(logits.dtype)
     product.prepare(logits.dtype, training=False)
+    windows.prepare(logits.dtype)
+
+
+@njit
+def vectors_of_windows(geometry, images, lane_count):
+    """The number of vectors in a row of an output's map, if `product_of_windows` should compute a convolution; else 0.
+
+    It should where it can, and where at most a quarter of the outputs are computed twice: that costs less than im2col.
+    """
+    taps, out_width = geometry[KERNEL_HEIGHT] * geometry[KERNEL_WIDTH], geometry[OUT_WIDTH]
+    strided = geometry[STRIDE_HEIGHT] * geometry[STRIDE_WIDTH] > 1
+    if taps == 1 or strided or geometry[PADDING_HEIGHT] + geometry[PADDING_WIDTH] > 0 or out_width < lane_count:
+        return 0
+    vectors = (out_width + lane_count - 1) // lane_count
+    if 4 * vectors * lane_count > 5 * out_width or images * geometry[OUT_HEIGHT] * vectors < product.VECTORS:
+        return 0
+    return vectors
+
+
+@njit
+def convolve(out, x, images, convolution, folded, scratch):
+    """One chunk of a convolution of x, a `Chunk` without scale, shift and activation; without im2col where that is faster."""
+    geometry, outputs = convolution.geometry, convolution.outputs
+    rows = images * geometry[OUT_HEIGHT]
+    pixels = rows * geometry[OUT_WIDTH]
+    vectors = vectors_of_windows(geometry, images, VECTOR_BYTES // out.data.itemsize)
+    if vectors == 0:
+        convolve_chunk(out, x, pixels, convolution, folded, None, scratch)
+        return
+    taps, index_stride = convolution.index.shape
+    windowed = Windows(
+        x.data, x.at, x.stride, convolution.index, index_stride, convolution.inputs, taps,
+        geometry[IN_HEIGHT], geometry[IN_WIDTH], geometry[OUT_HEIGHT], geometry[OUT_WIDTH], vectors,
+    )  # fmt: skip
+    weight, epilogue = Matrix(folded.weight, 0, outputs), Affine(folded.bias, folded.scale, folded.shift)
+    middle = convolution.activated
+    for start, stop, activation in ((0, middle, convolution.activation), (middle, outputs, NO_ACTIVATION)):
+        if start < stop:
+            windows.product_of_windows(out, weight, windowed, start, stop, epilogue, activation, rows * vectors)
+    clear_tail(out, outputs, pixels, whole_vectors(pixels, out.data.itemsize))
 
 
 @entry(before=prepare)
@@ -50,7 +103,6 @@ def run(logits, program, classifier, images, memory, features, scratch_memory):
     """
     zeros, ones, weights, memory = flat(program.zeros), flat(program.ones), flat(program.weights), flat(memory)
     columns = Matrix(flat(scratch_memory), 0, SCRATCH_STRIDE)
-    scratch = Scratch(columns, columns, columns, zeros, ones)  # forward, only its columns are used
     for s in range(program.steps.shape[0]):
         step = program.steps[s]
         rows, geometry = step[ROWS], step[GEOMETRY:]
@@ -64,9 +116,12 @@ def run(logits, program, classifier, images, memory, features, scratch_memory):
             # The weight (in_rows * taps, rows), then bias, scale and shift (rows,).
             weight = weights[step[WEIGHT_AT] :]
             bias = weight[step[IN_ROWS] * count * rows :]
+            # Rows of scratch as near to each other as those of the output: small maps then take few pages and cache lines.
+            dense = Matrix(columns.data, 0, min(step[OUT_STRIDE], SCRATCH_STRIDE))
+            scratch = Scratch(dense, dense, dense, zeros, ones)  # forward, only its columns are used
             folded = Folded(weight, bias, bias[rows:], bias[2 * rows :])
             convolution = Convolution(geometry, inside, index, step[IN_ROWS], rows, step[ACTIVATION], step[ACTIVATED])
-            convolve_chunk(out, x, pixels, convolution, folded, None, scratch)
+            convolve(out, x, images, convolution, folded, scratch)
         elif step[KIND] == SUM:
             other = Chunk(memory, step[OTHER_AT], step[OTHER_STRIDE], ones, zeros, NO_ACTIVATION)
             sampling = Sampling(step[OTHER_SAMPLED] != 0, geometry[IN_HEIGHT], geometry[IN_WIDTH])

@@ -22,10 +22,15 @@ def forward(logits, features, weight, bias):
 
 
 @njit
-def backward(dfeatures, dweight, dbias, dlogits, features, weight):
-    """dfeatures = dlogits weight, dweight = dlogits^T features, dbias = sum of dlogits over the batch."""
+def backward(dfeatures, dweight, dbias, dlogits, features, weight, sums):
+    """dfeatures = dlogits weight, dweight = dlogits^T features, dbias = sum of dlogits over the batch.
+
+    sums: float64 (classes * C + classes + C,), written.
+    """
     (classes, channels), images = weight.shape, len(features)
-    totals, bias_total, row = np.zeros((classes, channels)), np.zeros(classes), np.empty(channels)
+    sums[:] = 0
+    totals, row = sums[: classes * channels].reshape(classes, channels), sums[classes * channels + classes :]
+    bias_total = sums[classes * channels : classes * channels + classes]
     for n in range(images):
         row[:] = 0
         for j in range(classes):

@@ -9,10 +9,11 @@ backward.
 """
 
 import numpy as np
-from numba import prange, types
+from numba import types
 
 from minisqx.kernels.blocks import clear_tail, matrix_of, pixels_of, whole_vectors
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.tasks import Shared, Task
 from minisqx.kernels.structures import Matrix, Rows
 from minisqx.kernels.tiles.plain import intrinsic_of
 from minisqx.kernels.tiles.simd import INDEX, Loop, Vectors, moved, unpacked
@@ -85,28 +86,32 @@ def pool_chunk(out, x, rows, taps, pixels, place):
     clear_tail(out, rows, pixels, columns)
 
 
-@njit(parallel=True)
-def forward(out, place, x, taps, cut):
-    """out (chunks, rows, stride) of x, `Rows`; place: int32, of out's shape, written. cut: of out."""
-    rows, stride = out.shape[1], out.shape[2]
-    for chunk_ in prange(out.shape[0]):
-        chunk = np.int64(chunk_)
-        places = place[chunk].reshape(rows * stride)
-        pool_chunk(matrix_of(Rows(out, 0), chunk), matrix_of(x, chunk), rows, taps, pixels_of(cut, chunk), places)
+@njit
+def pool(out, index, x, taps, cut, place):
+    """One chunk of `forward`."""
+    chunk, rows, stride = place.piece, out.shape[1], out.shape[2]
+    places = index[chunk].reshape(rows * stride)
+    pool_chunk(matrix_of(Rows(out, 0), chunk), matrix_of(x, chunk), rows, taps, pixels_of(cut, chunk), places)
 
 
-@njit(parallel=True)
-def backward(dx, g, place, cut, pooled_cut):
-    """dx (chunks, rows, stride) from g, of the pooled map, and `place`, both (chunks, rows, its stride). cut: of dx; pooled_cut:
-    of g.
-    """
-    rows = dx.shape[1]
-    for chunk_ in prange(dx.shape[0]):
-        chunk = np.int64(chunk_)
-        columns = whole_vectors(pixels_of(cut, chunk), dx.itemsize)
-        for m in range(rows):
-            row, from_row, places = dx[chunk, m], g[chunk, m], place[chunk, m]
-            for p in range(columns):
-                row[p] = 0
-            for q in range(pixels_of(pooled_cut, chunk)):
-                row[places[q]] += from_row[q]
+# forward(out, index, x, taps, cut): out (chunks, rows, stride) of x, `Rows`; index: int32, of out's shape, receives where each
+# maximum was. cut: of out.
+forward = Task(Shared(pool, lambda out, *_: len(out)))
+
+
+@njit
+def scatter(dx, g, index, cut, pooled_cut, place):
+    """One chunk of `backward`."""
+    chunk = place.piece
+    columns = whole_vectors(pixels_of(cut, chunk), dx.itemsize)
+    for m in range(dx.shape[1]):
+        row, from_row, places = dx[chunk, m], g[chunk, m], index[chunk, m]
+        for p in range(columns):
+            row[p] = 0
+        for q in range(pixels_of(pooled_cut, chunk)):
+            row[places[q]] += from_row[q]
+
+
+# backward(dx, g, index, cut, pooled_cut): dx (chunks, rows, stride) from g, of the pooled map, and `index`, both (chunks, rows,
+# its stride). cut: of dx; pooled_cut: of g.
+backward = Task(Shared(scatter, lambda dx, *_: len(dx)))

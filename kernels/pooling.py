@@ -9,9 +9,12 @@ import numpy as np
 
 from minisqx.kernels.blocks import chunk_of, clear_tail, images_of, matrix_of, scratch_of, whole_vectors
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.tasks import Shared, Task
 from minisqx.kernels.residual import load_row
 from minisqx.kernels.structures import Block, Rows
 from minisqx.kernels.tiles.sums import total
+
+CHANNELS = 4  # of which a thread computes the gradient at a time
 
 
 @njit
@@ -32,25 +35,34 @@ def average(features, x, first_image, images, map_pixels, scratch):
 
 
 @njit
-def forward(features, x, cut, workspace):
-    """features (N, C): the mean of every map of x, a `Tensor`. workspace: its memory holds a row."""
-    for chunk in range(x.data.shape[0]):
-        images, first_image = images_of(cut, chunk), chunk * cut.images_per_chunk
-        average(features, chunk_of(x, chunk), first_image, images, cut.map_pixels, scratch_of(workspace, 0).columns)
+def average_chunk(features, x, cut, workspace, place):
+    """One chunk of `forward`."""
+    chunk = place.piece
+    images, first_image, scratch = images_of(cut, chunk), chunk * cut.images_per_chunk, scratch_of(workspace, place.thread)
+    average(features, chunk_of(x, chunk), first_image, images, cut.map_pixels, scratch.columns)
+
+
+# forward(features, x, cut, workspace): features (N, C), the mean of every map of x, a `Tensor`. workspace.columns: one row.
+forward = Task(Shared(average_chunk, lambda features, x, *_: len(x.data)))
 
 
 @njit
-def backward(dx, dfeatures, x, cut):
-    """dx (chunks, C, stride): the gradient of y; the sums of x, a `Tensor`, are written: sum dx, sum dx times the stored x."""
-    channels, map_pixels, sums = dx.shape[1], cut.map_pixels, x.sums
-    sums[:] = 0
-    for chunk in range(dx.shape[0]):
-        images = images_of(cut, chunk)
-        for k in range(channels):
+def spread(dx, dfeatures, x, cut, place):
+    """A few channels of `backward`, in all chunks."""
+    map_pixels, sums = cut.map_pixels, x.sums
+    for k in range(place.piece * CHANNELS, min((place.piece + 1) * CHANNELS, dx.shape[1])):
+        sums[k] = 0
+        for chunk in range(dx.shape[0]):
+            images = images_of(cut, chunk)
             for i in range(images):
                 g = dfeatures[chunk * cut.images_per_chunk + i, k] / map_pixels
                 dx[chunk, k, i * map_pixels : (i + 1) * map_pixels] = g
                 sums[k, 0] += np.float64(g) * map_pixels
                 sums[k, 1] += g * total(x.data[chunk, x.row + k], i * map_pixels, map_pixels)
-        pixels = images * map_pixels
-        clear_tail(matrix_of(Rows(dx, 0), chunk), channels, pixels, whole_vectors(pixels, dx.itemsize))
+            pixels = images * map_pixels
+            clear_tail(matrix_of(Rows(dx, k), chunk), 1, pixels, whole_vectors(pixels, dx.itemsize))
+
+
+# backward(dx, dfeatures, x, cut): dx (chunks, C, stride), the gradient of y; the sums of x, a `Tensor`, are written: sum dx, and
+# sum dx times the stored x.
+backward = Task(Shared(spread, lambda dx, *_: -(-dx.shape[1] // CHANNELS)))

@@ -8,8 +8,7 @@ Where the layer that reads r has stride 2, only the pixels that it reads are sum
 (`kernels.sampling`). The samples of u and v are kept for backward, a quarter of the tensors, which then reads no others.
 """
 
-import numpy as np
-from numba import get_thread_id, prange, types
+from numba import types
 
 from minisqx.kernels.activation import NO_ACTIVATION, NUMBERS
 from minisqx.kernels.blocks import (
@@ -26,6 +25,7 @@ from minisqx.kernels.blocks import (
     whole_vectors,
 )
 from minisqx.kernels.compiler.jit import njit
+from minisqx.kernels.compiler.tasks import Shared, Task
 from minisqx.kernels.sampling import sample
 from minisqx.kernels.structures import Chunk, Matrix, Rows, Sampling
 from minisqx.kernels.tiles.activation_row import activate_row
@@ -124,25 +124,26 @@ def sample_chunk(out, x, rows, sampling, pixels, scratch):
             copy(out.data, out.at + m * out.stride + block.first, scratch.data, scratch.at, block.columns)
 
 
-@njit(parallel=True)
-def forward(out, u, v, activation, cut, sampling, u_samples, v_samples, workspace):
-    """out (chunks, rows, stride) = f(u + v); u, v: `Tensor` of as many channels as out has rows. activation: the number of f.
+@njit
+def add(out, u, v, activation, cut, sampling, u_samples, v_samples, workspace, place):
+    """One chunk of `forward`."""
+    chunk, rows = place.piece, out.shape[1]
+    scratch, pixels = scratch_of(workspace, place.thread).columns, pixels_of(cut, chunk)
+    left, right = chunk_of(u, chunk), chunk_of(v, chunk)
+    if sampling.sampled:
+        u_kept, v_kept = matrix_of(Rows(u_samples, 0), chunk), matrix_of(Rows(v_samples, 0), chunk)
+        sample_chunk(u_kept, left, rows, sampling, pixels, scratch)
+        sample_chunk(v_kept, right, rows, sampling, pixels, scratch)
+        left = Chunk(u_kept.data, u_kept.at, u_kept.stride, left.scale, left.shift, left.activation)
+        right = Chunk(v_kept.data, v_kept.at, v_kept.stride, right.scale, right.shift, right.activation)
+    add_chunk(matrix_of(Rows(out, 0), chunk), left, right, Sampling(False, 0, 0), rows, activation, pixels, scratch)
 
-    cut: of out. If sampling.sampled, only the samples of u and v are added; u_samples and v_samples (chunks, rows, stride)
-    then receive them.
-    """
-    rows = out.shape[1]
-    for chunk_ in prange(out.shape[0]):
-        chunk = np.int64(chunk_)
-        scratch, pixels = scratch_of(workspace, get_thread_id()).columns, pixels_of(cut, chunk)
-        left, right = chunk_of(u, chunk), chunk_of(v, chunk)
-        if sampling.sampled:
-            u_kept, v_kept = matrix_of(Rows(u_samples, 0), chunk), matrix_of(Rows(v_samples, 0), chunk)
-            sample_chunk(u_kept, left, rows, sampling, pixels, scratch)
-            sample_chunk(v_kept, right, rows, sampling, pixels, scratch)
-            left = Chunk(u_kept.data, u_kept.at, u_kept.stride, left.scale, left.shift, left.activation)
-            right = Chunk(v_kept.data, v_kept.at, v_kept.stride, right.scale, right.shift, right.activation)
-        add_chunk(matrix_of(Rows(out, 0), chunk), left, right, Sampling(False, 0, 0), rows, activation, pixels, scratch)
+
+# forward(out, u, v, activation, cut, sampling, u_samples, v_samples, workspace): out (chunks, rows, stride) = f(u + v).
+#
+# u, v: `Tensor` of as many channels as out has rows. activation: the number of f. cut: of out. If sampling.sampled, only the
+# samples of u and v are added; u_samples and v_samples (chunks, rows, stride) then receive them.
+forward = Task(Shared(add, lambda out, *_: len(out)))
 
 
 def _ds(ds, g, y, u, v, m, activation, block, sums):
@@ -217,22 +218,21 @@ def backward_chunk(ds, source, y, activated, u, v, chunk, pixels, sums, scratch)
             ds_row(ds, g, output, u, v, m, activation, block, sums[m])
 
 
-@njit(parallel=True)
-def backward(ds, source, y, activated, u, v, cut, workspace):
-    """ds (chunks, rows, stride) = g f'(y), g from `source`, f an activation of some of the rows, `Activated`.
+@njit
+def pass_back(ds, source, y, activated, u, v, cut, workspace, place):
+    """The first stage of `backward`: one chunk of ds, and its sums."""
+    chunk = place.piece
+    backward_chunk(
+        matrix_of(Rows(ds, 0), chunk), source, chunk_of(y, chunk), activated,
+        matrix_of(u, chunk), matrix_of(v, chunk), chunk, pixels_of(cut, chunk),
+        workspace.by_chunk[chunk], scratch_of(workspace, place.thread),
+    )  # fmt: skip
 
-    y: `Tensor`, the output of f as its reader sees it; ds may be its data, since it has no readers left. u, v: `Tensor`, whose
-    sums are written: sum ds, and sum ds times the stored u or v; their scale, shift and activation are not used. cut: of ds.
-    workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
-    """
+
+@njit
+def add_sums(ds, source, y, activated, u, v, cut, workspace):
+    """The last stage of `backward`: the sums of all chunks, in their order."""
     chunk_sums = workspace.by_chunk
-    for chunk_ in prange(ds.shape[0]):
-        chunk = np.int64(chunk_)
-        backward_chunk(
-            matrix_of(Rows(ds, 0), chunk), source, chunk_of(y, chunk), activated,
-            matrix_of(u, chunk), matrix_of(v, chunk), chunk, pixels_of(cut, chunk),
-            chunk_sums[chunk], scratch_of(workspace, get_thread_id()),
-        )  # fmt: skip
     for m in range(ds.shape[1]):
         total, with_u, with_v = 0.0, 0.0, 0.0
         for chunk in range(ds.shape[0]):
@@ -241,3 +241,11 @@ def backward(ds, source, y, activated, u, v, cut, workspace):
             with_v += chunk_sums[chunk, m, 2]
         u.sums[m, 0], u.sums[m, 1] = total, with_u
         v.sums[m, 0], v.sums[m, 1] = total, with_v
+
+
+# backward(ds, source, y, activated, u, v, cut, workspace): ds (chunks, rows, stride) = g f'(y), g from `source`.
+#
+# activated: `Activated`, f an activation of some of the rows. y: `Tensor`, the output of f as its reader sees it; ds may be its
+# data, since it has no readers left. u, v: `Tensor`, whose sums are written: sum ds, and sum ds times the stored u or v; their
+# scale, shift and activation are not used. cut: of ds. workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
+backward = Task(Shared(pass_back, lambda ds, *_: len(ds)), add_sums)

@@ -3,15 +3,18 @@
 A batch of activations is stored as one matrix per chunk (`layout`). A kernel for a whole batch takes `Rows` and `Tensor`, whose
 data is (chunks, channels or more, stride). The functions it calls for one chunk take `Matrix` and `Chunk`, which are offsets into
 flat memory, so that inference, whose tensors share one flat array, can call the same functions.
-
-Numba supports named tuples, with two limits. Nested tuples can't be read in a parallel loop, so `Source` and `Convolution` repeat
-the fields of `im2col.Taps`. And the body of a parallel loop can't write to an array in a tuple that a call returned: Numba drops
-the write. So the body passes its matrices to a function for one chunk.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+
+
+class Place(NamedTuple):
+    """Which piece of a task's stage (`compiler/tasks.py`) a call computes, and the number of the thread that it runs on."""
+
+    piece: int
+    thread: int
 
 
 class Cut(NamedTuple):
@@ -27,6 +30,14 @@ class Rows(NamedTuple):
 
     data: np.ndarray
     row: int
+
+
+class Output(NamedTuple):
+    """The stored output of a basic block, `Rows`, at its backward: overwritten with dz if keep_dz."""
+
+    data: np.ndarray
+    row: int
+    keep_dz: bool
 
 
 class Tensor(NamedTuple):
@@ -94,6 +105,27 @@ class Extent(NamedTuple):
     columns: int
 
 
+class Windows(NamedTuple):
+    """One chunk of a convolution's input, data as in `Matrix`, for a kernel without stride and padding.
+
+    index: int32, that of `im2col.Taps`: its element t * index_stride is the pixel under tap t of the first output pixel. vectors:
+    in a row of an output's map.
+    """
+
+    data: np.ndarray
+    at: int
+    stride: int
+    index: np.ndarray
+    index_stride: int
+    channels: int
+    taps: int
+    in_height: int
+    in_width: int
+    out_height: int
+    out_width: int
+    vectors: int
+
+
 class Affine(NamedTuple):
     """A product's epilogue out = f(z) * scale + shift, z = bias + W x; all (rows,)."""
 
@@ -141,10 +173,11 @@ EPSILON = 1e-5  # of batch norm: added to a variance
 
 
 class Norm(NamedTuple):
-    """The statistics of a batch norm with M channels, all (M,) but sums.
+    """The statistics of a batch norm with M channels, all (M,) but sums and coefficients.
 
     mean, variance: float64, of the batch. scale, shift: computed from these, y = e * scale + shift. sums: (M, 2) float64, sum g
-    and sum g e, written by the backward of the layer that reads y.
+    and sum g e, written by the backward of the layer that reads y. coefficients: (3, M), a, b and c of `batch_norm`, written by
+    this layer's backward.
     """
 
     mean: np.ndarray
@@ -154,6 +187,7 @@ class Norm(NamedTuple):
     scale: np.ndarray
     shift: np.ndarray
     sums: np.ndarray
+    coefficients: np.ndarray
 
 
 class Convolution(NamedTuple):
@@ -225,14 +259,15 @@ class Workspace(NamedTuple):
     """Memory that a kernel uses besides its operands.
 
     memory: (threads, elements), scratch for each thread. gradient, columns: offsets of these regions in it (see `Scratch`).
-    by_chunk: sums for each chunk, with a shape that the kernel defines. zeros, ones: at least as long as a row of any activation,
-    a block, and the largest number of channels.
+    by_chunk: sums for each chunk, with a shape that the kernel defines; total: sums over all chunks, float64. zeros, ones: at
+    least as long as a row of any activation, a block, and the largest number of channels.
     """
 
     memory: np.ndarray
     gradient: int
     columns: int
     by_chunk: np.ndarray
+    total: np.ndarray
     zeros: np.ndarray
     ones: np.ndarray
 

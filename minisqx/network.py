@@ -11,16 +11,19 @@ from minisqx import flat
 from minisqx.checks import is_whole, plain, require
 from minisqx.current_plan import CurrentPlan
 from minisqx.errors import CheckpointError, OptionError
+from minisqx.kernels.compiler import second_process
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Parameters
 from minisqx.layers import (
     PARAMETER_FREE,
+    Activation,
     BasicBlock,
     Bottleneck,
     Concatenation,
     Fire,
     Layer,
     Linear,
+    PerLayout,
     Workspace,
     materialise,
 )
@@ -47,7 +50,7 @@ FIXED = ("spec", "dtype", "seed", "layers", *BUFFERS)
 _DERIVED = (
     "layers", "_sequence", "_stem", "_workspace", "_layout", "_not_ready",
     "_parameters", "_gradients", "_buffers", "_parameter_sections", "_gradient_sections", "_buffer_sections",
-    "_current_plan",
+    "_current_plan", "_inputs", "_packed_for", "_dx_for", "_dlogits_for",
 )  # fmt: skip
 
 
@@ -82,6 +85,10 @@ class Network:
         """Allocates the buffers and builds the layers. not_ready: why `backward` can't run yet, for its error message."""
         self._workspace = Workspace(self.dtype, self.seed)
         self._allocate()
+        self._inputs: list[Activation] = []
+        self._packed_for = PerLayout(lambda layout: layout.empty(3, self.dtype))
+        self._dx_for = PerLayout(lambda layout: layout.empty(3, self.dtype))
+        self._dlogits_for = PerLayout(lambda layout: np.empty((layout.images, self.spec.num_classes), self.dtype))
         self._sequence: tuple[Layer, ...] = tuple(self._layer(unit) for unit in self.spec.units)
         first = self._sequence[0]
         if not isinstance(first, BasicBlock):
@@ -152,7 +159,8 @@ class Network:
                 return PARAMETER_FREE[type(unit)](unit, self._workspace)
             case LinearSpec():
                 views = (self._parameters, self._gradients)
-                return Linear(unit.name, *(tensors[f"{unit.name}.{key}"] for tensors in views for key in ("weight", "bias")))
+                weight, bias, dweight, dbias = (of[f"{unit.name}.{key}"] for of in views for key in ("weight", "bias"))
+                return Linear(unit.name, weight, bias, dweight, dbias, self._workspace)
             case _:
                 raise OptionError(f"{unit!r}: no layer computes it; expected a unit of minisqx.spec")
 
@@ -198,12 +206,21 @@ class Network:
         self.dropout_step += 1
         self._not_ready = "after a forward pass that failed"
         self._layout = layout
-        y: Any = self._workspace.plain(data, layout)  # an Activation; after the last layer, the logits
+        y: Any = self._input(data, layout)  # an Activation; after the last layer, the logits
         self._workspace.dropout_step = self.dropout_step
-        for layer in self._sequence:
-            y = layer.forward(y)
+        with self._workspace.one_program():
+            for layer in self._sequence:
+                y = layer.forward(y)
         self._not_ready = ""
-        return y
+        return y.copy()
+
+    def _input(self, data: np.ndarray, layout: Layout) -> Activation:
+        """A packed batch for the first layer; the same object for the same array, so that prepared calls stay valid."""
+        for known in self._inputs:
+            if known.data is data and known.layout == layout:
+                return known
+        self._inputs = [*self._inputs[-1:], self._workspace.plain(data, layout)]
+        return self._inputs[-1]
 
     def backward(self, dlogits: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
         """Writes `gradients()` from dlogits (N, num_classes). Returns dx (N, 3, H, W) if input_gradient, else None.
@@ -217,14 +234,17 @@ class Network:
         if dlogits.shape != expected or dlogits.dtype.kind != "f":
             raise OptionError(f"dlogits {dlogits.dtype} of shape {dlogits.shape}: expected floats of shape {expected}")
         self._not_ready = "after backward, which overwrites what forward stored"
-        gradient: Any = np.ascontiguousarray(dlogits, self.dtype)
-        for layer in reversed(self._sequence[1:]):
-            gradient = layer.backward(gradient)
-        gradient = self._stem.backward(gradient, keep_dz=input_gradient)
+        gradient: Any = self._dlogits_for(self._layout)
+        gradient[...] = dlogits
+        second_process.wait()
+        with self._workspace.one_program():
+            for layer in reversed(self._sequence[1:]):
+                gradient = layer.backward(gradient)
+            gradient = self._stem.backward(gradient, keep_dz=input_gradient)
         if not input_gradient:
             return None
         layout = self._layout
-        return layout.unpack(materialise(gradient, self._workspace.empty(layout, 3), layout, self._workspace))
+        return layout.unpack(materialise(gradient, self._dx_for(layout), layout, self._workspace))
 
     def _require_forward(self, method: str) -> None:
         if self._not_ready:
@@ -242,7 +262,7 @@ class Network:
             return self._checked_batch(x)
         x = self._checked_images(x)
         layout = Layout.of_batch(x.shape[0], x.shape[2], x.shape[3], self.dtype, self.spec.larger_chunks)
-        return layout.pack(x.astype(self.dtype, copy=False), layout.empty(3, self.dtype)), layout
+        return layout.pack(x.astype(self.dtype, copy=False), self._packed_for(layout)), layout
 
     def _checked_batch(self, batch) -> tuple[np.ndarray, Layout]:
         data, layout = batch.data, batch.layout

@@ -1,8 +1,10 @@
 """Defines markers for groups of tests, and selects those that run without the JIT."""
 
+import sys
 from collections import Counter
 
 import numba
+import pytest
 
 # `NUMBA_DISABLE_JIT=1 python -m pytest` runs every n-th test of these files, with n chosen by measured time, since kernels are a
 # thousand times slower in plain Python. n is prime, so that it reaches all values of all parameters.
@@ -22,8 +24,16 @@ WITHOUT_JIT = {
     "test_kernels_residual.py": 3,
     "test_kernels_resize.py": 1,
     "test_kernels_sampling.py": 1,
+    "test_kernels_windows.py": 3,
     "test_layer_gradients.py": 23,
 }
+
+
+@pytest.fixture(autouse=True)
+def no_reports(monkeypatch):
+    """A report takes longer than a training of these tests."""
+    if trainer := sys.modules.get("minisqx.training.trainer"):
+        monkeypatch.setattr(trainer.Reporter, "update", lambda *given: None)
 
 
 def pytest_configure(config):

@@ -30,6 +30,7 @@ SAMPLING = ("test_kernels_sampling.py",)
 ELU = ("test_kernels_activation.py",)
 RESIDUAL = ("test_kernels_residual.py::test_the_sum_and_its_backward_are_their_naive_twin",)
 RELU = _block("1x1", order="conv-act-relu")
+TASKS = ("test_tasks.py",)
 FIRE = ("test_squeezenet.py::test_gradients_are_the_complex_step_of_the_naive_network[1.1]",)
 INFERENCE_FIRE = (
     "test_squeezenet.py::test_inference_is_the_naive_network_and_an_image_has_the_same_bits_alone[float64-1e-12-1.1]",
@@ -348,8 +349,31 @@ FAULTS = (
         "self._shuffle(a, a, lanes)",
         PRODUCT,
     ),
-    Fault("a term of expm1 missing", "kernels/activation_table.py", "range(degree - 1, 1, -1)", "range(degree - 1, 2, -1)", ELU),
-    Fault("low part of ln 2 with the wrong sign", "kernels/activation_table.py", "v.constant(-low)", "v.constant(low)", ELU),
+    Fault(
+        "a row's last vector read beyond the row",
+        "kernels/tiles/windows.py",
+        'start = builder.select(builder.icmp_signed("<", start, last), start, last)',
+        "",
+        ("test_kernels_windows.py",),
+    ),
+    Fault(
+        "every image's windows in the first image",
+        "kernels/tiles/windows.py",
+        "image = builder.udiv(row, x.out_height)",
+        "image = INDEX(0)",
+        ("test_kernels_windows.py",),
+    ),
+    Fault(
+        "a process with one thread starts another to compile",
+        "kernels/compiler/second_process.py",
+        "cache.folder() is not None and threads() > 1",
+        "cache.folder() is not None",
+        ("test_second_process.py",),
+    ),
+    Fault("a term of expm1 missing", "kernels/activation_table.py", "for term in lower:", "for term in lower[1:]:", ELU),
+    Fault(
+        "ln 2 rounded to 10 bits", "kernels/activation_table.py", "v.constant(-math.log(2.0))", "v.constant(-0.693359375)", ELU
+    ),
     Fault(
         "ELU hides a NaN",
         "kernels/activation_table.py",
@@ -559,8 +583,8 @@ FAULTS = (
     Fault(
         "another mask in backward",
         "minisqx/layers/dropout.py",
-        "dy = materialise(gradient, self.dx.stored, self.layout, self.workspace)",
-        "dy = materialise(gradient, self.dx.stored, self.layout, self.workspace); self.workspace.dropout_step += 1",
+        "materialise(gradient, self.dx.data, self.layout, self.workspace)",
+        "materialise(gradient, self.dx.data, self.layout, self.workspace); self.key[0] += np.uint64(1)",
         DROPOUT,
     ),
     Fault(
@@ -1019,6 +1043,25 @@ FAULTS = (
         "if False and ",
         KERNELS,
     ),
+    Fault(
+        "the next stage begins when the last piece is taken, not when all are done",
+        "kernels/compiler/team.py",
+        "if _take(state, DONE) + 1 < table[step, 2]:",
+        "if piece + 1 < table[step, 2]:",
+        TASKS,
+    ),
+    Fault(
+        "a piece is computed twice", "kernels/compiler/team.py", "ticket = _take(state, TICKET)", "_take(state, TICKET)", TASKS
+    ),
+    Fault("layers run one by one", "minisqx/layers/workspace.py", "if self._waiting is None:", "if True:", TASKS),
+    Fault(
+        "calls of a pass that failed",
+        "minisqx/layers/workspace.py",
+        "            self._waiting = None\n",
+        "            pass\n",
+        TASKS,
+    ),
+    Fault("logits that the next pass overwrites", "minisqx/network.py", "return y.copy()", "return y", TASKS),
     Fault(
         "waiting threads spin for milliseconds",
         "kernels/compiler/alone.py",

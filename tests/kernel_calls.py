@@ -11,8 +11,9 @@ from minisqx.kernels import im2col as im2col_kernel
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.geometry import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
-from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Moments, NormBackward
+from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Moments, NormBackward, Windows
 from minisqx.kernels.tiles import product as product_kernels
+from minisqx.kernels.tiles import windows
 from minisqx.kernels.tiles.activation_row import activate_row
 from minisqx.kernels.tiles.simd import lanes
 
@@ -60,6 +61,11 @@ def _product(out, weight, x, extent, epilogue, activation):
 
 
 @numba.njit
+def _product_of_windows(out, weight, x, start, stop, epilogue, activation, count):
+    windows.product_of_windows(out, weight, x, start, stop, epilogue, activation, count)
+
+
+@numba.njit
 def _product_with_moments(out, weight, x, extent, epilogue, activation):
     product_kernels.product_with_moments(out, weight, x, extent, epilogue, activation)
 
@@ -90,6 +96,19 @@ def product(weight, x, bias, scale, shift, activation: bool, columns: int, more:
     out = poisoned((weight.shape[1], columns + more), x.dtype)
     extent = Extent(0, len(out), len(weight), 0, columns)
     _product(matrix(out), matrix(weight), matrix(x), extent, Affine(bias, scale, shift), int(activation))
+    return out
+
+
+def product_of_windows(weight, x, layout: Layout, geometry: Geometry, affine: Affine, activation: int, rows: range) -> np.ndarray:
+    """Some rows of out (M, pixels) of weight (K, M) and one chunk x (C, stride) with this layout; the other rows are NaN."""
+    windows.prepare(x.dtype)
+    size = (geometry.out_height, geometry.out_width)
+    taps = geometry.taps(layout.resized(*size), x.dtype)
+    vectors = -(-size[1] // lanes_of(x.dtype.name))
+    given = Windows(*matrix(x), taps.index, taps.index.shape[1], len(x), len(taps.index), *geometry[8:], vectors)
+    out = poisoned((weight.shape[1], layout.resized(*size).pixels(0)), x.dtype)
+    count = layout.images * size[0] * vectors
+    _product_of_windows(matrix(out), matrix(weight), given, rows.start, rows.stop, affine, activation, count)
     return out
 
 

@@ -86,7 +86,7 @@ def test_every_file_that_is_named_in_code_style_is_there(page):
         source = (DOCS.parent / file).read_text(encoding="utf-8")
         for name in re.findall(r"`([\w.]+)`", names):
             *_, last = name.split(".")
-            assert re.search(rf"^\s*(?:def|class) {last}\b", source, re.MULTILINE), f"{file} has no {name}"
+            assert re.search(rf"^\s*(?:(?:def|class) {last}\b|{last} = )", source, re.MULTILINE), f"{file} has no {name}"
 
 
 def test_the_tables_of_the_house_name_every_file_and_no_other():

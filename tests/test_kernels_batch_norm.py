@@ -37,8 +37,9 @@ def statistics(x: np.ndarray, blocks: list[list[int]]) -> tuple[np.ndarray, np.n
 
 def norm_of(channels: int, dtype="float64", **known: np.ndarray) -> Norm:
     """Statistics of which only some are known."""
-    unknown = {name: np.full(channels, np.nan, dtype if name in ("scale", "shift") else "float64") for name in Norm._fields[:-1]}
-    return Norm(**{**unknown, "sums": np.full((channels, 2), np.nan), **known})
+    unknown = {name: np.full(channels, np.nan, dtype if name in ("scale", "shift") else "float64") for name in Norm._fields[:-2]}
+    tables = {"sums": np.full((channels, 2), np.nan), "coefficients": np.full((3, channels), np.nan, dtype)}
+    return Norm(**{**unknown, **tables, **known})
 
 
 CUTS = [[[1]], [[2]], [[512, 512, 37], [512, 37]], [[1], [1], [1]], [[16, 1], [15], [512, 3]]]
@@ -99,12 +100,10 @@ def test_the_gradient_is_an_affine_function_of_the_incoming_one_and_the_value():
     gamma = generator.normal(size=CHANNELS)
     mean, variance = naive.batch_norm_statistics(x)
     sums = np.stack([dout.sum(axis=(0, 2, 3)), (dout * x).sum(axis=(0, 2, 3))], axis=1)
-    norm, coefficients = norm_of(CHANNELS, mean=mean, variance=variance, sums=sums), np.full((3, CHANNELS), np.nan)
+    norm = norm_of(CHANNELS, mean=mean, variance=variance, sums=sums)
     gradients = Parameters(gamma[None], gamma, *(np.full(CHANNELS, np.nan) for _ in range(2)))
-    batch_norm.backward_coefficients(
-        coefficients, gradients, norm, Parameters(gamma[None], gamma, gamma, gamma), x.size / CHANNELS
-    )
-    a, b, c = coefficients[:, :, None, None]
+    batch_norm.backward_coefficients(gradients, norm, Parameters(gamma[None], gamma, gamma, gamma), x.size / CHANNELS)
+    a, b, c = norm.coefficients[:, :, None, None]
     dx, expected_dgamma, expected_dbeta = naive.batch_norm_training_backward(dout, x, gamma)
     np.testing.assert_allclose(a * dout + b * x + c, dx, rtol=0, atol=1e-11 * np.abs(dx).max())
     np.testing.assert_allclose(gradients.gamma, expected_dgamma, rtol=1e-11)

@@ -118,7 +118,7 @@ def test_the_average_and_its_backward_are_their_naive_twin(activation, cut, dtyp
     assert features.dtype == dtype
     assert relative_difference(features, naive.average_pool(x.values)) <= TOLERANCE[dtype]
 
-    layer.buffers_for(x.ours.layout).stored[...] = np.nan
+    layer.dx.stored[...] = np.nan
     dfeatures = generator.normal(size=features.shape).astype(dtype)
     gradient = layer.backward(dfeatures)
     expected = naive.average_pool_backward(dfeatures.astype(float), x.data.shape)

@@ -23,7 +23,7 @@ layout = Layout.of_batch(9, 4, 5, np.dtype("float64"), 1)
 x = layout.pack(generator.normal(size=(9, 2, 4, 5)), layout.empty(2, "float64"))
 tensor = Tensor(x, 0, np.ones(2), np.zeros(2), 0, np.empty((2, 2)))
 dropped = layout.empty(2, "float64")
-dropout.apply(dropped, tensor, 0.3, np.uint64(5), Cut(9, layout.images_per_chunk, layout.map_pixels))
+dropout.apply(dropped, tensor, 0.3, np.array([5], np.uint64), Cut(9, layout.images_per_chunk, layout.map_pixels))
 digest.update(layout.unpack(dropped).tobytes())
 print(digest.hexdigest())
 """

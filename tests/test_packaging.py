@@ -44,7 +44,8 @@ def wheel(source, tmp_path_factory):
 
 def test_the_wheel_holds_the_three_packages_and_the_weights_and_nothing_else(wheel):
     expected = {f"{name}/{file.relative_to(folder)}" for name, folder in PACKAGES.items() for file in folder.rglob("*.py")}
-    expected |= {"minisqx/data/measured.json"} | {f"minisqx/formats/{file.name}" for file in ENGINES}
+    expected |= {"minisqx/data/measured.json", "minisqx/report/page.css", "minisqx/report/page.js"}
+    expected |= {f"minisqx/formats/{file.name}" for file in ENGINES}
     expected |= {f"minisqx/data/weights/{file.name}" for file in (ROOT / "data" / "weights").glob("*.h5")} | {"minisqx/py.typed"}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
 

@@ -60,6 +60,7 @@ def test_the_documents_show_every_command():
         "summary",
         "draw",
         "augmentations",
+        "report",
         "paper",
         "evaluate",
         "infer",

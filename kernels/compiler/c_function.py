@@ -18,6 +18,7 @@ from minisqx.kernels.compiler.identity import has_default_settings, settings
 from minisqx.kernels.compiler.options import EXACT
 from minisqx.kernels.compiler.published import published
 from minisqx.kernels.compiler.words import DATA, DIMENSIONS, STRIDES, types_of
+from minisqx.kernels.structures import Place
 
 _RESULTS = {None: types.void, bool: types.boolean, int: types.int64, float: types.float64}
 _WORD = types.int64
@@ -34,14 +35,39 @@ def compile_entry(kernel, name: str, arguments: tuple, result: type | None):
     def call(words):
         return kernel(*unpack(words))
 
-    # Numba makes a symbol of the name, and two functions with the same symbol would be taken for one.
-    call.__name__ = call.__qualname__ = f"{kernel.__name__}_{hashlib.sha256(argument_types.encode()).hexdigest()[:16]}"
-    call.__module__ = kernel.__module__
+    _name(call, kernel, argument_types)
     with global_compiler_lock:
         function = members.c_function(call, _RESULTS[result](types.CPointer(_WORD)), EXACT, KernelCache(call))
         if has_default_settings() and _are_default(numba.config):
             image.save(name, argument_types, lambda: _linked(function))
     return function
+
+
+def compile_stage(kernel, arguments: tuple, is_shared: bool):
+    """The C function (`numba.cfunc`) of a task's stage for arguments of these types.
+
+    It takes the address of their words, a piece and a thread, which the kernel gets as a `Place` if it is shared.
+    """
+    argument_types = types_of(arguments)
+    unpack = _unpacking(tuple(map(_numba_type, arguments)))
+
+    def call_shared(words, piece, thread):
+        kernel(*(unpack(words) + (Place(piece, thread),)))
+
+    def call(words, piece, thread):
+        kernel(*unpack(words))
+
+    function = call_shared if is_shared else call
+    _name(function, kernel, argument_types)
+    with global_compiler_lock:
+        signature = types.void(types.CPointer(_WORD), _WORD, _WORD)
+        return members.c_function(function, signature, EXACT, KernelCache(function))
+
+
+def _name(function, kernel, argument_types: str) -> None:
+    # Numba makes a symbol of the name, and two functions with the same symbol would be taken for one.
+    function.__name__ = function.__qualname__ = f"{kernel.__name__}_{hashlib.sha256(argument_types.encode()).hexdigest()[:16]}"
+    function.__module__ = kernel.__module__
 
 
 def _numba_type(value):

@@ -72,6 +72,11 @@ def folder() -> Path | None:
     return _folder
 
 
+def holds(stage: str) -> bool:
+    """Whether there is an entry of a task's stage, such as `convolution.convolve`, for any types."""
+    return any(next(place.glob(f"{stage}_*"), None) is not None for place in (_folder, _system) if place is not None)
+
+
 def system_refusal() -> Exception | None:
     """Why the system's folder exists but is not trusted; else None."""
     return _system_refusal
@@ -149,11 +154,16 @@ def save(name: str, pickled: Callable[[], bytes]) -> None:
         _warn_not_saved(error)
 
 
+def cache_name(function) -> str:
+    """A kernel's name in the cache, such as `convolution.forward`."""
+    return f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
+
+
 class KernelCache:
     """The machine code of a kernel as Numba saves it, one entry per signature. On any problem the kernel is compiled again."""
 
     def __init__(self, function):
-        self._name = f"{function.__module__.removeprefix('minisqx.kernels.')}.{function.__qualname__}"
+        self._name = cache_name(function)
 
     def _entry(self, signature: str) -> tuple[str, bytes]:
         """The file name and the key of an entry. signature: the types, and the CPU that the kernel is compiled for."""

@@ -15,7 +15,7 @@ from minisqx.kernels.compiler.entry import Entry
 class Kernel:
     """A kernel that Numba compiles at its first call with given types, to run without the GIL, and caches on disk.
 
-    Of parallel kernels, those with a parallel `prange`, only one runs at a time.
+    The only parallel one is `team.work_together`, of which one call runs at a time.
     """
 
     def __init__(self, function: Callable, parallel: bool):
@@ -68,17 +68,6 @@ def entry(function=None, *, before: Callable | None = None):
     return Entry(function.__module__, function.__name__, kernel=njit(function), before=before, result=result)
 
 
-def bound(kernel, arguments: tuple):
-    """The machine code of a kernel for the types of these arguments, to be called repeatedly with arguments of the same types.
-
-    It skips Numba's type inspection at each call, which costs more than a small layer: 10 us for two dozen arguments.
-    """
-    if isinstance(kernel, Entry):
-        return kernel.code(arguments).call
-    if not isinstance(kernel, Kernel):
-        return kernel  # the JIT is disabled
-    members, alone = late.module("choice").members, late.module("alone")
-    if not kernel.is_parallel:
-        return members.code_of(kernel.compiled, arguments)
-    alone.start_threads()
-    return functools.partial(alone.run_alone, members.code_of(kernel.compiled, arguments))
+def bound(kernel: Entry, arguments: tuple) -> Callable:
+    """The machine code of an entry for the types of these arguments, to be called repeatedly with arguments of the same types."""
+    return kernel.code(arguments).call

@@ -267,13 +267,6 @@ def object_file(made: CFunc) -> bytes:
     return made._library.object_file or made._library._get_compiled_object()
 
 
-def code_of(kernel: Kernel, arguments: tuple):
-    """The machine code of a kernel for the types of these arguments; it doesn't check types again."""
-    argument_types = tuple(kernel.typeof_pyval(argument) for argument in arguments)
-    kernel.compile(argument_types)
-    return kernel.overloads[argument_types].entry_point
-
-
 def thread_count() -> int:
     """`numba.get_num_threads()`, ten times as fast."""
     if not parallel._is_initialized:

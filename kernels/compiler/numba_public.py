@@ -13,8 +13,3 @@ def kernel(function, options: dict, kept):
 def c_function(function, signature, options: dict, kept):
     """`function` as a C function for `signature` (of Numba types)."""
     return numba.cfunc(signature, **options)(function)
-
-
-def code_of(kernel, arguments: tuple):
-    """The kernel itself, which checks the types of its arguments at every call."""
-    return kernel

@@ -1,7 +1,6 @@
 """The options with which all kernels are compiled."""
 
-# Only `prange` runs on several threads; by default Numba also parallelises small array expressions. The index of `prange` is a
-# uint64; loops convert it to int64, or the kernels they call would be compiled twice.
+# Only `prange` runs on several threads (`team.py`); by default Numba also parallelises small array expressions.
 PRANGE = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
 )

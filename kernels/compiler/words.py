@@ -68,3 +68,8 @@ def word_of(argument):
 def pack_of(arguments: tuple) -> Callable[..., bytes]:
     """The function that puts the words of arguments of the same types side by side."""
     return struct.Struct("".join("d" if isinstance(argument, float) else "q" for argument in members_of(arguments))).pack
+
+
+def words_of(arguments: tuple) -> bytes:
+    """The words of arguments. While the arrays live, equal words are the same arrays and numbers."""
+    return pack_of(arguments)(*map(word_of, members_of(arguments)))

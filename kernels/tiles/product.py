@@ -242,7 +242,7 @@ def prepare(dtype, training: bool = True) -> None:
         publish(_published_name("weight_gradient", element), signature, _weight_gradient)
 
 
-def _call(name: str, context, builder, numba_types, values, more=()) -> None:
+def emit_call(name: str, context, builder, numba_types, values, more=()) -> None:
     """Emits the call of a C function with these Numba types and LLVM values, and the integers `more` after them."""
     arguments = [as_c_argument(context, builder, *each) for each in zip(numba_types, values, strict=True)]
     arguments += [(types.int64, INDEX(number)) for number in more]
@@ -260,7 +260,7 @@ def _product(name: str):
     def product(typing_context, out, weight, x, extent, epilogue, activation):
         def generate(context, builder, signature, values):
             element = signature.args[0].types[0].dtype
-            _call(_published_name(name, element), context, builder, signature.args, values, more=[lanes(element)])
+            emit_call(_published_name(name, element), context, builder, signature.args, values, more=[lanes(element)])
             return context.get_dummy_value()
 
         return types.void(out, weight, x, extent, epilogue, types.int64), generate
@@ -284,7 +284,7 @@ def weight_gradient(typing_context, dweight, dz, x, extent):
     """
 
     def generate(context, builder, signature, values):
-        _call(_published_name("weight_gradient", signature.args[0].types[0].dtype), context, builder, signature.args, values)
+        emit_call(_published_name("weight_gradient", signature.args[0].types[0].dtype), context, builder, signature.args, values)
         return context.get_dummy_value()
 
     return types.void(dweight, dz, x, extent), generate

@@ -172,6 +172,12 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images per batch (default: 256)")
     _add_threads(added)
 
+    added = command("report", _report, "make the page of a training run again", "minisqx report runs/mine")
+    added.add_argument("run", metavar="RUN_DIR", help="a run folder")
+    added.add_argument("--data", metavar="PATH", help="where its images are now, if they were moved")
+    added.add_argument("--out", metavar="FILE.html", help="the HTML file to write (default: report.html in the run folder)")
+    _add_threads(added)
+
     added = command("infer", _infer, "classify images", "minisqx infer cat.jpg dog.png --topk 5")
     added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
     added.add_argument("--topk", type=options.whole, metavar="K", help="number of likeliest classes to print (default: 3)")
@@ -355,6 +361,15 @@ def _evaluate(args: argparse.Namespace) -> int:
 
         count = mistakes.save(Path(args.mistakes), result, part, None if args.data is None else Path(args.data))
         print(f"mistakes: {mistakes.LIST} and {count} images in {args.mistakes!r}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    use_threads(*thread_count(args.threads))
+    from minisqx.data.dataset import say_on_stderr
+    from minisqx.training.report import report
+
+    print(report(Path(args.run), args.data, None if args.out is None else Path(args.out), say_on_stderr))
     return 0
 
 

@@ -12,7 +12,6 @@ from minisqx.data.loader import Loader
 from minisqx.errors import OptionError
 from minisqx.images.pillow import Image, ImageDraw, ImageFont
 from minisqx.machine.folders import replace_file
-from minisqx.training.data import channel_statistics
 
 SAMPLES = 9  # beside each image
 CELL = 96  # pixels of a cell's side, at least
@@ -29,8 +28,8 @@ def save(path: str | os.PathLike, dataset: Dataset, augment: str, rows: int = 8,
     part = dataset.parts["train"]
     chosen = _choice(part.labels, rows, seed)
     names = [dataset.classes[label] for label in part.labels[chosen]]
-    mean, _ = channel_statistics(part.images)
-    epochs = [_samples(part.images[chosen], augment, mean, seed, epoch) for epoch in range(SAMPLES)]
+    red, green, blue = (part.images[..., channel].mean() / 255 for channel in range(3))
+    epochs = [_samples(part.images[chosen], augment, (red, green, blue), seed, epoch) for epoch in range(SAMPLES)]
     sheet = _sheet(f"--augment {Augmentation.parse(augment)}", names, part.images[chosen], epochs)
     file = io.BytesIO()
     sheet.save(file, "PNG")

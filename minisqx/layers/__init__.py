@@ -28,6 +28,7 @@ from minisqx.layers.pools import AveragePool as AveragePool
 from minisqx.layers.pools import MaxPool as MaxPool
 from minisqx.layers.tensors import Activation as Activation
 from minisqx.layers.tensors import Gradient as Gradient
+from minisqx.layers.workspace import PerLayout as PerLayout
 from minisqx.layers.workspace import Workspace as Workspace
 from minisqx.layers.workspace import cut_of as cut_of
 from minisqx.layers.workspace import materialise as materialise

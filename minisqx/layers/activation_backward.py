@@ -23,7 +23,7 @@ class ActivationBackward(NetworkPart):
     ):
         self.workspace, self.layout, self.ds, self.activation = workspace, layout, ds, activation
         self.chunk_sums = np.empty((layout.chunks, ds.shape[1], 3))
-        self.call = BoundCall(residual.backward)
+        self.call = BoundCall(residual.backward, workspace)
         self.ds_gradient = Gradient(stored=ds, sampled_size=sampled_size)
 
     def __call__(self, gradient: Gradient, y: Activation, activated: int, u: Activation, v: Activation) -> Gradient:

@@ -10,9 +10,10 @@ from minisqx.errors import OptionError
 from minisqx.kernels import convolution
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.blocks import flip_taps
+from minisqx.kernels.compiler.tasks import Task
 from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.structures import SCRATCH_STRIDE, Convolution, Folded, Norm, Parameters, Rows
+from minisqx.kernels.structures import SCRATCH_STRIDE, Convolution, Folded, Norm, Output, Parameters, Rows
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
 from minisqx.layers.activation_backward import ActivationBackward
 from minisqx.layers.checks import check_gradient, check_input
@@ -37,13 +38,14 @@ class Concatenation(NetworkPart):
 class BlockBuffers:
     """The buffers of a basic block for one batch shape.
 
-    layout: that of the output. e: the tensor that stores the output, (chunks, channels or more, stride).
+    layout: that of the output. pixels: int64 (chunks,). e: the tensor that stores the output, (chunks, channels or more, stride).
     moments: (chunks, 2, channels) float64, each chunk's means and sums of squared deviations. gradients: (chunks, channels,
     in_channels * taps + taps), each chunk's gradients of weight and bias, tap by tap.
     y: what `forward` returns; parts: its channels of each convolution. dx: what `backward` returns.
     """
 
     layout: Layout
+    pixels: np.ndarray
     taps: Taps
     e: np.ndarray
     moments: np.ndarray
@@ -100,7 +102,9 @@ class BasicBlock(NetworkPart):
             scale=np.ones(self.channels, dtype),
             shift=np.zeros(self.channels, dtype),
             sums=np.empty((self.channels, 2)),
+            coefficients=np.empty((3, self.channels), dtype),
         )
+        self.flip = Task(flip_taps).bind((self.flipped_weight, parameters.weight, self.tap_count))
         self.x: Any = None
         self.buffers_for = PerLayout(self._make_buffers)
 
@@ -121,6 +125,7 @@ class BasicBlock(NetworkPart):
         starts = accumulate((s.out_channels for s in self.specs), initial=0)
         return BlockBuffers(
             layout=layout,
+            pixels=np.array([layout.pixels(chunk) for chunk in range(chunks)], np.int64),
             taps=geometry.taps(layout, dtype),
             e=e,
             moments=np.empty((chunks, 2, channels)),
@@ -130,8 +135,8 @@ class BasicBlock(NetworkPart):
                 y.part(at, at + s.out_channels, deferred if s.activation else NO_ACTIVATION) for at, s in zip(starts, self.specs)
             ],
             dx=Gradient(self.flipped_weight if self.tap_count > 1 else self.parameters.weight, e, self.row, transposed),
-            forward=BoundCall(convolution.forward),
-            backward=BoundCall(convolution.backward),
+            forward=BoundCall(convolution.forward, self.workspace),
+            backward=BoundCall(convolution.backward, self.workspace),
             activation_backward=ActivationBackward(
                 self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0), self.activation
             ),
@@ -148,7 +153,7 @@ class BasicBlock(NetworkPart):
             # The reader applies an activation that comes after the batch norm.
             computed = self._convolution(0 if self.norm_first else self.activated)
             arguments = (
-                Rows(b.e, self.row), self.norm, x.tensor(), self.parameters, computed, cut_of(b.layout),
+                Rows(b.e, self.row), self.norm, x.tensor(), self.parameters, computed, b.pixels,
                 Folded(self.folded_weight, self.folded_bias, ones, zeros),
                 self.workspace.for_kernel(columns=self.depth + self.moment_rows, by_chunk=b.moments),
             )  # fmt: skip
@@ -168,15 +173,16 @@ class BasicBlock(NetworkPart):
         if not b.backward.is_prepared_for(x, gradient, keep_dz):
             check_gradient(self, gradient)
             source = gradient.source(self.workspace.dtype)
-            workspace = self.workspace.for_kernel(gradient.depth, self.channels, self.depth, b.gradients)
+            total = self.workspace.total(self.channels, self.depth + self.tap_count)
+            workspace = self.workspace.for_kernel(gradient.depth, self.channels, self.depth, b.gradients, total)
             arguments = (
-                Rows(b.e, self.row), keep_dz, self.gradients, source, x.tensor(), self._convolution(activated),
+                Output(b.e, self.row, keep_dz), self.gradients, source, x.tensor(), self._convolution(activated),
                 self.parameters, self.norm, cut_of(b.layout), workspace,
             )  # fmt: skip
             b.backward.prepare((x, gradient, keep_dz), arguments)
         b.backward.run()
         if self.tap_count > 1:
-            flip_taps(self.flipped_weight, self.parameters.weight, self.tap_count)
+            self.workspace.run(self.flip)
         return b.dx
 
     def _convolution(self, activated: int) -> Convolution:

@@ -51,7 +51,7 @@ class ResidualSum(NetworkPart):
         size = (inputs.height, inputs.width) if self.sampled else None
         samples = [self.workspace.empty(layout, self.channels) for _ in range(2)] if self.sampled else []
         activation_backward = ActivationBackward(self.workspace, layout, r, self.activation, size)
-        return SumBuffers(layout, samples, y, BoundCall(residual.forward), activation_backward)
+        return SumBuffers(layout, samples, y, BoundCall(residual.forward, self.workspace), activation_backward)
 
     def forward(self, u: Activation, v: Activation) -> Activation:
         """u, v: (N, C, H, W). Returns r, if sampled (N, C, (H + 1) // 2, (W + 1) // 2), nothing deferred."""

@@ -7,7 +7,7 @@ from minisqx.kernels.layout import Layout
 from minisqx.layers.checks import check_gradient, check_input
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
-from minisqx.layers.workspace import PerLayout, Workspace, cut_of, materialise
+from minisqx.layers.workspace import BoundCall, PerLayout, Workspace, cut_of, materialise
 from minisqx.spec import DropoutSpec
 
 
@@ -20,6 +20,8 @@ class Dropout(NetworkPart):
     def __init__(self, spec: DropoutSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
         self.probability, self.channels = spec.probability, spec.channels
+        self.key = np.zeros(1, np.uint64)
+        self.forward_call, self.backward_call = (BoundCall(dropout.apply, workspace) for _ in range(2))
         self.buffers_for = PerLayout(self._make_buffers)
 
     @staticmethod
@@ -27,9 +29,10 @@ class Dropout(NetworkPart):
         """Tensors kept for batches of one shape: of the input's shape (out, dx), and of the output's."""
         return (2, 0) if spec.probability else (0, 0)
 
-    def _make_buffers(self, layout: Layout) -> tuple[Activation, Gradient]:
-        out, dx = (self.workspace.empty(layout, self.channels) for _ in range(2))
-        return self.workspace.plain(out, layout), Gradient(stored=dx)
+    def _make_buffers(self, layout: Layout) -> tuple[Activation, Activation, Gradient]:
+        """y; dx as the kernel reads it, and as the layer returns it."""
+        y, dx = (self.workspace.plain(self.workspace.empty(layout, self.channels), layout) for _ in range(2))
+        return y, dx, Gradient(stored=dx.data)
 
     def forward(self, x: Activation) -> Activation:
         """x: (N, C, H, W). Returns x itself if the probability is 0."""
@@ -37,8 +40,9 @@ class Dropout(NetworkPart):
         self.layout = x.layout
         self.y = x
         if self.probability > 0:
-            self.y, self.dx = self.buffers_for(x.layout)
-            self._apply(self.y.data, x)
+            self.y, self.dx, self.dx_gradient = self.buffers_for(x.layout)
+            self.key[0] = counters.stream(self.workspace.seed, counters.DROPOUT, self.workspace.dropout_step)
+            self.forward_call(x, self.y, arguments=lambda: self._arguments(self.y, x))
         return self.y
 
     def backward(self, gradient: Gradient) -> Gradient:
@@ -47,13 +51,13 @@ class Dropout(NetworkPart):
         if self.probability == 0:
             return gradient
         # In place: dx is written over dy.
-        dy = materialise(gradient, self.dx.stored, self.layout, self.workspace)
-        self._apply(dy, self.workspace.plain(dy, self.layout))
-        return self.dx
+        materialise(gradient, self.dx.data, self.layout, self.workspace)
+        self.backward_call(self.dx, arguments=lambda: self._arguments(self.dx, self.dx))
+        return self.dx_gradient
 
-    def _apply(self, out: np.ndarray, x: Activation) -> None:
-        key = counters.stream(self.workspace.seed, counters.DROPOUT, self.workspace.dropout_step)
-        dropout.apply(out, x.tensor(), self.probability, key, cut_of(self.layout))
+    def _arguments(self, out: Activation, x: Activation) -> tuple:
+        """Of `dropout.apply`."""
+        return out.data, x.tensor(), self.probability, self.key, cut_of(self.layout)
 
     def values(self) -> dict[str, np.ndarray]:
         """Name -> output (N, C, H, W) of the last forward pass."""

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from minisqx.kernels import max_pool, pooling
+from minisqx.kernels import max_pool, pooling, structures
 from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import BLOCK, Rows
 from minisqx.layers.checks import check_array, check_gradient, check_input
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
-from minisqx.layers.workspace import PerLayout, Workspace, cut_of, materialise
+from minisqx.layers.workspace import BoundCall, PerLayout, Workspace, cut_of, materialise
 from minisqx.spec import AveragePoolSpec, MaxPoolSpec
 
 
@@ -41,14 +41,14 @@ class MaxPool(NetworkPart):
         check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
         y, index, _, _, taps = self.buffers_for(x.layout)
-        max_pool.forward(y.data, index, Rows(x.data, x.row), taps, cut_of(y.layout))
+        self.workspace.call(max_pool.forward, y.data, index, Rows(x.data, x.row), taps, cut_of(y.layout))
         return y
 
     def backward(self, gradient: Gradient) -> Gradient:
         check_gradient(self, gradient)
         y, index, dy, dx, _ = self.buffers_for(self.x.layout)
         materialise(gradient, dy, y.layout, self.workspace)
-        max_pool.backward(dx.stored, dy, index, cut_of(self.x.layout), cut_of(y.layout))
+        self.workspace.call(max_pool.backward, dx.stored, dy, index, cut_of(self.x.layout), cut_of(y.layout))
         return dx
 
     def values(self) -> dict[str, np.ndarray]:
@@ -61,29 +61,39 @@ class AveragePool(NetworkPart):
 
     def __init__(self, spec: AveragePoolSpec, workspace: Workspace):
         self.spec, self.workspace = spec, workspace
-        self.buffers_for = PerLayout(lambda layout: Gradient(stored=workspace.empty(layout, spec.channels)))
+        self.buffers_for = PerLayout(self._make_buffers)
+        self.forward_call, self.backward_call = BoundCall(pooling.forward, workspace), BoundCall(pooling.backward, workspace)
 
     @staticmethod
     def kept_tensors(spec: AveragePoolSpec) -> tuple[int, int]:
         """Tensors kept for batches of one shape: of the input's shape (dx), and of the output's."""
         return 1, 0
 
+    def _make_buffers(self, layout: Layout) -> tuple[np.ndarray, Gradient]:
+        features = np.empty((layout.images, self.spec.channels), self.workspace.dtype)
+        return features, Gradient(stored=self.workspace.empty(layout, self.spec.channels))
+
     def forward(self, x: Activation) -> np.ndarray:
-        """x: (N, C, H, W). Returns the mean of each map, (N, C)."""
+        """x: (N, C, H, W). Returns the mean of each map, (N, C), which the next forward pass overwrites."""
         check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
-        features = self.features = np.empty((x.layout.images, self.spec.channels), self.workspace.dtype)
-        pooling.forward(features, x.tensor(), cut_of(x.layout), self.workspace.for_kernel(columns=-(-x.layout.stride // BLOCK)))
-        return features
+        self.features, self.dx = self.buffers_for(x.layout)
+        arguments = lambda: (self.features, x.tensor(), cut_of(x.layout), self._scratch(x.layout))  # noqa: E731
+        self.forward_call(x, self.features, arguments=arguments)
+        return self.features
 
     def backward(self, dfeatures: np.ndarray) -> Gradient:
         """dfeatures: (N, C). Returns the gradient of x, stored; writes the sums of x's batch norm."""
         x = self.x
         check_array(self, "backward", dfeatures, self.features.shape, self.features.dtype)
-        dx = self.buffers_for(x.layout)
-        pooling.backward(dx.stored, dfeatures, x.tensor(), cut_of(x.layout))
-        return dx
+        arguments = self.dx.stored, dfeatures, x.tensor(), cut_of(x.layout)
+        self.backward_call(x, dfeatures, self.dx, arguments=lambda: arguments)
+        return self.dx
+
+    def _scratch(self, layout: Layout) -> structures.Workspace:
+        """One row of a tensor."""
+        return self.workspace.for_kernel(columns=-(-layout.stride // BLOCK))
 
     def values(self) -> dict[str, np.ndarray]:
         """Name -> output (N, C) of the last forward pass."""
-        return {self.spec.name: self.features}
+        return {self.spec.name: self.features.copy()}

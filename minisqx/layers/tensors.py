@@ -63,6 +63,12 @@ def no_taps(dtype) -> Taps:
     return Taps(np.ones(10, np.int64), np.empty((0, 0), dtype), np.empty((0, 0), np.int32))
 
 
+@cache
+def no_array(dimensions: int, dtype) -> np.ndarray:
+    """Placeholder for an array that a gradient lacks."""
+    return np.empty((0,) * dimensions, dtype)
+
+
 @dataclass(frozen=True)
 class Gradient(NetworkPart):
     """The gradient of a tensor, not yet materialised: its first rows are the product W^T dz, the others are stored.
@@ -90,8 +96,8 @@ class Gradient(NetworkPart):
 
     def source(self, dtype) -> Source:
         """The structure that kernels take; absent arrays are empty there."""
-        none = np.empty((0, 0, 0), dtype)
-        weight = np.empty((0, 0), dtype) if self.weight is None else self.weight
+        none = no_array(3, dtype)
+        weight = no_array(2, dtype) if self.weight is None else self.weight
         return Source(
             weight.shape[1],
             weight,

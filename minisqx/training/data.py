@@ -25,6 +25,7 @@ class TrainingData:
     validation: images that select best.h5; may be empty. mean, std: per colour, for pixels from 0 to 1, used for all parts.
     measured: whether mean and std were computed from the training images, or are the constants of CIFAR-10.
     digest: SHA-256 of all images, labels and class names, in hexadecimal; equal digests give equal runs.
+    notes: lines about images that are in two parts, or nearly.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TrainingData:
     std: tuple[float, float, float]
     measured: bool
     digest: str
+    notes: tuple[str, ...]
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -53,11 +55,14 @@ def open_training_data(options: TrainingOptions, say: Callable[[str], object]) -
     skip, groups = options.skip_bad_images, options.groups
     dataset = open_dataset(options.data, image_size=size, skip_bad_images=skip, groups=groups, say=say)
     train, validation = _validation(dataset, options, say)
-    for line in likeness_lines({"train": train, "validation": validation, "test": dataset.test}):
+    notes = tuple(likeness_lines({"train": train, "validation": validation, "test": dataset.test}))
+    for line in notes:
         say(line)
     measured = set(dataset.classes) != set(CIFAR10_CLASSES)
     mean, std = channel_statistics(train.images) if measured else (CIFAR10_MEAN, CIFAR10_STD)
-    return TrainingData(dataset.name, dataset.classes, train, validation, dataset.test, mean, std, measured, _digest(dataset))
+    return TrainingData(
+        dataset.name, dataset.classes, train, validation, dataset.test, mean, std, measured, _digest(dataset), notes
+    )
 
 
 def _validation(dataset: Dataset, options: TrainingOptions, say: Callable[[str], object]) -> tuple[Part, Part]:

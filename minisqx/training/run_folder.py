@@ -3,6 +3,7 @@
     config.json   every option, the network, the data, versions and the command
     history.csv   one row per epoch; the columns are `COLUMNS`
     curves.png    history.csv as a picture, if Matplotlib is installed
+    report.html   all that came out, as a page
     last.h5       the latest checkpoint, with everything needed to resume
     previous.h5   the checkpoint before it, in case last.h5 is damaged
     best.h5       the weights of the best epoch, without the state for resuming
@@ -62,6 +63,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.history = path / "history.csv"
         self.curves = path / "curves.png"
+        self.report = path / "report.html"
         self.last = path / "last.h5"
         self.previous = path / "previous.h5"
         self.best = path / "best.h5"

@@ -27,6 +27,7 @@ from minisqx.training.memory import check_training
 from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
 from minisqx.training.progress import EpochBar, epoch_line, missing_packages, rgb_text
+from minisqx.training.report import Reporter
 from minisqx.training.run_folder import RunFolder, reason
 from minisqx.training.run_state import AVERAGED, PLAIN, RunState, load_run
 from minisqx.training.schedule import OneCycleSchedule, StepSchedule
@@ -59,6 +60,7 @@ class Trainer:
         self.average = MovingAverage(self.network, options.average) if options.average else None
         self.loader = self._loader(data.train, options.batch_size, training=True)
         self.state = RunState()
+        self._reporter = Reporter(folder.report, data, self.config())
         self._stop = StopRequest()
         self._saved_at = self._drawn_at = time.monotonic()
         self._warned = False
@@ -152,6 +154,7 @@ class Trainer:
                     self._stop.check()
                     self._train_epoch()
                     self._finish_epoch()
+                    self._report()
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -279,6 +282,13 @@ class Trainer:
         self._warn_of_divergence()
         if time.monotonic() - self._drawn_at > SAVE_EVERY:
             self._draw()
+
+    def _report(self) -> None:
+        """Writes report.html; an error only gives a line."""
+        try:
+            self._reporter.update(self.result, self.state.history)
+        except Exception as error:
+            self.say(f"can't write {str(self.folder.report)!r} ({reason(error)}); the run continues without it")
 
     def _warn_of_divergence(self) -> None:
         """Reports once that the run diverges, see `diagnosis.diverges`."""

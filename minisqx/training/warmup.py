@@ -11,6 +11,12 @@ from minisqx.machine.folders import folder_size
 from minisqx.spec import NetworkSpec
 from minisqx.spec.squeezenext import SqueezeNextSpec
 
+# Stages that a second process compiles.
+BACKWARD = {
+    *(f"convolution.{stage}" for stage in ("start_backward", "pass_back", "add_gradients", "finish_backward", "write_gradient")),
+    *("residual.pass_back", "residual.add_sums", "pooling.spread", "linear.backward"),
+}
+
 
 def warm_up(for_all_users: bool = False) -> Iterator[str]:
     """Compiles the kernels that `infer` and `train` call in float32. Yields a line for each, and one with the cache folder.
@@ -64,3 +70,20 @@ def compile_training(spec: NetworkSpec) -> None:
         network.forward(batch, training=False)
         network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
         SGD(network, lr=0.0).step()
+
+
+def compile_backward(dtype: str, folder: str) -> None:
+    """Compiles the stages of the backward passes, about half of what training needs, and runs none.
+
+    For a second process (`kernels/compiler/second_process.py`). folder: that of the first process's compiled kernels; nothing is
+    done if this process has another one.
+    """
+    from minisqx.kernels.compiler import tasks
+    from minisqx.network import Network
+
+    if folder != str(cache.folder()):
+        return
+    tasks.only_compile(BACKWARD)
+    network = Network(SqueezeNextSpec(), dtype=dtype)
+    network.forward(np.zeros((2, 3, *network.spec.input_size), dtype), training=True)
+    network.backward(np.zeros((2, network.spec.num_classes), dtype))

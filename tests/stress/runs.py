@@ -67,7 +67,7 @@ def number_of(file: Path) -> int:
 
 def litter(folder: Path) -> list[Path]:
     """The files in a run folder that do not belong there."""
-    files = {"config.json", "history.csv", "curves.png", "last.h5", "previous.h5", "best.h5"}
+    files = {"config.json", "history.csv", "curves.png", "report.html", "last.h5", "previous.h5", "best.h5"}
     return sorted(path for path in folder.iterdir() if path.name not in files)
 
 

@@ -1,0 +1,214 @@
+"""The tables of figures in the documents, from the result files: `python -m benchmarks.tables`.
+
+A table stands in README.md or docs/results.md between `<!-- table: NAME -->` and `<!-- end of table -->`; this writes all of them
+anew, so a figure can't differ from its file. `--print NAME...` prints tables instead.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+DOCUMENTS = ("README.md", "docs/results.md")
+MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n\n?).*?(\n?<!-- end of table -->)", re.DOTALL)
+OURS = "minisqx"
+Rows = list[list[str]]
+SHOWN = {("array", 32, 1): "an array 32 x 32", ("array", 640, 1): "a frame 640 x 480", ("jpg", 4000, 1): "a JPEG 4000 x 3000"}
+
+
+def result(name: str) -> dict:
+    """The result file of a benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def duration(microseconds: float) -> str:
+    """Three digits, in the unit that suits."""
+    factor, unit = next((pair for pair in ((1, "us"), (1e3, "ms")) if microseconds < 999.5 * pair[0]), (1e6, "s"))
+    return f"{microseconds / factor:.3g} {unit}"
+
+
+def threads_text(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def ratio_text(ratio: dict[str, float]) -> str:
+    return f"**{ratio['median']:.{1 if ratio['median'] >= 2 else 2}f}**"
+
+
+def spread_text(ratio: dict[str, float]) -> str:
+    return f"{ratio['lowest']:.2f} - {ratio['highest']:.2f}"
+
+
+def training() -> Rows:
+    """Steps of every network beside the best float32 peer."""
+    rows = [["network", "minisqx", "best peer", "ratio", "rounds"], ["---"] * 5]
+    for row in result("training")["rows"]:
+        ours, peer = row["contestants"][OURS], row["contestants"][row["best_peer"]]
+        times = [duration(1e3 * ours["milliseconds"]), f"{row['best_peer']}: {duration(1e3 * peer['milliseconds'])}"]
+        rows.append([row["network"], *times, ratio_text(peer["ratio"]), spread_text(peer["ratio"])])
+    return rows
+
+
+def training_peers() -> Rows:
+    """Every peer's step over ours, in float32 and bfloat16."""
+    return _all_peers(result("training")["rows"], lambda row: row["network"], lambda one: f"{one['ratio']['median']:.2f}")
+
+
+def two_threads() -> Rows:
+    """Two threads over one."""
+    rows = [["network", "2 threads over 1"], ["---", "---:"]]
+    for row in result("training")["rows"]:
+        alone = row["contestants"].get(f"{OURS}, one thread")
+        if alone:
+            rows.append([row["network"], f"{alone['ratio']['median']:.2f}"])
+    return rows
+
+
+def busy() -> Rows:
+    """A step beside a busy process over one on an idle machine."""
+    return _all_peers(result("busy")["rows"], lambda row: row["network"], lambda one: f"{one['busy_over_idle']:.2f}")
+
+
+def inference(is_batch: bool) -> Rows:
+    """Every network beside the best float32 peer."""
+    rows = [["network", "minisqx", "best peer", "ratio", "rounds"], ["---"] * 5]
+    for row in result("inference")["rows"]:
+        if (row["batch_size"] > 1) == is_batch:
+            ours, peer = row["contestants"][OURS], row["contestants"][row["best_peer"]]
+            figures = [f"{one['images_per_second']:,}/s" if is_batch else duration(one["median_us"]) for one in (ours, peer)]
+            rows.append([row["network"], figures[0], f"{row['best_peer']}: {figures[1]}", ratio_text(peer["ratio"])])
+            rows[-1].append(spread_text(peer["ratio"]))
+    return rows
+
+
+def inference_peers(is_batch: bool, is_float32: bool) -> Rows:
+    """Every peer's time over ours, and for less precise ones what their logits are off by."""
+    chosen = []
+    for row in result("inference")["rows"]:
+        if (row["batch_size"] > 1) == is_batch:
+            ones = {name: one for name, one in row["contestants"].items() if (one["precision"] == "float32") == is_float32}
+            chosen.append(row | {"contestants": ones})
+
+    def cell(one: dict) -> str:
+        return f"{one['ratio']['median']:.2f}" + ("" if is_float32 else f" ({100 * one['error']:.1f} %)")
+
+    return _all_peers(chosen, lambda row: row["network"], cell)
+
+
+def calls() -> Rows:
+    """What a user calls, beside the best peer, and the best that normalises with NumPy."""
+    rows = [["call", "minisqx", "best peer", "ratio", "best with NumPy", "ratio"], ["---"] * 6]
+    for row in result("calls")["rows"]:
+        ours = row["results"][OURS]
+        picture = f"{row['images']} x " * (row["images"] > 1) + f"{row['kind']}, {row['width']} x {row['height']}"
+        cells = [f"{row['call']}: {picture}, {threads_text(row['threads'])}", duration(ours["us"])]
+        for key in ("best_peer", "best_peer_with_numpy"):
+            peer = row["results"].get(row[key])
+            cells += [f"{row[key]}: {duration(peer['us'])}", ratio_text(peer["ratio"])] if peer else ["", ""]
+        rows.append(cells)
+    return rows
+
+
+def startup() -> Rows:
+    """Whole processes."""
+    rows = [["process", "seconds", "MB"], ["---", "---:", "---:"]]
+    for title, one in result("startup")["rows"].items():
+        rows.append([title, f"{one['median_seconds']:.2f}", f"{one['median_megabytes']:.0f}"])
+    return rows
+
+
+def epoch() -> Rows:
+    """Whole epochs beside the best of PyTorch."""
+    rows = [["network", "minisqx", "best peer", "ratio", "rounds"], ["---"] * 5]
+    for row in result("epoch")["rows"]:
+        ours, peer = (row["contestants"][name]["median"] for name in (OURS, row["best_peer"]))
+        cells = [f"{ours:.2f} s", f"{row['best_peer']}: {peer:.1f} s", ratio_text(row["ratio"]), spread_text(row["ratio"])]
+        rows.append([row["network"], *cells])
+    return rows
+
+
+def scaling() -> Rows:
+    """Milliseconds on two threads, two over one, and PyTorch's time over ours."""
+    rows = [["", "network", "batch", "side", "ms", "2 threads over 1", "PyTorch over ours"], ["---"] * 2 + ["---:"] * 5]
+    for series, points in result("scaling").items():
+        for one in points if isinstance(points, list) else []:
+            ratios = [f"{one[key]['median']:.2f}" for key in ("speed_up", "ratio")]
+            milliseconds = f"{one['milliseconds']['2 threads']:.2f}"
+            rows.append([series, one["network"], str(one["batch_size"]), str(one["side"]), milliseconds, *ratios])
+    return rows
+
+
+def summary() -> Rows:
+    """0.2x, the rows of the other tables: work, minisqx, the best peer, ratio."""
+    work = {
+        "a training step, batch of 128, 2 threads": training(),
+        "a whole epoch, 2 threads": epoch(),
+        "one image, 1 thread": inference(False),
+        "a batch of 128, 2 threads": inference(True),
+    }
+    rows = [["measured", "minisqx", "best peer", "ratio"], ["---"] * 4]
+    rows += [[title, *row[1:4]] for title, table in work.items() for row in table if row[0] == "shallow-06-0.2x"]
+    for row in result("calls")["rows"]:
+        if row["call"] == "infer" and (row["kind"], row["width"], row["images"]) in SHOWN:
+            peer = row["results"][row["best_peer"]]
+            title = f"{SHOWN[row['kind'], row['width'], row['images']]} to its label, {threads_text(row['threads'])}"
+            times = [duration(row["results"][OURS]["us"]), f"{row['best_peer']}: {duration(peer['us'])}"]
+            rows.append([title, *times, ratio_text(peer["ratio"])])
+    return rows
+
+
+def _all_peers(found: list[dict], column: Callable[[dict], str], cell: Callable[[dict], str]) -> Rows:
+    """Contestants down, networks across."""
+    names = list(dict.fromkeys(name for row in found for name in row["contestants"]))
+    rows = [["", *map(column, found)], ["---", *["---:"] * len(found)]]
+    for name in names:
+        rows.append([name, *(cell(row["contestants"][name]) if name in row["contestants"] else "-" for row in found)])
+    return rows
+
+
+TABLES: dict[str, Callable[[], Rows]] = {
+    "summary": summary,
+    "training": training,
+    "training-peers": training_peers,
+    "two-threads": two_threads,
+    "busy": busy,
+    "one-image": lambda: inference(False),
+    "batches": lambda: inference(True),
+    "one-image-peers": lambda: inference_peers(False, True),
+    "batches-peers": lambda: inference_peers(True, True),
+    "one-image-less-precise": lambda: inference_peers(False, False),
+    "batches-less-precise": lambda: inference_peers(True, False),
+    "calls": calls,
+    "startup": startup,
+    "epoch": epoch,
+    "scaling": scaling,
+}
+
+
+def markdown(name: str) -> str:
+    """A table as lines of Markdown, without a line break at the end."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in TABLES[name]())
+
+
+def rewritten(text: str) -> str:
+    """A document with all its tables as the result files give them."""
+    return MARKED.sub(lambda match: f"<!-- table: {match[2]} -->\n\n{markdown(match[2])}\n\n<!-- end of table -->", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description="The documents' tables of figures.")
+    parser.add_argument("--print", nargs="+", choices=TABLES, metavar="NAME", help=f"print instead: {', '.join(TABLES)}")
+    options = parser.parse_args()
+    for name in options.print or ():
+        print(f"{markdown(name)}\n")
+    if not options.print:
+        for name in DOCUMENTS:
+            path = HERE / name
+            path.write_text(rewritten(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

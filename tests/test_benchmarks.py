@@ -1,0 +1,98 @@
+"""The benchmarks keep their word, as far as that needs no peer: what the peers are given, and what the documents' tables say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minisqx
+from benchmarks import tables
+from benchmarks.folding import fold
+from benchmarks.pictures import write
+from benchmarks.turns import Contestant, ContestantError, Steps, measure, ratios
+from minisqx.spec import ConvolutionSpec, zoo
+from tests.naive_network import NaiveNetwork
+
+ROOT = Path(__file__).parent.parent
+
+
+class Step(Steps):
+    def step(self):
+        pass
+
+    def outcome(self):
+        raise ValueError("no outcome")
+
+
+def unable():
+    raise ImportError("no such engine")
+
+
+@pytest.mark.parametrize("name", ["shallow-09-0.5x", "squeezenext-23-1x-v5", "squeezenet-v1.1"])
+def test_a_network_whose_batch_norms_are_folded_gives_the_same_logits(name):
+    spec, generator = zoo.network(name), np.random.default_rng(0)
+    state = minisqx.Network(spec).state_dict()
+    for key, values in state.items():
+        if not key.endswith("weight"):
+            values[:] = generator.uniform(0.5, 1.5, values.shape)
+    x = generator.normal(size=(1, 3, *spec.input_size))
+    folded, left = fold(spec, state)
+    exact = NaiveNetwork(spec, state).forward(x, training=False)
+    np.testing.assert_allclose(NaiveNetwork(folded, left).forward(x, training=False), exact, rtol=1e-5, atol=1e-5)
+    norms = [key for key in left if key.endswith("gamma")]
+    assert bool(norms) == name.startswith("shallow"), "only before padding and sums is a batch norm left"
+
+
+def test_a_batch_norm_before_padding_or_a_sum_is_not_folded():
+    spec = zoo.network("shallow-06-0.2x")
+    folded, _ = fold(spec, minisqx.Network(spec).state_dict())
+    stage = folded.units[1]
+    assert [layer.has_norm for layer in stage.main] == [False, True, True, False, True]
+    assert stage.shortcut.has_norm
+    assert isinstance(folded.units[0], ConvolutionSpec)
+    assert not folded.units[0].has_norm
+
+
+def test_a_contestant_that_fails_says_why_without_ending_the_run():
+    missing, fine = Contestant("missing", unable, {}), Contestant("fine", Step, {})
+    with pytest.raises(ContestantError) as found:
+        missing.ready()
+    assert found.value.reason == "ImportError: no such engine"
+    with pytest.raises(ContestantError, match="fine: ValueError: no outcome"):
+        fine.call("outcome")
+    fine = Contestant("fine", Step, {})
+    assert len(measure([fine], 3, 1e-5)["fine"]["turns"]) == 3
+    missing.close()
+    fine.close()
+
+
+def test_ratios_are_of_the_same_round():
+    assert ratios([2, 6, 8], [1, 2, 8]) == {"median": 2.0, "lowest": 1.0, "highest": 3.0}
+
+
+@pytest.mark.parametrize("kind", ["array", "png", "jpg", "progressive.jpg"])
+def test_a_picture_of_the_smallest_size_can_be_written(kind, tmp_path):
+    assert write(tmp_path, kind, 32, 32).stat().st_size > 0
+
+
+@pytest.mark.parametrize("document", tables.DOCUMENTS)
+def test_every_marked_table_says_what_its_result_file_says(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert tables.rewritten(text) == text
+
+
+def test_a_table_is_written_anew_and_the_text_around_it_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    row = {"median_seconds": 0.123, "median_megabytes": 45.6}
+    (tmp_path / "startup.json").write_text(json.dumps({"rows": {"import numpy": row}}))
+    text = "before\n<!-- table: startup -->\n\n| old |\n\n<!-- end of table -->\nbehind\n"
+    new = "| process | seconds | MB |\n| --- | ---: | ---: |\n| import numpy | 0.12 | 46 |"
+    assert tables.rewritten(text) == text.replace("| old |", new)
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "text"), [(38.21, "38.2 us"), (998, "998 us"), (1503, "1.5 ms"), (84_000, "84 ms"), (4.2e6, "4.2 s")]
+)
+def test_a_duration_has_three_digits_in_the_unit_that_suits(microseconds, text):
+    assert tables.duration(microseconds) == text
