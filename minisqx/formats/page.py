@@ -78,7 +78,7 @@ def _text(name: str) -> str:
 
 def _json(value: object) -> str:
     """JSON in ASCII that is also safe inside a script of a page: no name of a class can end the script or begin a comment."""
-    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e")
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 class _Constants:
