@@ -124,7 +124,13 @@ def test_hostile_class_names_are_text_on_the_page(page, tmp_path):
     names = page.value("Array.from(document.querySelectorAll('.name'), (name) => name.textContent)")
     assert sorted(names) == sorted(HOSTILE)
     assert page.value("document.querySelectorAll('script').length") == 1 and page.problems() == []
-    assert "</script><script>alert" not in (tmp_path / "net.html").read_text(encoding="utf-8")
+
+
+def test_no_class_name_ends_the_script_of_a_page(tmp_path):
+    model = model_of(SqueezeNextSpec(width=0.125, num_classes=len(HOSTILE)), HOSTILE)
+    minisqx.export(model, tmp_path / "net.html")
+    text = (tmp_path / "net.html").read_text(encoding="utf-8")
+    assert text.count("</script>") == text.count("<script") == 1 and "<!--" not in text
 
 
 def test_nothing_leaves_the_page(page, tmp_path):
