@@ -26,8 +26,7 @@ import numpy as np
 
 import minisqx
 from benchmarks.machine import describe
-from benchmarks.training import OURS, PACKAGES, Reference, torch_peers
-from benchmarks.training import Ours as OurSteps
+from benchmarks.training import OURS, PACKAGES, check_ours, torch_peers
 from benchmarks.turns import Contestant, ContestantError, ratios
 from minisqx.spec import zoo
 
@@ -214,10 +213,7 @@ def contest(model: str, options: argparse.Namespace) -> dict:
     state = minisqx.Network(spec).state_dict()
     few = np.random.default_rng(0).normal(size=(BATCH_SIZE, 3, 32, 32)).astype(np.float32)
     labels = np.arange(BATCH_SIZE) % spec.num_classes
-    step = {"spec": spec, "state": state, "threads": options.threads, "x": few, "labels": labels}
-    ours = Contestant(OURS, OurSteps, step)
-    Reference(step).check_ours(ours)
-    ours.close()
+    check_ours({"spec": spec, "state": state, "threads": options.threads, "x": few, "labels": labels})
     common = {"model": model, "state": state, "threads": options.threads, "fraction": options.fraction}
     chosen, absent = torch_peers(spec, not options.no_compile)
     own = {name: {key: peer.own[key] for key in ("memory_format", "compiled")} for name, peer in chosen.items()}

@@ -23,8 +23,7 @@ import numpy as np
 
 from benchmarks import training
 from benchmarks.machine import describe
-from minisqx.spec import NetworkSpec
-from minisqx.spec.squeezenext import SqueezeNextSpec
+from minisqx.spec import NetworkSpec, zoo
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("minisqx", "numpy", "numba", "llvmlite", "torch")
@@ -253,11 +252,11 @@ def main() -> None:
     facts = describe(PACKAGES) | {"batch_size": BATCH_SIZE, "threads": 1, "repeats": options.repeats}
     print(f"{facts['cpu']}, one thread, float32, batch {BATCH_SIZE}, median of {options.repeats} steps")
     rows, peaks, bandwidths = [], [], []
-    for width, blocks in training.ROWS:
+    for name in training.SHALLOW:
         # Interleaved with the layers, since the machine's speed drifts; the best counts.
         peaks.append(peak_gflops(1.0))
         bandwidths.append(bandwidth_gbps(1.0))
-        found, facts["threading_layer"] = layers(SqueezeNextSpec(width, blocks), options.repeats)
+        found, facts["threading_layer"] = layers(zoo.network(name), options.repeats)
         rows += found
     peak, bandwidth = max(peaks), max(bandwidths)
     print(f"peak {peak:.1f} GFLOP/s, bandwidth {bandwidth:.1f} GB/s")

@@ -174,6 +174,14 @@ class Reference:
         self.check(ours)
 
 
+def check_ours(common: dict) -> None:
+    """Raises ContestantError if our first step is wrong. common: the arguments of `Ours`."""
+    with ExitStack() as stack:
+        ours = Contestant(OURS, Ours, common)
+        stack.callback(ours.close)
+        Reference(common).check_ours(ours)
+
+
 def start(common: dict, peers: dict[str, Peer], stack: ExitStack, reference: Reference | None, absent: dict[str, str]) -> dict:
     """Starts every contestant: name -> (contestant, its errors against the reference, if that is given).
 

@@ -14,7 +14,6 @@ from minisqx.kernels.im2col import im2col
 from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.sampling import add_spread, spread
 from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE, Affine, Block, Chunk, Extent, Matrix, Rows, Scratch
-from minisqx.kernels.tiles.activation_row import activate_row
 from minisqx.kernels.tiles.product import product
 from minisqx.kernels.tiles.simd import flat
 
@@ -119,6 +118,24 @@ def flip_taps(flipped, weight, taps):
 
 
 @njit
+def select_taps(selected, weight, live, taps):
+    """selected (O, I * live taps) = those taps of weight (O, I * taps). live: int64, their numbers."""
+    for m in range(selected.shape[0]):
+        for r in range(selected.shape[1]):
+            selected[m, r] = weight[m, r // live.size * taps + live[r % live.size]]
+
+
+@njit
+def spread_taps(weight, selected, live, taps):
+    """The inverse of `select_taps`; the other taps become 0."""
+    for m in range(selected.shape[0]):
+        for r in range(weight.shape[1]):
+            weight[m, r] = 0
+        for r in range(selected.shape[1]):
+            weight[m, r // live.size * taps + live[r % live.size]] = selected[m, r]
+
+
+@njit
 def columns_of(x, channels, taps, block, scratch):
     """x as an operand of a product, `Matrix` (channels * taps, pixels): its im2col, made in `scratch` for a block; or x itself,
     where im2col would only copy. x: a `Chunk`, whose scale, shift and activation are applied; taps: a structure with those of
@@ -127,10 +144,6 @@ def columns_of(x, channels, taps, block, scratch):
     if is_pointwise(taps.geometry) and not x.activation:
         return Matrix(x.data, x.at, x.stride)
     im2col(scratch, x, channels, Taps(taps.geometry, taps.inside, taps.index), block)
-    if x.activation:
-        for r in range(channels * taps.inside.shape[0]):
-            at = scratch.at + r * scratch.stride
-            activate_row(scratch.data, at, scratch.data, at, x.activation, block.columns)
     return of_block(scratch, block)
 
 
@@ -148,6 +161,25 @@ def source_columns(source, chunk, block, scratch):
 
 
 @njit
+def stored_rows(source, chunk):
+    """One chunk of the rows of the incoming gradient that are stored."""
+    return matrix_of(Rows(source.stored, source.stored_row), chunk)
+
+
+@njit
+def gradient_rows(start, rows, source, chunk, block, scratch):
+    """Rows start : rows of a block of the incoming gradient, start 0 or `source.produced`, as a `Matrix` whose row m is row m of
+    the gradient: the stored tensor itself if that is all they are, else scratch.
+    """
+    if start == source.produced and not source.added and not source.sampled:
+        stored = stored_rows(source, chunk)
+        return Matrix(stored.data, stored.at - start * stored.stride, stored.stride)
+    g = of_block(scratch.gradient, block)
+    fill_gradient(g, start, rows, source, chunk, block, scratch)
+    return g
+
+
+@njit
 def fill_gradient(g, start, rows, source, chunk, block, scratch):
     """Writes rows start : rows of a block of the incoming gradient to the `Matrix` g.
 
@@ -159,7 +191,7 @@ def fill_gradient(g, start, rows, source, chunk, block, scratch):
         extent = Extent(0, source.produced, source.weight.shape[0], block.first, block.columns)
         epilogue = Affine(scratch.zeros, scratch.ones, scratch.zeros)
         product(g, weight, source_columns(source, chunk, block, scratch), extent, epilogue, NO_ACTIVATION)
-    stored = matrix_of(Rows(source.stored, source.stored_row), chunk)
+    stored = stored_rows(source, chunk)
     for m in range(source.produced, rows):
         to, at = g.at + m * g.stride + block.first, stored.at + (m - source.produced) * stored.stride
         if source.sampled:

@@ -35,6 +35,7 @@ from minisqx.kernels.blocks import (
     columns_of,
     copy,
     fill_gradient,
+    gradient_rows,
     is_pointwise,
     matrix_of,
     of_block,
@@ -79,7 +80,7 @@ def convolve_chunk(out, x, pixels, convolution, folded, moments, scratch):
 
     out: `Matrix` (outputs, pixels); pixels: the chunk's output pixels. x: `Chunk` (inputs, its pixels), whose scale, shift and
     activation apply only where it goes through im2col; else they are in `folded`. moments: `ChunkMoments` to be written, of what
-    is stored, which then has no scale and no shift; or None.
+    is stored, which then has no scale and no shift, for no channels if there is no batch norm; or None.
     """
     outputs, depth = convolution.outputs, convolution.inputs * convolution.inside.shape[0]
     lane_count = VECTOR_BYTES // out.data.itemsize
@@ -98,7 +99,8 @@ def convolve_chunk(out, x, pixels, convolution, folded, moments, scratch):
                 # Whole vectors of pixels give their moments on the way; the columns of padding must not.
                 whole = 0
                 if moments is not None:
-                    whole = min(columns, pixels - first) // lane_count * lane_count
+                    if moments.merged.shape[1] > 0:
+                        whole = min(columns, pixels - first) // lane_count * lane_count
                     if whole > 0:
                         extent = Extent(start, stop, depth, first, whole)
                         product_with_moments(out, weight, x_columns, extent, Moments(folded.bias, moments.lanes), activation)
@@ -154,8 +156,8 @@ def _chunks(stored, *_) -> int:
 #
 # Writes out, `Rows` (M channels), and, if there is a batch norm, the `Norm`: the batch's mean and variance, scale and shift; and
 # updates its running statistics. x: `Tensor` (K channels). pixels: int64 (chunks,), of each chunk of out. folded: `Folded`,
-# written; its scale is 1, its shift 0. workspace.by_chunk: (chunks, 2, M) float64, the moments of each chunk; its columns are
-# followed by 3 vectors an output.
+# written; its scale is 1, its shift 0. workspace.by_chunk: (chunks, 2, M or 0) float64, the moments of each chunk; its columns
+# are followed by 3 vectors an output.
 forward = Task(fold_weight, Shared(convolve, _chunks), normalise)
 
 
@@ -179,10 +181,9 @@ def write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch):
             if start < stop:
                 extent = Extent(start, stop, source.weight.shape[0], block.first, block.columns)
                 product_to_dz(dz, weight, dz_columns, extent, epilogue, activation)
-    # The other rows of g are written out first.
+    # The other rows of g are stored, or written out first.
     if in_registers < outputs:
-        g = of_block(scratch.gradient, block)
-        fill_gradient(g, in_registers, outputs, source, chunk, block, scratch)
+        g = gradient_rows(in_registers, outputs, source, chunk, block, scratch)
         for m in range(in_registers, outputs):
             activation = convolution.activation if m < convolution.activated else NO_ACTIVATION
             batch_norm.dz_row(dz, g, e, m, coefficients, activation, block)
@@ -190,10 +191,11 @@ def write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch):
 
 
 @njit
-def backward_chunk(e, keep_dz, source, x, convolution, coefficients, chunk, pixels, gradient, scratch):
-    """One chunk of a basic block's backward: writes dz in the place of e, and the chunk's sums G and B to `gradient`.
+def backward_chunk(kept, e, source, x, convolution, coefficients, chunk, pixels, gradient, scratch):
+    """One chunk of a basic block's backward: writes dz to `kept`, and the chunk's sums G and B to `gradient`.
 
-    e: `Matrix` (M, pixels). x: `Chunk` (K, pixels of the input). gradient: `Matrix` (M, (K + 1) * taps), written: G, (M, K *
+    kept, e: `Matrix` (M, pixels); `kept` may be e, which has no readers left, or the stored gradient. With a stride of 0, dz is
+    not kept. x: `Chunk` (K, pixels of the input). gradient: `Matrix` (M, (K + 1) * taps), written: G, (M, K *
     taps), and beside it B, (M, taps).
     """
     inputs, outputs, tap_count = convolution.inputs, convolution.outputs, convolution.inside.shape[0]
@@ -207,8 +209,8 @@ def backward_chunk(e, keep_dz, source, x, convolution, coefficients, chunk, pixe
         inside, bias_taps = Matrix(flat(convolution.inside), 0, convolution.inside.shape[1]), tap_count
     for number in range(blocks_in(pixels, e.data.itemsize)):
         block = block_at(number, pixels, e.data.itemsize)
-        # dz (M, pixels) = (a g + b e + c) f'(e): in the place of e, which has no readers left, and is in cache.
-        dz = e if keep_dz else of_block(scratch.gradient, block)
+        # dz (M, pixels) = (a g + b e + c) f'(e), which is then in cache.
+        dz = kept if kept.stride > 0 else of_block(scratch.gradient, block)
         write_dz(dz, e, convolution, coefficients, source, chunk, block, scratch)
         # x_columns (K * taps, pixels): of the input as it is stored, since scale and shift are applied to the sums
         # (`add_chunks`); after an activation they can't be.
@@ -236,8 +238,11 @@ def pass_back(e, gradients, source, x, convolution, parameters, norm, cut, works
     chunk, chunk_gradients = place.piece, workspace.by_chunk
     stride = chunk_gradients.shape[2]
     gradient = Matrix(flat(chunk_gradients), chunk * convolution.outputs * stride, stride)
+    kept = matrix_of(Rows(e.dz, e.dz_row), chunk)
+    if not e.keep_dz:
+        kept = Matrix(kept.data, kept.at, 0)
     backward_chunk(
-        matrix_of(e, chunk), e.keep_dz, source, chunk_of(x, chunk), convolution, norm.coefficients, chunk,
+        kept, matrix_of(e, chunk), source, chunk_of(x, chunk), convolution, norm.coefficients, chunk,
         pixels_of(cut, chunk), gradient, scratch_of(workspace, place.thread),
     )  # fmt: skip
 
@@ -278,7 +283,8 @@ def add_chunks(total, gradients, m, chunk_gradients, x, geometry):
     depth = gradients.weight.shape[1]
     has_padding = geometry[PADDING_HEIGHT] + geometry[PADDING_WIDTH] > 0
     bias_taps = taps if has_padding else 1
-    centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2
+    # This tap lies inside for every pixel, since the padding is less than half the kernel.
+    centre = geometry[PADDING_HEIGHT] * geometry[1] + geometry[PADDING_WIDTH]
     total[:] = 0
     for chunk in range(chunk_gradients.shape[0]):
         for r in range(depth + bias_taps):
@@ -313,11 +319,14 @@ def write_gradient(dx, source, cut, workspace, place):
     scratch, pixels = scratch_of(workspace, place.thread), pixels_of(cut, chunk)
     for number in range(blocks_in(pixels, dx.itemsize)):
         block = block_at(number, pixels, dx.itemsize)
-        g = of_block(scratch.gradient, block)
-        fill_gradient(g, 0, rows, source, chunk, block, scratch)
-        for m in range(rows):
-            to, at = out.at + m * out.stride + block.first, g.at + m * g.stride + block.first
-            copy(out.data, to, g.data, at, block.columns)
+        if source.sampled:
+            # `spread` writes beyond the end of a block.
+            g = gradient_rows(0, rows, source, chunk, block, scratch)
+            for m in range(rows):
+                to, at = out.at + m * out.stride + block.first, g.at + m * g.stride + block.first
+                copy(out.data, to, g.data, at, block.columns)
+        else:
+            fill_gradient(out, 0, rows, source, chunk, block, scratch)
     clear_tail(out, rows, pixels, whole_vectors(pixels, dx.itemsize))
 
 

@@ -67,9 +67,34 @@ class Geometry(NamedTuple):
             self.in_width,
         )
 
+    @property
+    def live_taps(self) -> tuple[slice, slice]:
+        """The rows and the columns of the kernel outside of which every tap misses the map for every output pixel."""
+        return (
+            _live(self.kernel_height, self.stride_height, self.padding_height, self.in_height, self.out_height),
+            _live(self.kernel_width, self.stride_width, self.padding_width, self.in_width, self.out_width),
+        )
+
+    @property
+    def live(self) -> "Geometry":
+        """The same convolution with its live taps alone. For a geometry without upsampling."""
+        rows, columns = self.live_taps
+        return self._replace(
+            kernel_height=rows.stop - rows.start,
+            kernel_width=columns.stop - columns.start,
+            padding_height=self.padding_height - rows.start,
+            padding_width=self.padding_width - columns.start,
+        )
+
     def taps(self, layout: Layout, dtype) -> Taps:
         """The tables for an output with this layout."""
         return _tables(self, layout.images_per_chunk, layout.stride, np.dtype(dtype))
+
+
+def _live(kernel: int, stride: int, padding: int, size: int, outputs: int) -> slice:
+    """Along one axis: from the first to the last tap that lies in the map for some output."""
+    live = [tap for tap in range(kernel) if any(0 <= place * stride + tap - padding < size for place in range(outputs))]
+    return slice(live[0], live[-1] + 1)
 
 
 @lru_cache(maxsize=512)

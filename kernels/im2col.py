@@ -9,12 +9,13 @@ upsample = 1 that is a convolution of any kernel, stride and padding. The same g
 stride and upsample exchanged, padding = kernel - 1 - padding and flipped taps, gives the input's gradient
 (`Geometry.transposed`): backward needs no scatter.
 
-A value is x * scale[c] + shift[c], so a deferred batch norm is applied on the way, and the zeros of the padding stay
-zero. The input pixel under each tap is in tables that are made once per geometry (`Taps`). Of three loops, the fastest that
-applies fills the rows:
+A value is f(x * scale[c] + shift[c]), so a deferred batch norm and activation are applied on the way, and the zeros of the
+padding stay zero. The input pixel under each tap is in tables that are made once per geometry (`Taps`). Of three loops, the
+fastest that applies fills the rows:
 
 - the map keeps its size (1x3, 3x1, 3x3 with padding): row t is the input shifted by a constant, masked by `inside`;
-- no stride otherwise (the stem), and rows as long as a vector: an output row is a run of an input row, copied as vectors;
+- no stride otherwise (the stem), no activation, and rows as long as a vector: an output row is a run of an input row, copied as
+  vectors;
 - all else: a look-up for each element, as vectors where the CPU can.
 
 Cost: one load and one store an element of `out`; only a block of pixels that fits in cache is gathered at a time.
@@ -24,11 +25,12 @@ import numpy as np
 from numba import types
 from numba.core import cgutils, typing
 
+from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.compiler.published import call_published, publish
 from minisqx.kernels.geometry import Taps
 from minisqx.kernels.sampling import pixel_at, rows_below
 from minisqx.kernels.structures import Block, Chunk, Matrix
-from minisqx.kernels.tiles.plain import addresses, intrinsic_of
+from minisqx.kernels.tiles.plain import activate, addresses, intrinsic_of
 from minisqx.kernels.tiles.simd import (
     INDEX,
     VECTOR_BYTES,
@@ -36,6 +38,7 @@ from minisqx.kernels.tiles.simd import (
     Vectors,
     advance,
     as_c_argument,
+    for_each_activation,
     lanes,
     multiply_add,
     structure,
@@ -72,25 +75,62 @@ def _copy_rows(typing_context, out, out_width, x, x_width, rows, scale, shift):
     return signature, generate
 
 
-def _looked_up(out, x, index, columns, scale, shift):
+def _looked_up(out, x, index, columns, scale, shift, activation):
     at = index.row(columns)
     values = np.array([x[p] for p in np.maximum(at, 0)])
-    out.row(columns)[...] = np.where(at >= 0, values * scale + shift, 0)
+    out.row(columns)[...] = np.where(at >= 0, activate(values * scale + shift, activation), 0)
 
 
 @intrinsic_of(_looked_up)
-def _look_up(typing_context, out, x, index, columns, scale, shift):
-    """out[p] = x[index[p]] * scale + shift, or 0 where index[p] is negative, for `columns` p, a multiple of a vector."""
-    signature = types.void(out, x, index, types.int64, scale, shift)
+def _look_up(typing_context, out, x, index, columns, scale, shift, activation):
+    """out[p] = f(x[index[p]] * scale + shift), or 0 where index[p] is negative, for `columns` p, a multiple of a vector."""
+    signature = types.void(out, x, index, types.int64, scale, shift, types.int64)
 
     def generate(context, builder, signature, arguments):
         v = Vectors(builder, signature.args[0].dtype)
-        out, x, index, columns, scale, shift = arguments
+        out, x, index, columns, scale, shift, activation = arguments
         scale, shift = v.broadcast(scale), v.broadcast(shift)
-        loop = Loop(builder, "look_up", [])
-        value, inside = v.gather(x, index, loop.index)
-        v.store(builder.select(inside, v.multiply_add(value, scale, shift), v.constant(0.0)), out, loop.index)
-        loop.close([], v.lanes, columns)
+
+        def emit(activation: int) -> None:
+            loop = Loop(builder, "look_up", [])
+            value, inside = v.gather(x, index, loop.index)
+            value = v.activate(v.multiply_add(value, scale, shift), activation)
+            v.store(builder.select(inside, value, v.constant(0.0)), out, loop.index)
+            loop.close([], v.lanes, columns)
+
+        for_each_activation(builder, activation, emit)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _moved(out, x, inside, columns, scale, shift, activation):
+    values = activate(x.row(columns) * scale + shift, activation)
+    out.row(columns)[...] = np.where(inside.row(columns) > 0, values, 0)
+
+
+@intrinsic_of(_moved)
+def _move(typing_context, out, x, inside, columns, scale, shift, activation):
+    """out[p] = f(x[p] * scale + shift), or 0 where inside[p] is 0, for `columns` p, at least a vector.
+
+    The last vector ends with the last p, so some elements may be written twice.
+    """
+    signature = types.void(out, x, inside, types.int64, scale, shift, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(builder, signature.args[0].dtype)
+        out, x, inside, columns, scale, shift, activation = arguments
+        scale, shift, zero = v.broadcast(scale), v.broadcast(shift), v.constant(0.0)
+        last = builder.sub(columns, INDEX(v.lanes))
+
+        def emit(activation: int) -> None:
+            loop = Loop(builder, "move", [])
+            at = builder.select(builder.icmp_signed("<", loop.index, last), loop.index, last)
+            value = v.activate(v.multiply_add(v.load(x, at), scale, shift), activation)
+            v.store(v.select(">", v.load(inside, at), zero, value, zero), out, at)
+            loop.close([], v.lanes, columns)
+
+        for_each_activation(builder, activation, emit)
         return context.get_dummy_value()
 
     return signature, generate
@@ -105,7 +145,7 @@ def _im2col(out, x, channels, taps, table_stride, block, lane_count):
     in_height, in_width, out_height, out_width = geometry[8], geometry[9], geometry[10], geometry[11]
     same = not strided and in_height == out_height and in_width == out_width
     last = min(first + columns, pixels)
-    zero = x.data[x.at] * 0
+    zero, f = x.data[x.at] * 0, x.activation
     for c in range(channels):
         a, b, channel = x.scale[c], x.shift[c], advance(x.data, x.at + c * x.stride)
         for t in range(tap_count):
@@ -113,20 +153,19 @@ def _im2col(out, x, channels, taps, table_stride, block, lane_count):
             # right.
             row = advance(out.data, out.at + (c * tap_count + t) * out.stride - first)
             i, j = t // geometry[1] - padding_height, t % geometry[1] - padding_width
-            if same:
+            # Between left and right a pixel moved by i rows and j pixels exists, though it may belong to another row or image.
+            offset = i * in_width + j
+            left = min(max(first, -offset), first + columns)
+            right = max(left, min(first + columns, pixels - offset))
+            if same and right - left >= lane_count:
                 # The input's row moved by i rows and j pixels; the mask is 0 where that leaves the map.
-                offset = i * in_width + j
-                mask, source = advance(taps.inside, t * table_stride), advance(channel, offset)
-                # Within these bounds the moved pixel exists in this chunk, though it may belong to another row or image.
-                left = min(max(first, -offset), first + columns)
-                right = max(left, min(first + columns, pixels - offset))
                 for p in range(first, left):
                     row[p] = zero
-                for p in range(left, right):
-                    row[p] = multiply_add(source[p], a, b) if mask[p] > 0 else zero
+                mask = advance(taps.inside, t * table_stride + left)
+                _move(advance(row, left), advance(channel, left + offset), mask, right - left, a, b, f)
                 for p in range(right, first + columns):
                     row[p] = zero
-            elif not strided and out_width >= lane_count:
+            elif not strided and out_width >= lane_count and f == NO_ACTIVATION:
                 # Each row of the output's map is a run of a row of the input's map.
                 p, pixel = first, pixel_at(first, out_height, out_width)
                 while p < last:
@@ -163,7 +202,7 @@ def _im2col(out, x, channels, taps, table_stride, block, lane_count):
                     row[q] = zero
             else:
                 # Any stride or upsampling: the pixel is looked up in the table.
-                _look_up(advance(row, first), channel, advance(taps.index, t * table_stride + first), columns, a, b)
+                _look_up(advance(row, first), channel, advance(taps.index, t * table_stride + first), columns, a, b, f)
                 # The last chunk may have fewer images than the table.
                 for q in range(max(pixels, first), first + columns):
                     row[q] = zero
@@ -192,8 +231,8 @@ def _called(out, x, channels, taps, block):
 def im2col(typing_context, out, x, channels, taps, block):
     """Gathers a `Block` of output pixels of a chunk; beyond the pixels is zero.
 
-    out: `Matrix` (channels * taps, columns), column 0 the block's first. x: `Chunk` of `channels` rows, whose scale and shift are
-    applied, and whose activation is not.
+    out: `Matrix` (channels * taps, columns), column 0 the block's first. x: `Chunk` of `channels` rows, whose scale, shift and
+    activation are applied.
     """
     index = types.int64
 

@@ -1,4 +1,4 @@
-"""The residual sum r = f(u + v), and the backward of any activation f that follows a sum or a batch norm.
+"""The residual sum r = f(u + v), and its backward.
 
 Forward: u and v are stored tensors with a deferred scale and shift (and, in the order convolution, batch norm, activation, a
 deferred activation). Backward: ds = g f'(r). On the way it takes the row sums that the batch norms before the sum need: sum ds,
@@ -27,7 +27,7 @@ from minisqx.kernels.blocks import (
 from minisqx.kernels.compiler.jit import njit
 from minisqx.kernels.compiler.tasks import Shared, Task
 from minisqx.kernels.sampling import sample
-from minisqx.kernels.structures import Chunk, Matrix, Rows, Sampling
+from minisqx.kernels.structures import Chunk, Rows, Sampling
 from minisqx.kernels.tiles.activation_row import activate_row
 from minisqx.kernels.tiles.plain import activate, activation_backward, intrinsic_of, row_of_block
 from minisqx.kernels.tiles.simd import INDEX, Loop, Vectors, for_each_activation, moved, multiply_add, switch, unpacked
@@ -192,11 +192,11 @@ def ds_row(typing_context, ds, g, y, u, v, m, activation, block, sums):
 
 
 @njit
-def backward_chunk(ds, source, y, activated, u, v, chunk, pixels, sums, scratch):
-    """One chunk of `backward`: ds, u and v `Matrix` (rows, pixels), y `Chunk`. sums: (rows, 3) float64, written: for each row sum
-    ds, sum ds u and sum ds v.
+def backward_chunk(ds, source, activation, u, v, chunk, pixels, sums, scratch):
+    """One chunk of `backward`: ds, u and v `Matrix` (rows, pixels). sums: (rows, 3) float64, written: for each row sum ds, sum
+    ds u and sum ds v.
     """
-    rows, value = sums.shape[0], scratch.columns
+    rows = sums.shape[0]
     sums[:] = 0
     for number in range(blocks_in(pixels, ds.data.itemsize)):
         block = block_at(number, pixels, ds.data.itemsize)
@@ -205,32 +205,24 @@ def backward_chunk(ds, source, y, activated, u, v, chunk, pixels, sums, scratch)
         # g (rows, pixels), with zeros in the padding, which must not count in the sums.
         g = of_block(scratch.gradient, block)
         fill_gradient(g, 0, rows, source, chunk, block, scratch)
-        output = Matrix(y.data, y.at, y.stride)
-        if y.activation:
-            # Each row of y is computed into the same row of scratch, hence the stride of 0.
-            output = Matrix(value.data, value.at - first, 0)
         for m in range(rows):
             padding = g.at + m * g.stride + first
             g.data[padding + valid : padding + columns] = 0
-            if y.activation:
-                load_row(value.data, value.at, y, m, block)
-            activation = activated.activation if m < activated.rows else NO_ACTIVATION
-            ds_row(ds, g, output, u, v, m, activation, block, sums[m])
+            ds_row(ds, g, ds, u, v, m, activation, block, sums[m])
 
 
 @njit
-def pass_back(ds, source, y, activated, u, v, cut, workspace, place):
+def pass_back(ds, source, activation, u, v, cut, workspace, place):
     """The first stage of `backward`: one chunk of ds, and its sums."""
     chunk = place.piece
     backward_chunk(
-        matrix_of(Rows(ds, 0), chunk), source, chunk_of(y, chunk), activated,
-        matrix_of(u, chunk), matrix_of(v, chunk), chunk, pixels_of(cut, chunk),
-        workspace.by_chunk[chunk], scratch_of(workspace, place.thread),
+        matrix_of(Rows(ds, 0), chunk), source, activation, matrix_of(u, chunk), matrix_of(v, chunk), chunk,
+        pixels_of(cut, chunk), workspace.by_chunk[chunk], scratch_of(workspace, place.thread),
     )  # fmt: skip
 
 
 @njit
-def add_sums(ds, source, y, activated, u, v, cut, workspace):
+def add_sums(ds, source, activation, u, v, cut, workspace):
     """The last stage of `backward`: the sums of all chunks, in their order."""
     chunk_sums = workspace.by_chunk
     for m in range(ds.shape[1]):
@@ -243,9 +235,9 @@ def add_sums(ds, source, y, activated, u, v, cut, workspace):
         v.sums[m, 0], v.sums[m, 1] = total, with_v
 
 
-# backward(ds, source, y, activated, u, v, cut, workspace): ds (chunks, rows, stride) = g f'(y), g from `source`.
+# backward(ds, source, activation, u, v, cut, workspace): ds (chunks, rows, stride) = g f'(r), g from `source`, in the place of r,
+# which has no readers left.
 #
-# activated: `Activated`, f an activation of some of the rows. y: `Tensor`, the output of f as its reader sees it; ds may be its
-# data, since it has no readers left. u, v: `Tensor`, whose sums are written: sum ds, and sum ds times the stored u or v; their
-# scale, shift and activation are not used. cut: of ds. workspace.by_chunk: (chunks, rows, 3) float64; its columns hold one row.
+# activation: the number of f. u, v: `Tensor`, whose sums are written: sum ds, and sum ds times the stored u or v; their scale,
+# shift and activation are not used. cut: of ds. workspace.by_chunk: (chunks, rows, 3) float64.
 backward = Task(Shared(pass_back, lambda ds, *_: len(ds)), add_sums)

@@ -33,10 +33,14 @@ class Rows(NamedTuple):
 
 
 class Output(NamedTuple):
-    """The stored output of a basic block, `Rows`, at its backward: overwritten with dz if keep_dz."""
+    """The stored output of a basic block, `Rows`, at its backward, and the rows in which dz is kept if keep_dz, which may be the
+    same.
+    """
 
     data: np.ndarray
     row: int
+    dz: np.ndarray
+    dz_row: int
     keep_dz: bool
 
 
@@ -156,6 +160,20 @@ class NormBackward(NamedTuple):
     b: np.ndarray
     c: np.ndarray
     e: Matrix
+
+
+class NormActivationBackward(NamedTuple):
+    """A product's epilogue ds = z f'(y), y = f(e scale + shift): the backward of an f that follows a batch norm.
+
+    z is the incoming gradient. bias: zeros. scale, shift: (rows,). e: what batch norm reads. lanes: flat (rows, 2, lanes), to
+    which the sums of ds and of ds e are added for each lane of a vector.
+    """
+
+    bias: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    e: Matrix
+    lanes: np.ndarray
 
 
 class Parameters(NamedTuple):

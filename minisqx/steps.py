@@ -1,5 +1,6 @@
 """Compiles a network's description and state to a table of steps and constant weights, which `kernels/inference.py` runs."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -142,11 +143,15 @@ class StepTable:
         step = self._step(name, frozen.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
         step[frozen.ACTIVATION] = number_of(spec.activation)
         step[frozen.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
-        step[frozen.WEIGHT_AT] = self._places[spec.name]
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
+        weights_of_live_taps = _live_name(spec.name, geometry)
+        if weights_of_live_taps in self._places:
+            step[frozen.WEIGHT_AT], geometry = self._places[weights_of_live_taps], geometry.live
+        else:
+            step[frozen.WEIGHT_AT] = self._places[spec.name]
         step[frozen.GEOMETRY :] = geometry
         step[frozen.TABLE_AT] = self._table(geometry, size)
-        self._deepest = max(self._deepest, spec.in_channels * spec.kernel[0] * spec.kernel[1])
+        self._deepest = max(self._deepest, spec.in_channels * geometry.kernel_height * geometry.kernel_width)
         if release:
             self._memory.release(x)
         return out, size
@@ -188,7 +193,7 @@ class _Measured(StepTable):
 
 def measured_memory(spec: NetworkSpec, images: int, dtype="float32") -> tuple[int, int]:
     """Bytes that a plan needs to run chunks of `images`: (for each thread that runs one, for all threads together)."""
-    places = {group[0].name: 0 for group in _weight_groups(spec)}
+    places = {name: 0 for group in _weight_groups(spec) for name, _ in _kernels(group[0])}
     return _Measured(spec, places, images, np.empty(0, dtype)).memory_bytes()
 
 
@@ -231,6 +236,21 @@ def _weight_groups(spec: NetworkSpec):
             yield from unit.groups
 
 
+def _live_name(name: str, geometry: Geometry) -> str:
+    """The name of a convolution's weights without the taps that miss the map for every pixel."""
+    return " ".join([name, *(f"{taps.start}:{taps.stop}" for taps in geometry.live_taps)])
+
+
+def _kernels(spec: ConvolutionSpec) -> Iterator[tuple[str, tuple[slice, slice]]]:
+    """The kernels of a convolution in the constant weights, as names and taps: all taps, and if some of them miss the map of the
+    description's size, also the live ones, of which steps for that size are made.
+    """
+    geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, spec.input_size, spec.output_size)
+    yield spec.name, (slice(None), slice(None))
+    if geometry.live != geometry:
+        yield _live_name(spec.name, geometry), geometry.live_taps
+
+
 class _Memory:
     """Places for tensors in one flat memory; a new tensor takes the first gap that is large enough."""
 
@@ -257,7 +277,8 @@ class _Memory:
 
 def constant_weights(spec: NetworkSpec, state: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
     """(All convolutions' weights, biases and batch norms in one flat array, where each group begins by its first convolution's
-    name); `kernels/inference.py` has the order. Folded in float64, rounded once to the state's dtype.
+    name, or by that and its live taps); `kernels/inference.py` has the order. Folded in float64, rounded once to the state's
+    dtype.
     """
     pieces: list[np.ndarray] = []
     places: dict[str, int] = {}
@@ -276,8 +297,10 @@ def constant_weights(spec: NetworkSpec, state: dict[str, np.ndarray]) -> tuple[n
         if first.order == "conv-bn-act":
             weight, bias = weight * scale, bias * scale + shift
             scale, shift = np.ones_like(scale), np.zeros_like(shift)
-        places[first.name] = at
-        pieces += [weight.ravel(), bias, scale, shift]
-        at = sum(piece.size for piece in pieces)
+        for name, (rows, columns) in _kernels(first):
+            places[name] = at
+            live = weight.reshape(-1, *first.kernel, len(bias))[:, rows, columns]
+            pieces += [live.ravel(), bias, scale, shift]
+            at = sum(piece.size for piece in pieces)
     dtype = next(iter(state.values())).dtype
     return np.concatenate(pieces).astype(dtype), places

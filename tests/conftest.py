@@ -26,6 +26,7 @@ WITHOUT_JIT = {
     "test_kernels_sampling.py": 1,
     "test_kernels_windows.py": 3,
     "test_layer_gradients.py": 23,
+    "test_tasks.py": 1,
 }
 
 

@@ -57,6 +57,8 @@ GOLDEN_PIXELS = ("test_golden_pixels.py::test_a_pixel_is_read_as_the_table_says"
 HOSTILE_IMAGES = ("test_hostile_images.py",)
 IDENTITY = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{}-identity]",)
 NORM_FIRST = ("test_layer_gradients.py::test_gradients_of_a_bottleneck[{'block_order': 'conv-bn-act'}-shortcut]",)
+LIVE = ("test_kernels_convolution.py::test_taps_that_miss_a_small_map_change_nothing_and_have_no_gradient",)
+NORM_SUMS = _block("more-pixels-than-a-block", order="conv-bn-act-elu")
 
 GRADCHECK = ("test_gradcheck.py",)
 FILES = ("test_hostile_files.py",)
@@ -232,7 +234,7 @@ FAULTS = (
     Fault(
         "bias gradient of another tap",
         "kernels/convolution.py",
-        "centre = geometry[0] // 2 * geometry[1] + geometry[1] // 2",
+        "centre = geometry[PADDING_HEIGHT] * geometry[1] + geometry[PADDING_WIDTH]",
         "centre = 0",
         _block("1x3"),
     ),
@@ -259,9 +261,9 @@ FAULTS = (
     ),
     Fault(
         "deferred ELU of the input forgotten",
-        "kernels/blocks.py",
-        "    if x.activation:\n        for r",
-        "    if False:\n        for r",
+        "kernels/im2col.py",
+        "* 0, x.activation",
+        "* 0, 0",
         _block("1x1", "activation", "conv-bn-act-elu"),
     ),
     Fault("taps not flipped", "kernels/blocks.py", "m * taps + taps - 1 - t", "m * taps + t", IM2COL),
@@ -295,7 +297,13 @@ FAULTS = (
         "t // geometry[1] - padding_height + 1",
         IM2COL,
     ),
-    Fault("shift applied to the padding", "kernels/im2col.py", "if mask[p] > 0 else zero", "if mask[p] > 0 else b", IM2COL),
+    Fault(
+        "shift applied to the padding",
+        "kernels/im2col.py",
+        "zero, value, zero), out, at)",
+        "zero, value, shift), out, at)",
+        IM2COL,
+    ),
     Fault(
         "transposed padding not exchanged",
         "kernels/geometry.py",
@@ -381,7 +389,56 @@ FAULTS = (
         "v.maximum(z, negative)",
         ELU,
     ),
+    Fault(
+        "the sum of ds e is one of ds y",
+        "kernels/tiles/epilogues.py",
+        "v.multiply_add(ds, e, with_e)",
+        "v.multiply_add(ds, v.multiply_add(e, scale, shift), with_e)",
+        PRODUCT,
+    ),
     # The other layers' kernels.
+    Fault(
+        "a live tap left out",
+        "kernels/geometry.py",
+        "slice(live[0], live[-1] + 1)",
+        "slice(live[0], max(live[-1], live[0] + 1))",
+        LIVE,
+    ),
+    Fault(
+        "the first taps' weights for those of the live ones",
+        "minisqx/steps.py",
+        "self._places[weights_of_live_taps], geometry.live",
+        "self._places[spec.name], geometry.live",
+        INFERENCE_FIRE,
+    ),
+    Fault(
+        "a window reaches into the next row",
+        "kernels/max_pool.py",
+        "v.first_lanes(builder.sub(left, taps.index))",
+        "v.first_lanes(builder.add(left, taps.index))",
+        MAX_POOL,
+    ),
+    Fault(
+        "the gradient of dead taps not cleared",
+        "kernels/blocks.py",
+        "            weight[m, r] = 0\n",
+        "            pass\n",
+        LIVE,
+    ),
+    Fault(
+        "two blocks in turn share one memory",
+        "minisqx/layers/workspace.py",
+        "self._passing[number % 2][:size]",
+        "self._passing[0][:size]",
+        NORM_FIRST,
+    ),
+    Fault(
+        "only the last block's sums of ds",
+        "kernels/norm_activation.py",
+        "sums[m, part] += total(",
+        "sums[m, part] = total(",
+        NORM_SUMS,
+    ),
     Fault(
         "sums of u and v swapped",
         "kernels/residual.py",
@@ -392,8 +449,8 @@ FAULTS = (
     Fault(
         "the sum's ELU forgotten in backward",
         "kernels/residual.py",
-        "activated.activation if m < activated.rows",
-        "NO_ACTIVATION if m < activated.rows",
+        "ds_row(ds, g, ds, u, v, m, activation,",
+        "ds_row(ds, g, ds, u, v, m, NO_ACTIVATION,",
         RESIDUAL,
     ),
     Fault(

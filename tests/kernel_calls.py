@@ -11,7 +11,17 @@ from minisqx.kernels import im2col as im2col_kernel
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.geometry import Geometry
 from minisqx.kernels.layout import Layout, aligned_empty
-from minisqx.kernels.structures import Affine, Block, Chunk, Extent, Matrix, Moments, NormBackward, Windows
+from minisqx.kernels.structures import (
+    Affine,
+    Block,
+    Chunk,
+    Extent,
+    Matrix,
+    Moments,
+    NormActivationBackward,
+    NormBackward,
+    Windows,
+)
 from minisqx.kernels.tiles import product as product_kernels
 from minisqx.kernels.tiles import windows
 from minisqx.kernels.tiles.activation_row import activate_row
@@ -76,6 +86,11 @@ def _product_to_dz(out, weight, x, extent, epilogue, activation):
 
 
 @numba.njit
+def _product_to_ds(out, weight, x, extent, epilogue, activation):
+    product_kernels.product_to_ds(out, weight, x, extent, epilogue, activation)
+
+
+@numba.njit
 def _weight_gradient(dweight, dz, x, extent):
     product_kernels.weight_gradient(dweight, dz, x, extent)
 
@@ -137,14 +152,25 @@ def product_to_dz(weight, x, coefficients, activation: bool, e: np.ndarray, colu
     return out
 
 
+def product_to_ds(weight, x, scale, shift, activation: int, e: np.ndarray, columns: int, lanes: np.ndarray) -> np.ndarray:
+    """ds, as large as e (M, columns or more), NaN where the kernel leaves it alone; updates lanes (M, 2, lanes)."""
+    product_kernels.prepare(x.dtype)
+    out, extent = poisoned(e.shape, e.dtype), Extent(0, len(e), len(weight), 0, columns)
+    epilogue = NormActivationBackward(np.zeros(len(e), e.dtype), scale, shift, matrix(e), lanes.reshape(-1))
+    _product_to_ds(matrix(out), matrix(weight), matrix(x), extent, epilogue, activation)
+    return out
+
+
 def weight_gradient(dweight, dz, x, depth: int, columns: int) -> None:
     """Adds to dweight (M, depth or more) the product of dz (M, columns or more) and x (K, columns or more)."""
     product_kernels.prepare(x.dtype)
     _weight_gradient(matrix(dweight), matrix(dz), matrix(x), Extent(0, len(dz), depth, 0, columns))
 
 
-def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_chunk: int, block: int) -> np.ndarray:
-    """x (N, C, H, W) -> (N, C * taps, H' * W'), gathered `block` columns at a time.
+def im2col(
+    x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_chunk: int, block: int, activation: int = NO_ACTIVATION
+) -> np.ndarray:
+    """f(x scale + shift), (N, C, H, W) -> (N, C * taps, H' * W'), gathered `block` columns at a time.
 
     Fails if a column beyond the pixels is not zero, or if the gather writes outside its block.
     """
@@ -159,7 +185,7 @@ def im2col(x: np.ndarray, scale, shift, geometry: Geometry, dtype, images_per_ch
         for first in range(0, out_layout.padded(chunk), block):
             columns = min(block, out_layout.padded(chunk) - first)
             scratch = poisoned((rows, block + 16), dtype)
-            given = Chunk(data[chunk].ravel(), 0, layout.stride, scale, shift, NO_ACTIVATION)
+            given = Chunk(data[chunk].ravel(), 0, layout.stride, scale, shift, activation)
             _im2col(matrix(scratch), given, x.shape[1], taps, Block(first, columns, out_layout.pixels(chunk)))
             assert np.isnan(scratch[:, columns:]).all()
             gathered[chunk, :, first : first + columns] = scratch[:, :columns]

@@ -194,7 +194,7 @@ class BlockCase:
 
     @property
     def stored(self) -> np.ndarray:
-        """What the block stored in the last forward pass, or dz after a backward pass."""
+        """What the block stored in the last forward pass, or dz after a backward pass if the batch norm comes last."""
         return self.block.buffers.e[:, self.block.row : self.block.row + self.block.channels]
 
     def outputs(self) -> np.ndarray:
@@ -223,8 +223,9 @@ class BlockCase:
         return self.finish(self.block.backward(Gradient(stored=data), keep_dz))
 
     def finish(self, gradient: Gradient) -> dict[str, np.ndarray]:
-        """The gradients after the block's backward, the input's written out. dz is where the output was."""
-        assert padding_is_zero(self.stored, self.out_layout)
+        """The gradients after the block's backward, the input's written out."""
+        dz = self.block.buffers.dz
+        assert padding_is_zero(dz.data[:, dz.row : dz.row + self.block.channels], self.out_layout)
         out = poisoned((self.input.layout.chunks, self.shape.inputs, self.input.layout.stride), self.dtype)
         self.workspace.scratch(_SCRATCH_ROWS)[...] = np.nan
         dx = self.input.layout.unpack(materialise(gradient, out, self.input.layout, self.workspace))

@@ -174,6 +174,31 @@ def test_the_first_layer_may_throw_its_dz_away():
     assert np.array_equal(untouched, e, equal_nan=True) and not np.array_equal(dz, e, equal_nan=True)
 
 
+# (shape, live rows and columns of the kernel): one pixel, a row, a column, a stride with padding on one side alone, all.
+SMALL_MAPS = [
+    (Shape(4, (3,), (3, 3), 1, (1, 1), (1, 1)), (1, 1)),
+    (Shape(4, (3,), (3, 3), 1, (1, 1), (1, 4)), (1, 3)),
+    (Shape(3, (5,), (3, 1), 1, (1, 0), (1, 3)), (1, 1)),
+    (Shape(2, (7,), (3, 3), 1, (1, 1), (2, 1)), (3, 1)),
+    (Shape(3, (2,), (3, 3), 2, (1, 1), (2, 2)), (2, 2)),
+    (Shape(2, (3,), (7, 7), 2, (3, 3), (3, 2)), (5, 2)),
+    (Shape(2, (3,), (3, 3), 1, (1, 1), (3, 3)), (3, 3)),
+]
+
+
+@pytest.mark.parametrize("shape, live", SMALL_MAPS, ids=str)
+@pytest.mark.parametrize("order, activation", BLOCKS)
+def test_taps_that_miss_a_small_map_change_nothing_and_have_no_gradient(order, activation, shape, live):
+    rows, columns = shape.geometry.live_taps
+    assert (rows.stop - rows.start, columns.stop - columns.start) == live
+    case = BlockCase(shape, order=order, activation=activation)
+    check(case)
+    dead = np.ones(shape.kernel, bool)
+    dead[rows, columns] = False
+    gradient = case.gradients.weight.reshape(case.arrays["weight"].shape)
+    assert (gradient[..., dead] == 0).all() and (gradient[..., ~dead] != 0).any()
+
+
 def test_channels_without_an_elu_keep_their_negative_values():
     case = BlockCase(VARIANTS["with-shortcut"], shortcut_activation=False)
     case.forward()

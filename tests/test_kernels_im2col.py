@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.blocks import flip_taps
 from minisqx.kernels.geometry import Geometry
 from minisqx.kernels.structures import BLOCK
@@ -39,9 +40,11 @@ def integers(*shape):
 
 def check(x, kernel, stride, padding, dtype, images_per_chunk, block):
     scale, shift = integers(2, x.shape[1])
-    found = im2col(x, scale, shift, geometry_of(kernel, stride, padding, x.shape[2:]), dtype, images_per_chunk, block)
-    # Scale and shift come before the padding: its zeros stay zero.
-    assert np.array_equal(found, naive.im2col(x * scale[:, None, None] + shift[:, None, None], kernel, stride, padding))
+    geometry, y = geometry_of(kernel, stride, padding, x.shape[2:]), x * scale[:, None, None] + shift[:, None, None]
+    for activation, values in ((NO_ACTIVATION, y), (number_of("relu"), naive.relu(y))):
+        found = im2col(x, scale, shift, geometry, dtype, images_per_chunk, block, activation)
+        # Scale, shift and activation come before the padding: its zeros stay zero.
+        assert np.array_equal(found, naive.im2col(values, kernel, stride, padding))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

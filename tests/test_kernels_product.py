@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.tiles.product import GRADIENT_ROWS, ROWS, VECTORS
 from tests import naive
-from tests.kernel_calls import DTYPES, lanes_of, product, product_to_dz, product_with_moments, weight_gradient
+from tests.kernel_calls import DTYPES, lanes_of, product, product_to_ds, product_to_dz, product_with_moments, weight_gradient
+
+RELU = number_of("relu")
 
 # Every height of a tile, and sums of unequal ones; every real channel count of 0.125x and 0.2x is among them.
 HEIGHTS = [*range(1, 2 * ROWS + 2), 16, 19, 25, 32, 51]
@@ -101,6 +104,26 @@ def test_dz_of_integers_is_exact_and_may_take_the_place_of_e(rows, dtype, in_pla
         assert np.array_equal(found[:, :columns], (a[:, None] * g + b[:, None] * stored + c[:, None]) * slope)
         beyond = found[:, columns:]
         assert np.array_equal(beyond, e[:, columns:]) if in_place else np.isnan(beyond).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", HEIGHTS)
+def test_ds_of_integers_is_exact_and_so_are_the_sums_that_it_leaves(rows, dtype):
+    generator, lane_count = np.random.default_rng(rows), lanes_of(dtype)
+    for depth, vectors, activation in ((1, 1, NO_ACTIVATION), (3, VECTORS, RELU), (5, VECTORS + 2, RELU)):
+        columns = vectors * lane_count
+        weight, x = integers(generator, depth, rows, dtype=dtype), integers(generator, depth, columns + 16, dtype=dtype)
+        e, before = integers(generator, rows, columns + 32, dtype=dtype), integers(generator, rows, 2, lane_count, dtype=dtype)
+        scale, shift = integers(generator, 2, rows, dtype=dtype)
+        lanes = before.copy()
+        found = product_to_ds(weight, x, scale, shift, activation, e, columns, lanes)
+        ds, stored = weight.T @ x[:, :columns], e[:, :columns]
+        if activation:
+            ds = np.where(stored * scale[:, None] + shift[:, None] > 0, ds, 0)
+        assert np.array_equal(found[:, :columns], ds)
+        assert np.isnan(found[:, columns:]).all()
+        added = (each.reshape(rows, vectors, lane_count).sum(axis=1) for each in (ds, ds * stored))
+        assert np.array_equal(lanes, before + np.stack(list(added), axis=1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -90,6 +90,7 @@ def test_after_an_error_nothing_of_a_program_is_run(count):
     assert list(order) == [1, 0]
 
 
+@pytest.mark.compiled
 def test_logits_and_gradients_stay_the_callers_when_a_network_goes_on():
     network, generator = minisqx.ShallowSqueezeNext(width=0.125), np.random.default_rng(0)
     x = generator.normal(size=(3, 3, 16, 16)).astype(np.float32)

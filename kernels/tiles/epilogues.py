@@ -4,7 +4,7 @@ Each takes a structure of `structures.py`, and is written twice: as a code gener
 (`plain.py`).
 """
 
-from minisqx.kernels.structures import Affine, Matrix, Moments, NormBackward
+from minisqx.kernels.structures import Affine, Matrix, Moments, NormActivationBackward, NormBackward
 from minisqx.kernels.tiles.plain import activate, activation_backward, block_of
 from minisqx.kernels.tiles.simd import INDEX, VECTOR_BYTES, Vectors, moved
 
@@ -35,7 +35,10 @@ class Epilogue:
         self.v.store(value, self.out.data, self.place(self.out, m, n))
 
     def ahead(self, rows: int, vectors: int) -> None:
-        """Prefetches what the next tile of the row reads besides x."""
+        """Prefetches the places that the next tile of the row writes: a store to memory that no cache holds reads it first."""
+        for m in range(rows):
+            for n in range(vectors):
+                self.v.prefetch(self.out.data, self.place(self.out, m, vectors + n), write=True)
 
 
 class AffineEpilogue(Epilogue):
@@ -106,6 +109,7 @@ class NormBackwardEpilogue(Epilogue):
         self.e = moved(v.builder, given.e, tile.row, tile.column)
 
     def ahead(self, rows: int, vectors: int) -> None:
+        # Of e, whose place is the output's, too, unless that is scratch.
         for m in range(rows):
             for n in range(vectors):
                 self.v.prefetch(self.e.data, self.place(self.e, m, vectors + n))
@@ -121,3 +125,42 @@ class NormBackwardEpilogue(Epilogue):
         a, b, c = ((each + tile.row).column(len(g)) for each in (given.a, given.b, given.c))
         e = block_of(given.e, tile.row, tile.column, *g.shape)
         out[...] = activation_backward(a * g + (b * e + c), e, activation)
+
+
+class NormActivationBackwardEpilogue(Epilogue):
+    """out = z f'(y), y = f(e scale + shift); lanes[m] += for each lane the sum of out, and that of out times e."""
+
+    STRUCTURE, BY_ROW = NormActivationBackward, ("bias", "scale", "shift")
+
+    def __init__(self, v: Vectors, out: Matrix, given: NormActivationBackward, tile):
+        super().__init__(v, out, given, tile)
+        self.e = moved(v.builder, given.e, tile.row, tile.column)
+        self.lanes = v.builder.gep(given.lanes, [v.builder.mul(tile.row, INDEX(2 * v.lanes))])
+
+    def ahead(self, rows: int, vectors: int) -> None:
+        super().ahead(rows, vectors)
+        for m in range(rows):
+            for n in range(vectors):
+                self.v.prefetch(self.e.data, self.place(self.e, m, vectors + n))
+
+    def row(self, m: int, sums: list, activation: int) -> None:
+        v = self.v
+        scale, shift = (self.row_constant(name, m) for name in ("scale", "shift"))
+        places = [INDEX((2 * m + part) * v.lanes) for part in (0, 1)]
+        plain, with_e = (v.load(self.lanes, place) for place in places)
+        for n, z in enumerate(sums):
+            e = v.load(self.e.data, self.place(self.e, m, n))
+            ds = v.activation_backward(z, v.activate(v.multiply_add(e, scale, shift), activation), activation)
+            self.store(ds, m, n)
+            plain, with_e = v.builder.fadd(plain, ds), v.multiply_add(ds, e, with_e)
+        for part, place in zip((plain, with_e), places):
+            v.store(part, self.lanes, place)
+
+    @staticmethod
+    def meaning(z, out, given: NormActivationBackward, tile, activation: int) -> None:
+        scale, shift = ((each + tile.row).column(len(z)) for each in (given.scale, given.shift))
+        e, lane_count = block_of(given.e, tile.row, tile.column, *z.shape), VECTOR_BYTES // z.itemsize
+        out[...] = ds = activation_backward(z, activate(e * scale + shift, activation), activation)
+        lanes = (given.lanes + 2 * tile.row * lane_count).row(len(z) * 2 * lane_count).reshape(len(z), 2, lane_count)
+        for part, values in enumerate((ds, ds * e)):
+            lanes[:, part] += values.reshape(len(z), -1, lane_count).sum(axis=1)

@@ -8,11 +8,12 @@ along p. The weight of `product` lies input-major, (K, M), so that the M weights
 serves the forward pass and the input's gradient (with the weight as it is stored, M and K exchanged), the second the
 weight's gradient.
 
-An epilogue is applied to the sums of a tile while they are in registers. There are three (`epilogues.py`), with an activation f:
+An epilogue is applied to the sums of a tile while they are in registers. There are four (`epilogues.py`), with an activation f:
 
     product               out = f(z) * scale + shift
     product_with_moments  out = f(z), and the moments of each row, separately for each lane of a vector
     product_to_dz         dz = (a z + b e + c) f'(e): batch norm's and f's backward, where z is the incoming gradient
+    product_to_ds         ds = z f'(f(e scale + shift)), and its sums: f's backward where f follows the batch norm
 
 Cost: M K P multiply-adds each. A tile of 6 rows x 4 vectors loads 4 vectors and 6 scalars for 24 multiply-adds, so
 arithmetic, not loads, is the limit; it needs 24 accumulators + 4 + 1 of 32 registers, or 6 x 2 where there are 16.
@@ -27,7 +28,13 @@ from numba.core import typing
 
 from minisqx.kernels.compiler.published import call_published, publish
 from minisqx.kernels.structures import Extent, Matrix
-from minisqx.kernels.tiles.epilogues import AffineEpilogue, Epilogue, MomentsEpilogue, NormBackwardEpilogue
+from minisqx.kernels.tiles.epilogues import (
+    AffineEpilogue,
+    Epilogue,
+    MomentsEpilogue,
+    NormActivationBackwardEpilogue,
+    NormBackwardEpilogue,
+)
 from minisqx.kernels.tiles.plain import addresses, block_of, intrinsic_of
 from minisqx.kernels.tiles.simd import (
     INDEX,
@@ -53,6 +60,7 @@ _EPILOGUES = {
     "product": AffineEpilogue,
     "product_with_moments": MomentsEpilogue,
     "product_to_dz": NormBackwardEpilogue,
+    "product_to_ds": NormActivationBackwardEpilogue,
 }
 
 
@@ -274,6 +282,7 @@ def _product(name: str):
 product = _product("product")  # epilogue: Affine
 product_with_moments = _product("product_with_moments")  # Moments
 product_to_dz = _product("product_to_dz")  # NormBackward
+product_to_ds = _product("product_to_ds")  # NormActivationBackward
 
 
 @intrinsic_of(lambda *arguments: _weight_gradient(*addresses(arguments)))

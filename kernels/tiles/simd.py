@@ -77,7 +77,10 @@ class Vectors:
         return ir.Constant(self.bits, [value] * self.lanes)
 
     def broadcast(self, scalar):
-        first = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), scalar, ir.Constant(_LANE, 0))
+        return self._repeated(scalar, self.vector)
+
+    def _repeated(self, scalar, vector: ir.VectorType):
+        first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_LANE, 0))
         return self.builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes))
 
     def load_scalar(self, base, offset):
@@ -93,6 +96,16 @@ class Vectors:
         value = self.builder.load(self._indices_pointer(indices, offset))
         value.align = 4
         return value
+
+    def indices_from(self, first):
+        """A vector of int32: first, first + 1, and so on. first: an int64."""
+        lane = ir.Constant(ir.VectorType(_LANE, self.lanes), list(range(self.lanes)))
+        return self.builder.add(self._repeated(self.builder.trunc(first, _LANE), lane.type), lane)
+
+    def first_lanes(self, count):
+        """Whether a lane is one of the first `count`, an int64 of any sign."""
+        lane = ir.Constant(ir.VectorType(_LANE, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", lane, self._repeated(self.builder.trunc(count, _LANE), lane.type))
 
     def store_indices(self, value, indices, offset):
         self.builder.store(value, self._indices_pointer(indices, offset)).align = 4
@@ -117,8 +130,8 @@ class Vectors:
         arguments = [addresses, ir.Constant(_LANE, self.bytes), ir.Constant(mask, [1] * self.lanes), self.constant(0.0)]
         return self.builder.call(gather, arguments), inside
 
-    def prefetch(self, base, offset):
-        """Prefetches the cache line of an element."""
+    def prefetch(self, base, offset, write: bool = False):
+        """Prefetches the cache line of an element, which will be read or, if `write`, written."""
         address = self.builder.bitcast(self.builder.gep(base, [offset]), ir.IntType(8).as_pointer())
         function_type = ir.FunctionType(ir.VoidType(), [address.type, _LANE, _LANE, _LANE])
         prefetch = cgutils.get_or_insert_function(self.builder.module, function_type, "llvm.prefetch.p0i8")

@@ -10,13 +10,14 @@ from minisqx.errors import OptionError
 from minisqx.kernels import convolution
 from minisqx.kernels.activation import NO_ACTIVATION, number_of
 from minisqx.kernels.blocks import flip_taps
-from minisqx.kernels.compiler.tasks import Task
+from minisqx.kernels.compiler.tasks import Call, Task
 from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import SCRATCH_STRIDE, Convolution, Folded, Norm, Output, Parameters, Rows
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
-from minisqx.layers.activation_backward import ActivationBackward
+from minisqx.layers.activation_backward import NormActivationBackward
 from minisqx.layers.checks import check_gradient, check_input
+from minisqx.layers.live_taps import LiveTaps
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
 from minisqx.layers.workspace import BoundCall, PerLayout, Workspace, cut_of
@@ -39,23 +40,28 @@ class BlockBuffers:
     """The buffers of a basic block for one batch shape.
 
     layout: that of the output. pixels: int64 (chunks,). e: the tensor that stores the output, (chunks, channels or more, stride).
-    moments: (chunks, 2, channels) float64, each chunk's means and sums of squared deviations. gradients: (chunks, channels,
-    in_channels * taps + taps), each chunk's gradients of weight and bias, tap by tap.
-    y: what `forward` returns; parts: its channels of each convolution. dx: what `backward` returns.
+    live: the weight of the taps that count, and its gradient. flip: the call that writes `flipped_weight`, or None.
+    moments: (chunks, 2, channels or, without batch norm, 0) float64, each chunk's means and sums of squared deviations.
+    gradients: (chunks, channels, in_channels * taps + taps), each chunk's gradients of weight and bias, tap by tap.
+    dz: the gradient of the convolution's output. y: what `forward` returns; parts: its channels of each convolution. dx: what
+    `backward` returns.
     """
 
     layout: Layout
     pixels: np.ndarray
     taps: Taps
     e: np.ndarray
+    live: LiveTaps
+    flip: Call | None
     moments: np.ndarray
     gradients: np.ndarray
     y: Activation
     parts: list[Activation]
+    dz: Rows
     dx: Gradient
     forward: BoundCall
     backward: BoundCall
-    activation_backward: ActivationBackward
+    activation_backward: NormActivationBackward
 
 
 class BasicBlock(NetworkPart):
@@ -80,20 +86,18 @@ class BasicBlock(NetworkPart):
     ):
         spec = specs[0]
         self.specs, self.name, self.parameters, self.gradients = specs, spec.name, parameters, gradients
-        self.workspace = workspace
+        self.workspace, self.number = workspace, next(workspace.numbers)
         self.has_norm, self.norm_first = spec.has_norm, spec.order == "conv-bn-act"
-        self.tap_count = spec.kernel[0] * spec.kernel[1]
         self.channels = sum(s.out_channels for s in specs)
         self.concatenation, self.row = concatenation or Concatenation(self.channels, workspace), row
         # Only a shortcut may lack the activation, and its channels come last.
         self.activation = number_of(spec.activation)
         self.activated = sum(s.out_channels for s in specs if s.activation)
-        depth, dtype = spec.in_channels * self.tap_count, workspace.dtype
-        self.depth = depth
+        depth, dtype = spec.in_channels * spec.kernel[0] * spec.kernel[1], workspace.dtype
         # Rows of scratch for the moments, three vectors per channel.
         self.moment_rows = -(-3 * self.channels * (VECTOR_BYTES // dtype.itemsize) // SCRATCH_STRIDE)
         self.folded_weight, self.folded_bias = np.empty(depth * self.channels, dtype), np.empty(self.channels, dtype)
-        self.flipped_weight = np.empty((self.channels * self.tap_count, spec.in_channels), dtype)
+        self.flipped_weight = np.empty(depth * self.channels, dtype)
         self.norm = Norm(
             mean=np.empty(self.channels),
             variance=np.empty(self.channels),
@@ -104,7 +108,6 @@ class BasicBlock(NetworkPart):
             sums=np.empty((self.channels, 2)),
             coefficients=np.empty((3, self.channels), dtype),
         )
-        self.flip = Task(flip_taps).bind((self.flipped_weight, parameters.weight, self.tap_count))
         self.x: Any = None
         self.buffers_for = PerLayout(self._make_buffers)
 
@@ -118,28 +121,36 @@ class BasicBlock(NetworkPart):
             )
         self.workspace.constants(max(layout.stride, inputs.stride, self.channels))
         geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, size, (layout.height, layout.width))
+        live = LiveTaps(geometry, self.parameters, self.gradients)
+        geometry, depth = geometry.live, live.depth
+        tap_count = depth // spec.in_channels
+        flipped = self.flipped_weight[: depth * self.channels].reshape(self.channels * tap_count, spec.in_channels)
         chunks, channels = layout.chunks, self.channels
         e, transposed = self.concatenation.data_for(layout), geometry.transposed.taps(inputs, dtype)
         deferred = self.activation if self.norm_first else NO_ACTIVATION
         y = Activation(e, layout, self.row, self.norm.scale, self.norm.shift, deferred, self.norm.sums)
+        # dz is written in the place of e, or in that of the gradient of an activation that comes after the batch norm.
+        ds = self.workspace.passing(self.number, layout, channels if self.norm_first else 0)
+        dz = Rows(ds, 0) if self.norm_first else Rows(e, self.row)
         starts = accumulate((s.out_channels for s in self.specs), initial=0)
         return BlockBuffers(
             layout=layout,
             pixels=np.array([layout.pixels(chunk) for chunk in range(chunks)], np.int64),
             taps=geometry.taps(layout, dtype),
             e=e,
-            moments=np.empty((chunks, 2, channels)),
-            gradients=np.empty((chunks, channels, self.depth + self.tap_count), dtype),
+            live=live,
+            flip=Task(flip_taps).bind((flipped, live.parameters.weight, tap_count)) if tap_count > 1 else None,
+            moments=np.empty((chunks, 2, channels if self.has_norm else 0)),
+            gradients=np.empty((chunks, channels, depth + tap_count), dtype),
             y=y,
             parts=[
                 y.part(at, at + s.out_channels, deferred if s.activation else NO_ACTIVATION) for at, s in zip(starts, self.specs)
             ],
-            dx=Gradient(self.flipped_weight if self.tap_count > 1 else self.parameters.weight, e, self.row, transposed),
+            dz=dz,
+            dx=Gradient(flipped if tap_count > 1 else live.parameters.weight, *dz, transposed),
             forward=BoundCall(convolution.forward, self.workspace),
             backward=BoundCall(convolution.backward, self.workspace),
-            activation_backward=ActivationBackward(
-                self.workspace, layout, self.workspace.empty(layout, channels if self.norm_first else 0), self.activation
-            ),
+            activation_backward=NormActivationBackward(self.workspace, layout, ds, self.activation),
         )
 
     def forward(self, x: Activation) -> Activation:
@@ -153,19 +164,20 @@ class BasicBlock(NetworkPart):
             # The reader applies an activation that comes after the batch norm.
             computed = self._convolution(0 if self.norm_first else self.activated)
             arguments = (
-                Rows(b.e, self.row), self.norm, x.tensor(), self.parameters, computed, b.pixels,
+                Rows(b.e, self.row), self.norm, x.tensor(), b.live.parameters, computed, b.pixels,
                 Folded(self.folded_weight, self.folded_bias, ones, zeros),
-                self.workspace.for_kernel(columns=self.depth + self.moment_rows, by_chunk=b.moments),
+                self.workspace.for_kernel(columns=b.live.depth + self.moment_rows, by_chunk=b.moments),
             )  # fmt: skip
             b.forward.prepare((x,), arguments)
+        b.live.select(self.workspace)
         b.forward.run()
         return b.y
 
     def backward(self, gradient: Gradient, keep_dz: bool = True) -> Gradient:
         """Writes the parameter gradients and x.sums. Returns the gradient of x, deferred.
 
-        The stored output is overwritten with dz. With keep_dz=False, for a network's first layer, dz is not stored and the
-        returned gradient is invalid.
+        The stored output is overwritten with dz, unless an activation comes after the batch norm. With keep_dz=False, for a
+        network's first layer, dz is not stored and the returned gradient is invalid.
         """
         x, b, activated = self.x, self.buffers, self.activated
         if self.norm_first:
@@ -173,16 +185,17 @@ class BasicBlock(NetworkPart):
         if not b.backward.is_prepared_for(x, gradient, keep_dz):
             check_gradient(self, gradient)
             source = gradient.source(self.workspace.dtype)
-            total = self.workspace.total(self.channels, self.depth + self.tap_count)
-            workspace = self.workspace.for_kernel(gradient.depth, self.channels, self.depth, b.gradients, total)
+            total = self.workspace.total(*b.gradients.shape[1:])
+            workspace = self.workspace.for_kernel(gradient.depth, self.channels, b.live.depth, b.gradients, total)
             arguments = (
-                Output(b.e, self.row, keep_dz), self.gradients, source, x.tensor(), self._convolution(activated),
-                self.parameters, self.norm, cut_of(b.layout), workspace,
+                Output(b.e, self.row, b.dz.data, b.dz.row, keep_dz), b.live.gradients, source, x.tensor(),
+                self._convolution(activated), b.live.parameters, self.norm, cut_of(b.layout), workspace,
             )  # fmt: skip
             b.backward.prepare((x, gradient, keep_dz), arguments)
         b.backward.run()
-        if self.tap_count > 1:
-            self.workspace.run(self.flip)
+        b.live.spread(self.workspace)
+        if b.flip:
+            self.workspace.run(b.flip)
         return b.dx
 
     def _convolution(self, activated: int) -> Convolution:
@@ -193,8 +206,7 @@ class BasicBlock(NetworkPart):
 
     def _backward_activation(self, gradient: Gradient) -> Gradient:
         """Backward of an activation that comes after the batch norm, whose backward needs sums of the result."""
-        y = self.buffers.y
-        return self.buffers.activation_backward(gradient, y, self.activated, y, y)
+        return self.buffers.activation_backward(gradient, self.buffers.y, self.activated)
 
     @property
     def outputs(self) -> list[Activation]:

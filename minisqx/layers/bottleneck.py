@@ -9,7 +9,7 @@ from minisqx.kernels import residual
 from minisqx.kernels.activation import check_activation, number_of
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Sampling
-from minisqx.layers.activation_backward import ActivationBackward
+from minisqx.layers.activation_backward import SumBackward
 from minisqx.layers.basic_block import BasicBlock
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient, apply_activation
@@ -29,7 +29,7 @@ class SumBuffers:
     samples: list[np.ndarray]
     y: Activation
     forward: BoundCall
-    activation_backward: ActivationBackward
+    activation_backward: SumBackward
     summed: tuple[Activation, ...] = ()
 
 
@@ -50,7 +50,7 @@ class ResidualSum(NetworkPart):
         y = self.workspace.plain(r, layout)
         size = (inputs.height, inputs.width) if self.sampled else None
         samples = [self.workspace.empty(layout, self.channels) for _ in range(2)] if self.sampled else []
-        activation_backward = ActivationBackward(self.workspace, layout, r, self.activation, size)
+        activation_backward = SumBackward(self.workspace, layout, r, self.activation, size)
         return SumBuffers(layout, samples, y, BoundCall(residual.forward, self.workspace), activation_backward)
 
     def forward(self, u: Activation, v: Activation) -> Activation:
@@ -74,7 +74,7 @@ class ResidualSum(NetworkPart):
     def backward(self, gradient: Gradient) -> Gradient:
         """Returns ds, which is the gradient of u and of v; r is overwritten with it."""
         b = self.buffers
-        return b.activation_backward(gradient, b.y, self.channels, *b.summed)
+        return b.activation_backward(gradient, *b.summed)
 
 
 class Bottleneck(NetworkPart):

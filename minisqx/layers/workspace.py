@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from operator import is_
 from typing import Any
 
@@ -23,7 +24,8 @@ from minisqx.machine.threads import max_threads
 class Workspace(NetworkPart):
     """Shared by all layers of a network: the dtype, scratch memory for each thread, rows of zeros and ones, dropout's counters.
 
-    seed; dropout_step, the number of training forward passes: dropout draws its masks from them.
+    numbers: counts the basic blocks. seed; dropout_step, the number of training forward passes: dropout draws its masks from
+    them.
     """
 
     # How many are kept: more calls than a step makes, and forward and backward for three shapes of batches, in either buffer of a
@@ -37,6 +39,8 @@ class Workspace(NetworkPart):
         im2col.prepare(self.dtype)
         product.prepare(self.dtype)
         self._scratch = np.empty((0, 0), self.dtype)
+        self._passing = [np.empty(0, self.dtype)] * 2
+        self.numbers = count()
         self._no_sums, self._no_total = np.empty((0, 0, 0)), np.empty((0, 0))
         self._total = np.empty(0)
         self._zeros, self._ones = np.zeros(0, self.dtype), np.ones(0, self.dtype)
@@ -105,6 +109,16 @@ class Workspace(NetworkPart):
     def empty(self, layout: Layout, channels: int) -> np.ndarray:
         """An uninitialised tensor (chunks, channels, stride)."""
         return layout.empty(channels, self.dtype)
+
+    def passing(self, number: int, layout: Layout, channels: int) -> np.ndarray:
+        """A tensor (chunks, channels, stride) for a gradient that lives until the layer before has read it.
+
+        number: of the layer. Tensors of all odd numbers share one memory, which so stays in cache; those of even numbers another.
+        """
+        size = layout.chunks * channels * layout.stride
+        if self._passing[number % 2].size < size:
+            self._passing[number % 2] = aligned_empty(size, self.dtype)
+        return self._passing[number % 2][:size].reshape(layout.chunks, channels, layout.stride)
 
     def plain(self, data: np.ndarray, layout: Layout) -> Activation:
         """An Activation of data (chunks, channels, stride) with nothing deferred."""

@@ -5,7 +5,7 @@ The estimate counts the arrays that `layers`, `plan`, `loader` and `checkpoint` 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import numpy as np
@@ -46,7 +46,8 @@ def training_bytes(
     """
     layouts = [_layout(spec, count) for count in _batches(images, batch_size)]
     tables = {table for layout in (*layouts, _layout(spec, 2)) for table in _tables(spec, layout)}
-    kept = sum(_activations(spec, layout) for layout in layouts) + _scratch(spec, layouts) + sum(size for _, size in tables)
+    kept = sum(_activations(spec, layout) for layout in layouts) + _scratch(spec, layouts) + _passing(spec, layouts)
+    kept += sum(size for _, size in tables)
     # Parameters, gradients, velocity, folded weights, flipped weights.
     weights = (5 * spec.parameters + _statistics(spec)) * FLOAT
     # The network of averages: parameters, gradients, statistics.
@@ -149,11 +150,30 @@ def _unit(unit, x: Layout) -> Iterator[int]:
 
 
 def _block(group: tuple[ConvolutionSpec, ...], layout: Layout) -> int:
-    """Bytes of a basic block: its output, a second tensor if batch norm comes first, moments, the gradients of each chunk."""
+    """Bytes of a basic block: its output, moments, the gradients of each chunk."""
     channels, taps = sum(layer.out_channels for layer in group), math.prod(group[0].kernel)
-    tensors = 2 if group[0].order == "conv-bn-act" else 1
     gradients = layout.chunks * channels * (group[0].in_channels * taps + taps) * FLOAT
-    return tensors * _tensor(layout, channels) + 2 * DOUBLE * layout.chunks * channels + gradients
+    return _tensor(layout, channels) + 2 * DOUBLE * layout.chunks * channels + gradients
+
+
+def _passing(spec: NetworkSpec, layouts: list[Layout]) -> int:
+    """Bytes of the memory that blocks share for gradients (`Workspace.passing`). A block that needs more takes new memory."""
+    sizes: tuple[list[int], list[int]] = ([0], [0])
+    for batch in layouts:
+        for number, (group, layout) in enumerate(_norm_first_blocks(spec, batch)):
+            sizes[number % 2].append(_tensor(layout, sum(layer.out_channels for layer in group)))
+    return sum(sum(set(accumulate(each, max))) for each in sizes)
+
+
+def _norm_first_blocks(spec: NetworkSpec, batch: Layout) -> Iterator[tuple[tuple[ConvolutionSpec, ...], Layout]]:
+    """The convolutions of each basic block that has its batch norm before its activation, and the layout of its output."""
+    for unit, x in _units(spec, batch):
+        groups: Iterable[tuple[ConvolutionSpec, ...]] = ()
+        if isinstance(unit, ConvolutionSpec):
+            groups, x = ((unit,),), _layout_after(unit, x)
+        elif isinstance(unit, BottleneckSpec):
+            groups, x = unit.groups, x.resized(*unit.main[-1].output_size)
+        yield from ((group, x) for group in groups if group[0].order == "conv-bn-act")
 
 
 def _tables(spec: NetworkSpec, batch: Layout) -> Iterator[tuple]:
