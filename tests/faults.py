@@ -1335,7 +1335,7 @@ FAULTS = (
     Fault(
         "a batch norm before padding is folded into a convolution",
         "minisqx/formats/folding.py",
-        "step.padding != (0, 0)",
+        "any(step.pads)",
         "False",
         (f"{ONNX}[shallow-06-0.2x-ONNX Runtime]", *EXPORTED_C),
     ),

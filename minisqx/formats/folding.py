@@ -62,7 +62,7 @@ def folded(program: Program) -> Program:
     *reads, last = pieces_of(program)
     kept = set() if program.weight is not None else {piece.step for piece in last[0]}
     for step, inputs in zip(program.steps, reads):
-        if not isinstance(step, Convolution) or step.padding != (0, 0):
+        if not isinstance(step, Convolution) or any(step.pads):
             kept |= {piece.step for pieces in inputs for piece in pieces}
     norms: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for number, step in enumerate(program.steps):

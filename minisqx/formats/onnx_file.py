@@ -130,7 +130,7 @@ class _Graph:
     def _convolution(self, step: Convolution, x: str, name: str) -> str:
         shape = (step.y.channels, step.x.channels, *step.kernel)
         inputs = [x, self.constant(step.weight.T.reshape(shape), f"{name}.weight"), self.constant(step.bias, f"{name}.bias")]
-        sides = {"kernel_shape": step.kernel, "strides": step.stride, "pads": step.padding * 2}
+        sides = {"kernel_shape": step.kernel, "strides": step.stride, "pads": step.pads}
         y = self.node("Conv", inputs, f"{name}.conv", **sides)
         channels = step.y.channels
         if step.activation is None or step.activated == channels:

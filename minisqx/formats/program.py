@@ -60,6 +60,17 @@ class Convolution(Step):
     def macs(self) -> int:
         return self.weight.size * self.y.size[0] * self.y.size[1]
 
+    @property
+    def pads(self) -> tuple[int, int, int, int]:
+        """Rows and columns of zeros that it reads above, left of, below and right of the map: taps that miss the map for every
+        pixel are left out, so those below and right may be fewer.
+        """
+        after = (
+            max(0, (outputs - 1) * stride + kernel - size - before)
+            for outputs, stride, kernel, size, before in zip(self.y.size, self.stride, self.kernel, self.x.size, self.padding)
+        )
+        return (*self.padding, *after)  # type: ignore[return-value]
+
 
 @dataclass(frozen=True)
 class Sum(Step):
