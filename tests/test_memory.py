@@ -119,18 +119,22 @@ def test_more_images_more_pixels_and_more_channels_need_more(options):
         assert needed() < needed(width=0.5) < needed(width=1.0)
 
 
-def kept_bytes(kept) -> int:
-    """Of the tensors among the buffers of a layer; the tables of max pooling are counted elsewhere."""
+def kept_arrays(kept) -> dict[int, np.ndarray]:
+    """The tensors among the buffers of a layer, each once; the tables of max pooling are counted elsewhere."""
     match kept:
         case Activation():
-            return kept.data.nbytes
+            return kept_arrays(kept.data)
         case Gradient():
-            return kept.stored.nbytes
+            return kept_arrays(kept.stored)
         case Taps():
-            return 0
+            return {}
         case tuple():
-            return sum(map(kept_bytes, kept))
-    return kept.nbytes
+            return {address: array for each in kept for address, array in kept_arrays(each).items()}
+    return {kept.ctypes.data: kept}
+
+
+def kept_bytes(kept) -> int:
+    return sum(array.nbytes for array in kept_arrays(kept).values())
 
 
 @pytest.mark.parametrize("name", ["squeezenet-v1.1", "shallow-06-0.2x"])
