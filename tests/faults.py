@@ -38,6 +38,8 @@ INFERENCE_FIRE = (
 ROWS = ("test_kernels_convolution.py::test_input_and_output_may_be_rows_of_larger_tensors[conv-bn-act-elu]",)
 MAX_POOL = ("test_kernels_max_pool.py",)
 AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
+ONNX = "test_formats_onnx.py::test_a_runtime_gives_the_logits_of_every_network"
+EXPORTED_C = ("test_formats_c.py::test_compiled_c_gives_the_logits_and_probabilities_of_every_network[shallow-06-0.2x]",)
 DROPOUT = ("test_kernels_dropout.py",)
 GROUPED = ("test_data_groups.py",)
 LIKENESS = ("test_data_likeness.py",)
@@ -1280,5 +1282,68 @@ FAULTS = (
         "        model.check_finite(logits)\n",
         "",
         ("test_cli.py",),
+    ),
+    Fault(
+        "exported C reads one pixel too far to the right",
+        "minisqx/formats/engine.c",
+        "(l->in_width - 1 - shift) / stride + 1;",
+        "(l->in_width - shift) / stride + 1;",
+        EXPORTED_C,
+    ),
+    Fault(
+        "a class name ends its string in exported C",
+        "minisqx/formats/c.py",
+        "byte < 128 or byte in safe",
+        "byte < 128 or byte in safe | {34}",
+        ("test_formats_c.py::test_hostile_class_names_come_out_of_c_as_they_are",),
+    ),
+    Fault(
+        "exported numbers lose their last digits",
+        "minisqx/formats/c.py",
+        "{value:.9g}",
+        "{value:.5g}",
+        EXPORTED_C,
+    ),
+    Fault(
+        "a damaged safetensors file is read",
+        "minisqx/formats/safetensors_file.py",
+        'entries["sha256"] != checkpoint.sha256',
+        "False",
+        ("test_formats_safetensors.py::test_a_damaged_file_is_one_line_whatever_is_wrong",),
+    ),
+    Fault(
+        "a class name ends the script of a page",
+        "minisqx/formats/page.py",
+        '.replace("<", "\\\\u003c")',
+        "",
+        ("test_formats_page.py::test_no_class_name_ends_the_script_of_a_page",),
+    ),
+    Fault(
+        "a page may connect to anything",
+        "minisqx/formats/page.py",
+        '"default-src": "\'none\'"',
+        '"default-src": "*"',
+        ("test_formats_page.py::test_nothing_leaves_the_page",),
+    ),
+    Fault(
+        "a page's resize reads a pixel too far to the left",
+        "minisqx/formats/engine.mjs",
+        "cubic(Math.abs(first + k + 0.5 - centre) / stretch)",
+        "cubic(Math.abs(first + k - centre) / stretch)",
+        ("test_formats_page.py::test_the_module_resizes_an_image_to_the_same_pixels",),
+    ),
+    Fault(
+        "a batch norm before padding is folded into a convolution",
+        "minisqx/formats/folding.py",
+        "any(step.pads)",
+        "False",
+        (f"{ONNX}[shallow-06-0.2x-ONNX Runtime]", *EXPORTED_C),
+    ),
+    Fault(
+        "an exported graph is not normalised",
+        "minisqx/formats/onnx_file.py",
+        "1 / (255 * std), -mean / std",
+        "1 / (255 * std), 0 * mean / std",
+        ("test_formats_onnx.py::test_with_image_input_the_graph_takes_images_and_gives_probabilities",),
     ),
 )

@@ -78,8 +78,10 @@ def run_tests(folder: Path, tests: tuple[str, ...], cache: Path | None) -> subpr
 
 
 def check_origin(folder: Path, changed: Path) -> None:
-    """Makes sure that the tests import the changed file, not an installed one."""
-    module = ".".join(changed.relative_to(folder).with_suffix("").parts)
+    """Makes sure that the tests import the changed file, or the package that holds it, and not an installed one."""
+    if changed.suffix != ".py":
+        changed = changed.with_name("__init__.py")
+    module = ".".join(changed.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
     code = f"import importlib.util as u; print(u.find_spec({module!r}).origin)"
     environment = os.environ | {"PYTHONPATH": str(folder)}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)

@@ -136,10 +136,12 @@ def test_summary_and_draw_take_a_checkpoint(capsys, weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "models", "summary", "draw", "paper", "evaluate", "infer", "bench", "warmup", "info"]
+    "command", ["train", "models", "summary", "draw", "paper", "evaluate", "infer", "export", "bench", "warmup", "info"]
 )
 def test_an_unknown_option_leads_to_the_help_of_its_command(capsys, command):
-    needed = {"draw": ["--out", "net.svg"], "evaluate": ["best.h5"], "infer": ["cat.jpg"]}.get(command, [])
+    needed = {"draw": ["--out", "net.svg"], "evaluate": ["best.h5"], "infer": ["cat.jpg"], "export": ["best.h5", "net.c"]}.get(
+        command, []
+    )
     code, out, err = run(capsys, command, *needed, "--no-such-option")
     assert (code, out) == (2, [])
     assert err == [f"minisqx: unrecognized arguments: --no-such-option; see `minisqx {command} --help`"]
@@ -261,6 +263,7 @@ def test_version(capsys):
         ("summary",),
         ("evaluate",),
         ("infer",),
+        ("export",),
         ("bench",),
         ("warmup",),
         ("info",),
@@ -430,3 +433,51 @@ def test_evaluate_refuses_a_model_without_finite_numbers(capsys, images, tmp_pat
 def test_what_is_no_models_name_is_refused(wrong):
     with pytest.raises(OptionError, match="^model .*: expected a checkpoint's path or the name of a model$"):
         minisqx.load(wrong)
+
+
+def test_export_prints_the_files_that_it_wrote(capsys, weights, tmp_path):
+    code, out, err = run(capsys, "export", weights, tmp_path / "pets.c", "--static")
+    assert (code, out, err) == (0, [str(tmp_path / "pets.c"), str(tmp_path / "pets.h")], [])
+    assert "void pets_infer(const uint8_t *rgb, float *probabilities);" in (tmp_path / "pets.h").read_text()
+    code, out, _ = run(capsys, "export", weights, tmp_path / "pets", "--format", "c")
+    assert (code, out) == (0, [str(tmp_path / "pets.c"), str(tmp_path / "pets.h")])
+
+
+FORMATS = "c (.c), html (.html), mjs (.mjs), onnx (.onnx), safetensors (.safetensors), h5 (.h5)"
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (
+            ("net.xyz",),
+            f"its ending names no format; expected one of {FORMATS}",
+        ),
+        (
+            ("net.c", "--format", "xyz"),
+            f"format 'xyz': expected one of {FORMATS}",
+        ),
+        (("nowhere/net.c",), "there is no folder 'nowhere'"),
+        ((".",), "'.' is a folder"),
+        (("net.h5", "--static"), "static with the format h5"),
+        (("net.c", "--image-input"), "image_input with the format c"),
+        (("net.h5", "--num-classes", "3"), "--input-size or --num-classes without --model"),
+        (("net.h5", "--model", "shallow-06-0.2x"), "a network is named beside a model that describes its own"),
+        (("my-net.c",), "'my-net.c': expected letters, digits and _"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(capsys, weights, tmp_path, monkeypatch, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    code, out, (line,) = run(capsys, "export", weights, *arguments)
+    assert (code, out) == (2, []) and expected in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_reads_a_file_of_others_with_the_name_and_sizes_of_its_network(capsys, tmp_path):
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    save_file(
+        minisqx.ShallowSqueezeNext(width=0.125, num_classes=3, input_size=(40, 32)).state_dict(), tmp_path / "x.safetensors"
+    )
+    options = ["--model", "shallow-06-0.125x", "--num-classes", 3, "--input-size", "40,32"]
+    assert run(capsys, "export", tmp_path / "x.safetensors", tmp_path / "x.h5", *options) == (0, [str(tmp_path / "x.h5")], [])
+    assert minisqx.load(tmp_path / "x.h5").spec.input_size == (40, 32)

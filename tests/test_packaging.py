@@ -15,6 +15,7 @@ from minisqx.pyinstaller import hook_folders
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"minisqx": ROOT / "minisqx", "minisqx/kernels": ROOT / "kernels", "minisqx/data": ROOT / "data"}
+ENGINES = [file for file in (ROOT / "minisqx" / "formats").iterdir() if file.suffix in (".c", ".mjs", ".html")]
 REQUIRED = {"numpy", "numba", "pillow", "h5py"}
 # Import names that code may have at its top: required packages, and what Numba can't be without.
 IMPORTABLE = {"numpy", "numba", "llvmlite", "PIL", "h5py", "minisqx"}
@@ -44,6 +45,7 @@ def wheel(source, tmp_path_factory):
 def test_the_wheel_holds_the_three_packages_and_the_weights_and_nothing_else(wheel):
     expected = {f"{name}/{file.relative_to(folder)}" for name, folder in PACKAGES.items() for file in folder.rglob("*.py")}
     expected |= {"minisqx/data/measured.json", "minisqx/report/page.css", "minisqx/report/page.js"}
+    expected |= {f"minisqx/formats/{file.name}" for file in ENGINES}
     expected |= {f"minisqx/data/weights/{file.name}" for file in (ROOT / "data" / "weights").glob("*.h5")} | {"minisqx/py.typed"}
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
 

@@ -20,7 +20,8 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "benchmarks/README.md",
     "data/weights/README.md",
-    *(f"docs/{page}.md" for page in ("reading", "backprop", "extending", "design", "performance", "reliability")),
+    "examples/c/README.md",
+    *(f"docs/{page}.md" for page in ("exporting", "reading", "backprop", "extending", "design", "performance", "reliability")),
 )
 WEIGHTS = list((ROOT / "data" / "weights").glob("*.h5"))
 # docs/extending.md adds them; tests/test_extending.py runs what is said there.
@@ -63,6 +64,7 @@ def test_the_documents_show_every_command():
         "paper",
         "evaluate",
         "infer",
+        "export",
         "bench",
         "gradcheck",
         "warmup",

@@ -184,6 +184,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "--model")
     _add_threads(added)
 
+    added = command("export", _export, "write a model for other programs", "minisqx export best.h5 net.c")
+    text = "checkpoint file, .safetensors file, or the name of weights that come with minisqx"
+    added.add_argument("source", metavar="MODEL", help=text)
+    text = "file to write: net.c (C99, with net.h beside it), net.html (a page), net.mjs, net.onnx, net.safetensors or net.h5"
+    added.add_argument("out", metavar="OUT", help=text)
+    added.add_argument("--format", metavar="F", help="c, html, mjs, onnx, safetensors or h5 (default: that of OUT's ending)")
+    added.add_argument("--static", action="store_true", help="in C: the working memory is a global in the file, not the caller's")
+    text = "in ONNX: images of uint8 in and probabilities out, with the normalisation in the graph"
+    added.add_argument("--image-input", action="store_true", help=text)
+    text = "network of a .safetensors file that doesn't say it, by a name that `minisqx models` lists"
+    added.add_argument("--model", metavar="NAME", help=text)
+    _add_sizes(added)
+
     added = command("bench", _bench, "measure a model's speed on this machine", "minisqx bench --layers")
     text = f"checkpoint file, weights that come with minisqx, or a name that `minisqx models` lists (default: {zoo.DEFAULT})"
     added.add_argument("--model", metavar="MODEL", help=text)
@@ -379,6 +392,18 @@ def _infer(args: argparse.Namespace) -> int:
         except ImageError as error:
             code = _print_error(error, error.exit_code)
     return code
+
+
+def _export(args: argparse.Namespace) -> int:
+    from minisqx.formats.export import export
+
+    sizes = {name: getattr(args, name) for name in ("input_size", "num_classes") if hasattr(args, name)}
+    if sizes and args.model is None:
+        raise OptionError("--input-size or --num-classes without --model: expected both, since a file describes its own network")
+    network = None if args.model is None else zoo.network(args.model, **sizes)
+    options_of_formats = {"static": args.static, "image_input": args.image_input}
+    _print(str(path) for path in export(args.source, args.out, args.format, network=network, **options_of_formats))
+    return 0
 
 
 def _bench(args: argparse.Namespace) -> int:
