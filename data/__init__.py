@@ -7,6 +7,10 @@ Public names are loaded on first use, so that importing the package costs nothin
 
 from importlib import import_module
 
+# How the files of an image folder show which belong together (`groups.py`): by the name up to the number at its end, or by folders
+# within the classes.
+GROUPINGS = PREFIX, FOLDER = "prefix", "folder"
+
 _MODULES = {
     "Batch": "loader",
     "Dataset": "dataset",

@@ -8,11 +8,8 @@ import re
 
 import numpy as np
 
+from minisqx.data import FOLDER
 from minisqx.data.dataset import Part
-
-# Where the groups of an image folder are: in the names of files, up to the number at the end, or in folders within the classes.
-PREFIX, FOLDER = "prefix", "folder"
-WAYS = (PREFIX, FOLDER)
 
 
 def with_groups(part: Part, way: str | None) -> Part:

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from minisqx.data import FOLDER
 from minisqx.data.cache import cached, content_digests
 from minisqx.data.classes import likeness_line, listed, match_classes
 from minisqx.data.dataset import Part, Say, check_bytes, check_classes
-from minisqx.data.groups import FOLDER, with_groups
+from minisqx.data.groups import with_groups
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
 from minisqx.images.files import opened
@@ -48,7 +49,7 @@ def open_image_folder(
     image_size: (height, width) of every image after resizing its shorter side and cropping the centre. None: the size of all
     images, or 32 x 32 if they differ.
     skip_bad_images: skip files that are not usable images, with a line for each.
-    groups: one of `groups.WAYS`, or None.
+    groups: one of `GROUPINGS`, or None.
     Raises DataError for a file that is not an image (unless skipped), a class that is empty, has no usable image or is not in
     the training part, and for an ambiguous folder.
     """

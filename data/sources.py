@@ -5,9 +5,9 @@ import stat
 from pathlib import Path
 
 from minisqx.checks import is_whole, plain, require
+from minisqx.data import GROUPINGS
 from minisqx.data.classes import listed
 from minisqx.data.dataset import Dataset, Say, say_on_stderr
-from minisqx.data.groups import WAYS
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError
 from minisqx.machine.limits import size_text
@@ -50,7 +50,7 @@ def open_parts(
     say: Say,
 ) -> Parts:
     """Like `open_dataset`, but with the parts as they are in the source."""
-    require(groups is None or groups in WAYS, "groups", groups, "one of " + ", ".join(WAYS))
+    require(groups is None or groups in GROUPINGS, "groups", groups, "one of " + ", ".join(GROUPINGS))
     image_size, skip_bad_images = plain((image_size, skip_bad_images))
     if image_size is not None:
         pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(is_whole(s, 1, 4096) for s in image_size)

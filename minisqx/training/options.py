@@ -8,8 +8,8 @@ import shlex
 from dataclasses import asdict, dataclass, fields
 
 from minisqx.checks import is_number, is_whole, make_fields_plain, require
+from minisqx.data import GROUPINGS
 from minisqx.data.augmentation import AUTO, NONE, USUAL, Augmentation
-from minisqx.data.groups import WAYS
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
 from minisqx.spec.activations import ACTIVATIONS
@@ -148,7 +148,7 @@ def _check(options: TrainingOptions) -> None:
         "a side in pixels from 1 to 4096, such as 64",
     )
     require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
-    require(o.groups is None or o.groups in WAYS, "groups", o.groups, "one of " + ", ".join(WAYS))
+    require(o.groups is None or o.groups in GROUPINGS, "groups", o.groups, "one of " + ", ".join(GROUPINGS))
     require(is_whole(o.epochs, 1, MAX_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MAX_EPOCHS}")
     require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
     require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
