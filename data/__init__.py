@@ -7,8 +7,8 @@ Public names are loaded on first use, so that importing the package costs nothin
 
 from importlib import import_module
 
-# How the files of an image folder show which belong together (`groups.py`): by the name up to the number at its end, or by folders
-# within the classes.
+# How files of an image folder show that they belong together (`groups.py`): by their names up to the number at the end, or by
+# folders within the classes.
 GROUPINGS = PREFIX, FOLDER = "prefix", "folder"
 
 _MODULES = {
