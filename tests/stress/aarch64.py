@@ -46,6 +46,7 @@ TESTS = (
     "kernels_residual",
     "kernels_resize",
     "kernels_sampling",
+    "kernels_windows",
     "squeezenet",
     "layer_gradients",
     "determinism",
