@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minisqx.kernels import convolution, dropout, linear, loss, max_pool, pooling, residual
+from minisqx.kernels import convolution, dropout, linear, loss, max_pool, norm_activation, pooling, residual
 from minisqx.kernels.compiler import jit, tasks
 from minisqx.kernels.compiler import numba_members as members
 from minisqx.kernels.compiler.entry import Code, Entry
@@ -16,7 +16,7 @@ from tests.stress.placements import BATCHES, DTYPES, flagged_operations, step_di
 
 def named(task: tasks.Task) -> SimpleNamespace:
     """The module and the name of a task; of one that a layer makes of a kernel, the kernel's."""
-    for module in (convolution, dropout, max_pool, pooling, residual):
+    for module in (convolution, dropout, max_pool, norm_activation, pooling, residual):
         for name, value in vars(module).items():
             if value is task:
                 return SimpleNamespace(__module__=module.__name__, __name__=name)

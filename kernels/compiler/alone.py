@@ -63,6 +63,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
 
+def chosen_threads() -> int:
+    """On how many threads a parallel kernel of this Python thread runs."""
+    start_threads()
+    return threads(members.thread_count())
+
+
 def run_alone(code, *arguments):
     """Runs a parallel kernel while no other one runs. Raises TrainingError if GNU OpenMP would end the process."""
     if _forked_after_openmp:

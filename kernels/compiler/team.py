@@ -13,10 +13,11 @@ import platform
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, prange, types
+from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from minisqx.kernels.compiler import alone
 from minisqx.kernels.compiler.jit import njit
 
 # How often a thread looks at the ticket before it sleeps: for about 0.1 ms, longer than most steps last.
@@ -143,8 +144,9 @@ def _work(table, state, thread, sleep, duration):
 
 
 @njit(parallel=True)
-def work_together(table, state, sleep, duration):
-    for thread in prange(get_num_threads()):
+def work_together(table, state, threads, sleep, duration):
+    """threads: their number. (Numba's function for it has an address of this process, so the kernel could not be kept.)"""
+    for thread in prange(threads):
         _work(table, state, np.int64(thread), sleep, duration)
 
 
@@ -160,4 +162,4 @@ _SLEEP = _sleep_function()
 
 def run(table: np.ndarray) -> None:
     """Runs a table (steps, 3) of `tasks.Step` on all threads. Raises TrainingError where `alone.run_alone` does."""
-    work_together(table, np.zeros(_STATE, np.int64), *_SLEEP)
+    work_together(table, np.zeros(_STATE, np.int64), alone.chosen_threads(), *_SLEEP)

@@ -8,6 +8,7 @@ safetensors writes several in any order.
 import json
 import os
 import stat
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -120,6 +121,6 @@ def _check_tensors(file, spec: NetworkSpec, shown: str) -> None:
 
 def _import(name: str) -> ModuleType:
     try:
-        return __import__(name)
+        return import_module(name)
     except ImportError as error:
         raise MissingExtraError(f"{name} is not installed: pip install 'minisqx[{name}]'") from error

@@ -56,8 +56,11 @@ def compile_inference(spec: NetworkSpec) -> None:
 
 
 def compile_training(spec: NetworkSpec) -> None:
-    """Runs everything that training calls on two images: augmentation, inference, forward, loss, backward, a step."""
+    """Runs everything that training calls on two images: likeness, augmentation, inference, forward, loss, backward, a step."""
+    from minisqx.data.dataset import Part
+    from minisqx.data.likeness import likeness_lines
     from minisqx.data.loader import Loader
+    from minisqx.inference.prediction import softmax
     from minisqx.network import Network
     from minisqx.training.optim import SGD, cross_entropy
 
@@ -66,8 +69,9 @@ def compile_training(spec: NetworkSpec) -> None:
     loader = Loader(
         images, labels, 2, mean=(0.5,) * 3, std=(0.5,) * 3, augment="crop,flip", shuffle=True, seed=0, dtype="float32"
     )  # fmt: skip
+    list(likeness_lines({"train": Part(images, labels), "test": Part(images, labels)}))
     for batch in loader.epoch(0):
-        network.forward(batch, training=False)
+        softmax(network.forward(batch, training=False))
         network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
         SGD(network, lr=0.0).step()
 
