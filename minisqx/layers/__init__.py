@@ -12,7 +12,8 @@ Two computations are deferred to the neighbouring layer, which has the data in c
   stored dz. The previous layer computes the product.
 
 Arrays are allocated once per batch shape. So for batches of the same shape a layer returns the same `Activation` and `Gradient`
-objects every time, and repeats the same kernel calls with the same arguments (`BoundCall`).
+objects every time, and repeats the same calls with the same arguments (`BoundCall`). A network collects the calls of all its
+layers and runs them in a row (`Workspace.one_program`).
 """
 
 from minisqx.layers.basic_block import BasicBlock as BasicBlock

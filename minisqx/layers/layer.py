@@ -11,6 +11,9 @@ class Layer(Protocol):
     `forward` takes and returns an `Activation`, after the average pool a contiguous array (N, features); `backward` takes and
     returns the corresponding `Gradient` or array. A network calls `forward` on all layers in order, then `backward` once in
     reverse order; `backward` may overwrite what `forward` stored.
+
+    Both run their tasks through the workspace (`BoundCall`, `Workspace.call`). A network collects the calls of all layers and
+    runs them in a row, so neither may read or write the numbers of a tensor itself.
     """
 
     def forward(self, x: Any) -> Any:
