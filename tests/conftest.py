@@ -9,12 +9,14 @@ import pytest
 # `NUMBA_DISABLE_JIT=1 python -m pytest` runs every n-th test of these files, with n chosen by measured time, since kernels are a
 # thousand times slower in plain Python. n is prime, so that it reaches all values of all parameters.
 WITHOUT_JIT = {
+    "test_augmentation.py": 1,
+    "test_data_likeness.py": 1,
     "test_plain.py": 1,
     "test_data_loader.py": 1,
     "test_kernels_activation.py": 1,
     "test_kernels_batch_norm.py": 1,
     "test_kernels_classifier.py": 1,
-    "test_kernels_convolution.py": 11,
+    "test_kernels_convolution.py": 7,
     "test_kernels_dropout.py": 1,
     "test_kernels_im2col.py": 3,
     "test_kernels_inference.py": 11,
