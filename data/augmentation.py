@@ -75,7 +75,9 @@ class Augmentation:
     def __str__(self) -> str:
         """The text from which `parse` makes an equal one."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name)}
-        return ",".join(name if value == USUAL[name] else f"{name}={value:g}" for name, value in chosen.items()) or NONE
+        # All digits of a number: a run that is resumed reads it from this text.
+        numbers = {name: repr(value).removesuffix(".0") for name, value in chosen.items()}
+        return ",".join(name if value == USUAL[name] else f"{name}={numbers[name]}" for name, value in chosen.items()) or NONE
 
     @property
     def distorts(self) -> bool:

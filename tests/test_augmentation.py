@@ -153,6 +153,7 @@ def test_each_change_alone_is_its_own_function_of_the_sample(name):
         ("crop-flip", Augmentation(crop=4, flip=True)),
         ("rotate=12.5, erase", Augmentation(rotate=12.5, erase=0.5)),
         ("brightness=1", Augmentation(brightness=1.0)),
+        ("rotate=12.3456789,scale=0.30000000000000004", Augmentation(rotate=12.3456789, scale=0.1 + 0.2)),
         (AUTO, Augmentation(4, False, 10.0, 0.1, 0.2, 0.2, 0.2, 0.0)),
     ],
 )
