@@ -177,7 +177,8 @@ def test_many_classes_and_a_perfect_network_are_shown(run):
     content = report.content_of(load(run.last).network.plan(), data, run.read_config(), load_history(run))
     names = tuple(f"class {number}" for number in range(50))
     labels = np.arange(100) % 50
-    measured = report.Measured("test", np.zeros((100, 8, 8, 3), np.uint8), names * 2, labels, np.eye(50)[labels])
+    pixels, sure = np.zeros((100, 8, 8, 3), np.uint8), np.eye(50)[labels]
+    measured = report.Measured(names, labels, labels, np.ones(100), "test", pixels, names * 2, sure)
     object.__setattr__(content, "measured", measured)
     object.__setattr__(content, "classes", names)
     object.__setattr__(content, "images", {"test": [2] * 50})

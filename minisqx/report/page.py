@@ -149,14 +149,14 @@ def _figure(measured: Measured, at: int, caption: str, names: tuple[str, ...]) -
     true, predicted = (escape(names[label], quote=True) for label in (measured.labels[at], measured.predicted[at]))
     file = escape(measured.names[at], quote=True)
     return (
-        f'<figure data-true="{true}" data-predicted="{predicted}"><img src="{_picture(measured.images[at])}" alt="{file}">'
+        f'<figure data-true="{true}" data-predicted="{predicted}"><img src="{_picture(measured.pixels[at])}" alt="{file}">'
         f"<figcaption>{caption}<br>{file}</figcaption></figure>"
     )
 
 
 def _mistakes(content: Content) -> Iterator[str]:
     measured, names = content.measured, content.classes
-    chosen = measured.mistakes(MISTAKES)
+    chosen = measured.mistakes()[:MISTAKES]
     if not len(chosen):
         yield "<p>There are none.</p>"
         return

@@ -1,7 +1,6 @@
 """Evaluation of a model on labelled images."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -9,67 +8,17 @@ from minisqx.data import Loader
 from minisqx.data.classes import likeness_line, listed, match_classes
 from minisqx.data.dataset import Say
 from minisqx.errors import DataError
+from minisqx.inference.answers import Answers
 from minisqx.inference.model import Model
 from minisqx.inference.prediction import softmax
 from minisqx.training.optim import cross_entropy
 
-BINS = 15  # equal intervals of the largest probability
-
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The result of `evaluate`.
+class Evaluation(Answers):
+    """The result of `evaluate`. loss: mean cross-entropy."""
 
-    classes: names. labels, predicted: int64 (N,), the true and the predicted class of each image. probability: float64 (N,), of
-    the predicted class. loss: mean cross-entropy.
-    """
-
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
     loss: float
-
-    @property
-    def images(self) -> int:
-        return len(self.labels)
-
-    @property
-    def correct(self) -> int:
-        return int(np.count_nonzero(self.labels == self.predicted))
-
-    @property
-    def accuracy(self) -> float:
-        """The share of images whose predicted class is the true one, 0 to 1."""
-        return self.correct / self.images
-
-    @cached_property
-    def confusion(self) -> np.ndarray:
-        """int64 (classes, classes): counts of images by true class (row) and predicted class (column)."""
-        counts = np.zeros((len(self.classes),) * 2, np.int64)
-        np.add.at(counts, (self.labels, self.predicted), 1)
-        return counts
-
-    @property
-    def calibration_error(self) -> float:
-        """The expected calibration error, 0 to 1: how far the largest probability is from the accuracy, on average over images.
-
-        Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3, with 15 intervals.
-        """
-        interval = np.minimum((self.probability * BINS).astype(np.int64), BINS - 1)
-        too_sure = np.bincount(interval, self.probability - (self.labels == self.predicted), BINS)
-        return float(np.abs(too_sure).sum() / self.images)
-
-    def mistakes(self) -> np.ndarray:
-        """Indices of the images whose predicted class is not the true one, the surest mistake first."""
-        wrong = np.flatnonzero(self.labels != self.predicted)
-        return wrong[np.argsort(-self.probability[wrong], kind="stable")]
-
-    @property
-    def class_accuracy(self) -> list[float | None]:
-        """The accuracy on the images of each class; None for a class without images."""
-        sums = self.confusion.sum(axis=1)
-        return [float(right / total) if total else None for right, total in zip(self.confusion.diagonal(), sums)]
 
 
 def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: int = 256) -> Evaluation:

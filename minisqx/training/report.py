@@ -61,7 +61,9 @@ def _measure(plan: Plan, name: str, part: Part, data: TrainingData) -> Measured:
     if any(each is None for each in found):
         raise TrainingError("the network's answers are not finite: there is nothing to report")
     names = part.names or tuple(f"image {at}" for at in range(len(part)))
-    return Measured(name, part.images, names, part.labels, np.concatenate(found))  # type: ignore[arg-type]
+    probabilities: np.ndarray = np.concatenate(found)  # type: ignore[arg-type]
+    predicted, probability = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    return Measured(data.classes, part.labels, predicted, probability, name, part.images, names, probabilities)
 
 
 def report(run_folder: Path, data: str | None, out: Path | None, say) -> Path:
