@@ -6,7 +6,6 @@ state dict.
 """
 
 import io
-import pickle
 import re
 import warnings
 import zipfile
@@ -62,7 +61,10 @@ def read_torch(path: str, given: NetworkSpec | None, shown: str) -> Checkpoint:
     try:
         with warnings.catch_warnings(action="ignore"):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:
+        # Of pickle, or of a whole program (TorchScript); their texts advise to read it without care.
+        if type(error).__name__ != "UnpicklingError" and "weights_only" not in str(error):
+            raise
         name = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it wants to run {name[1]}" if name else "it is no file of tensors"
         raise CheckpointError(
