@@ -103,21 +103,29 @@ def text_of(app: Sphinx, path: Path) -> str:
 
 
 def files_in(app: Sphinx, folder: Path, names: list[str]) -> str:
-    """The files of a folder, each with the first line of its docstring, and a link if it has a page of its own."""
+    """The files of a folder, each with what it says of itself, and a link if it has a page."""
     root, rows = Path(app.srcdir), ""
+    here = place(folder.relative_to(root).as_posix())
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "__")):
             continue
         name, label = path.relative_to(root).as_posix(), escape(path.name) + "/" * path.is_dir()
-        if name in names:
-            uri = app.builder.get_relative_uri(place(folder.relative_to(root).as_posix()), place(name))
+        page = name.removesuffix(path.suffix) if path.suffix in (".md", ".ipynb") else ""
+        if page in app.env.titles or name in names:
+            uri = app.builder.get_relative_uri(here, page or place(name))
             label = f'<a class="reference internal" href="{uri}">{label}</a>'
-        module = path / "__init__.py" if path.is_dir() else path
-        is_python = module.suffix == ".py" and module.exists()
-        said = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) if is_python else None
-        rows += f"<tr><td><code>{label}</code></td><td>{escape((said or '').split(chr(10))[0])}</td></tr>\n"
+        said = app.env.titles[page].astext() if page in app.env.titles else first_line(path)
+        rows += f"<tr><td><code>{label}</code></td><td>{escape(said)}</td></tr>\n"
     head = "<thead><tr><th>file</th><th>content</th></tr></thead>"
     return f'<div class="table-wrapper docutils container"><table class="docutils">{head}<tbody>{rows}</tbody></table></div>'
+
+
+def first_line(path: Path) -> str:
+    """Of the docstring of a module or a package, else ""."""
+    module = path / "__init__.py" if path.is_dir() else path
+    if module.suffix != ".py" or not module.exists():
+        return ""
+    return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
 def copy_front_page(app: Sphinx, error: Exception | None) -> None:

@@ -19,13 +19,15 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 CONFIGURATION = runpy.run_path(str(DOCS / "conf.py"))
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
-PICTURES = {"filters", "activations", "occlusion", "size_and_accuracy", "shapes", "augmentations"}
+FOLDERS = ("docs", "benchmarks", "data", "examples", "tests", "minisqx", "kernels")  # that may have pages
 
 
 def pages_of_the_repository():
-    """The Markdown files and notebooks outside `.github`, where templates are no pages."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout
-    return {file for file in listed.splitlines() if file.endswith((".md", ".ipynb")) and not file.startswith(".")}
+    """The Markdown files and notebooks."""
+    files = [*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*"))]
+    return {
+        file.relative_to(ROOT).as_posix() for file in files if file.suffix in (".md", ".ipynb") and file.parent.name[0] != "."
+    }
 
 
 def test_every_page_has_a_place_in_the_navigation_of_the_site():
