@@ -24,6 +24,7 @@ ENTRY = re.compile(r"(?:^|(?<=[.)]) )(?=(?:[a-z]\w*(?:, [a-z]\w*)*): |Raises )")
 
 def setup(app: Sphinx) -> dict:
     app.add_config_value("navigation", {}, "env", types=[dict])
+    app.connect("env-get-outdated", outdated)
     app.connect("source-read", add_navigation)
     app.connect("autodoc-process-docstring", list_arguments)
     app.connect("doctree-read", link_to_sources, priority=100)  # before Sphinx copies them as downloads
@@ -39,6 +40,11 @@ def linked(env) -> dict[str, set[str]]:
     if not hasattr(env, "linked_sources"):
         env.linked_sources = {}
     return env.linked_sources
+
+
+def outdated(app: Sphinx, env, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """The front page is read again when there is another page, since it has the navigation."""
+    return [app.config.root_doc] if added or removed else []
 
 
 def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
