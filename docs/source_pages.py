@@ -68,7 +68,8 @@ def list_arguments(app: Sphinx, kind: str, name: str, thing: object, options: ob
             continue
         start, *entries = entries
         found += [start, ""] * bool(start)
-        found += ["- " + re.sub(r"^([a-z]\w*(?:, \w+)*): ", r"**\1**: ", entry) for entry in entries]
+        for entry in entries:
+            found += ["", entry] if entry.startswith("Raises ") else [re.sub(r"^([a-z]\w*(?:, \w+)*): ", r"- **\1**: ", entry)]
         found.append("")
     lines[:] = found
 
