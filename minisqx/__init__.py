@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec, spec_from_file_location
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from minisqx import errors as errors

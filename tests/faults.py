@@ -31,6 +31,7 @@ ELU = ("test_kernels_activation.py",)
 RESIDUAL = ("test_kernels_residual.py::test_the_sum_and_its_backward_are_their_naive_twin",)
 RELU = _block("1x1", order="conv-act-relu")
 TASKS = ("test_tasks.py",)
+SMALL_SITE = "test_site.py::test_a_page_without_a_place_is_still_found_and_no_link_is_broken"
 FIRE = ("test_squeezenet.py::test_gradients_are_the_complex_step_of_the_naive_network[1.1]",)
 INFERENCE_FIRE = (
     "test_squeezenet.py::test_inference_is_the_naive_network_and_an_image_has_the_same_bits_alone[float64-1e-12-1.1]",
@@ -1409,5 +1410,26 @@ FAULTS = (
         "map(repr, model.classes or ())",
         "map(\"'{}'\".format, model.classes or ())",
         ("test_formats_torch.py::test_hostile_class_names_come_out_of_python_as_they_are",),
+    ),
+    Fault(
+        "a page without a place in the navigation is left out of the site",
+        "docs/source_pages.py",
+        '{**known, "More": more}.items()',
+        "known.items()",
+        (SMALL_SITE,),
+    ),
+    Fault(
+        "the site's links to code lead nowhere",
+        "docs/source_pages.py",
+        "get_relative_uri(page, place(name))",
+        "get_relative_uri(page, name)",
+        (SMALL_SITE,),
+    ),
+    Fault(
+        "the check of the site misses a page that is gone",
+        "tests/check_site.py",
+        "not target.exists() or (wanted",
+        "(wanted",
+        (SMALL_SITE,),
     ),
 )

@@ -76,7 +76,8 @@ def test_beside_a_clone_named_minisqx_its_editable_installation_is_found(source,
 
 def test_the_wheel_has_the_licence_and_the_command(wheel):
     (information,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
-    assert wheel.read(f"{information}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    for name in ("LICENSE", "NOTICE.md"):
+        assert wheel.read(f"{information}/licenses/{name}") == (ROOT / name).read_bytes()
     entries = wheel.read(f"{information}/entry_points.txt").decode()
     assert "minisqx = minisqx.cli:main" in entries and "hook-dirs = minisqx.pyinstaller:hook_folders" in entries
 
