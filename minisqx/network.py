@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minisqx import flat
+from minisqx import flat, html
 from minisqx.checks import is_whole, plain, require
 from minisqx.current_plan import CurrentPlan
 from minisqx.errors import CheckpointError, OptionError
@@ -251,6 +251,11 @@ class Network:
             raise OptionError(
                 f"{method} {self._not_ready}: call it after forward(x, training=True); each forward pass allows one backward"
             )
+
+    def _repr_html_(self) -> str:
+        from minisqx.draw.network import svg
+
+        return html.wide(svg(self.spec))
 
     def plan(self) -> Plan:
         """A copy frozen for inference, with the network's current parameters and running statistics."""

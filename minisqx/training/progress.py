@@ -3,6 +3,7 @@
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
+from typing import Any
 
 
 class EpochBar:
@@ -36,6 +37,18 @@ class EpochBar:
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.close()
+
+
+class Terminal:
+    """Where a person sees a run: a bar in each epoch, and a line after it."""
+
+    def bar(self, title: str, images: int, done: int) -> Any:
+        """The bar of an epoch, with `update` and `close`."""
+        return EpochBar(title, images, done)
+
+    def epoch(self, history: list[dict], epochs: int, title: str) -> str | None:
+        """What is to be said after an epoch; None: nothing, since it is shown. title: of the run's picture."""
+        return epoch_line(history, epochs)
 
 
 def _on_terminal() -> bool:

@@ -7,32 +7,28 @@ resumed. Numba and other large packages are imported only after the options are 
 import functools
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
 from minisqx.machine.threads import thread_count, use_threads
+from minisqx.training.callbacks import Callback
 from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
+from minisqx.training.progress import Terminal
+from minisqx.training.result import TrainingResult
 
 __all__ = ["TrainingOptions", "TrainingResult", "add_arguments", "resume", "run", "train"]
 
 Say = Callable[[str], object]
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """A finished run. folder: the run folder. history: the rows of history.csv. best_epoch: the epoch of best.h5, from 1."""
-
-    folder: Path
-    history: list[dict]
-    best_epoch: int
-
-
-def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
-    """Trains a new network to the planned end. say: called with each line of the report.
+def train(
+    options: TrainingOptions, say: Say = print, callbacks: Sequence[Callback] = (), screen: Terminal | None = None
+) -> TrainingResult:
+    """Trains a new network to the planned end. say: called with each line of the report. callbacks, screen: as in `Trainer`.
 
     Ctrl-C saves the run after the current batch and raises KeyboardInterrupt; SIGTERM and SIGHUP save it and raise SystemExit.
     Before the first batch, and at the second signal, the exception is raised at once. If `say` raises OSError, the run is saved
@@ -52,7 +48,7 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
             options = replace(options, data=str(Path(options.data).absolute()))
         with RunFolder.create(options.out, options.network().name) as folder:
             try:
-                trainer = Trainer(options, open_training_data(options, say), folder, command, say)
+                trainer = Trainer(options, open_training_data(options, say), folder, command, say, callbacks, screen)
                 folder.write_config(trainer.config())
                 trainer.save()
             except BaseException:
@@ -61,10 +57,17 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
             return _run(trainer, say)
 
 
-def resume(run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None) -> TrainingResult:
+def resume(
+    run_folder: str | Path,
+    say: Say = print,
+    data: str | None = None,
+    threads: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    screen: Terminal | None = None,
+) -> TrainingResult:
     """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
-    data: the new place of the data, if it was moved. threads: None: as before.
+    data: the new place of the data, if it was moved. threads: None: as before. callbacks, screen: as in `Trainer`.
     Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed;
     CheckpointError if both last.h5 and previous.h5 are damaged; and the errors of `train`.
     """
@@ -99,7 +102,7 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
                 raise DataError(
                     f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
-            trainer = Trainer(options, images, folder, str(config.get("command", "")), say)
+            trainer = Trainer(options, images, folder, str(config.get("command", "")), say, callbacks, screen)
             trainer.restore(checkpoint, state)
             _warn_of_another_machine(config, trainer.config(), say)
             trainer.save()
@@ -165,16 +168,8 @@ def _run(trainer, say: Say) -> TrainingResult:
             say(f"stopped and saved; to continue: minisqx train --resume {shlex.quote(str(folder.path))}")
         raise
     result = TrainingResult(folder.path, trainer.state.history, trainer.state.best_epoch)
-    say(_outcome(result))
+    say(f"{result.outcome}, in {str(folder.path)!r}")
     return result
-
-
-def _outcome(result: TrainingResult) -> str:
-    last, best = result.history[-1], result.history[result.best_epoch - 1]
-    line = f"test accuracy {100 * last['test_accuracy']:.2f} % after the last epoch (last.h5)"
-    if best["validation_accuracy"] is not None:
-        line += f", {100 * best['test_accuracy']:.2f} % after epoch {best['epoch']}, the best on the validation images (best.h5)"
-    return f"{line}, in {str(result.folder)!r}"
 
 
 def run(args) -> int:
