@@ -169,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
     text = "a new folder for a list of all mistakes, and for the images of the surest ones"
     added.add_argument("--mistakes", metavar="DIR", help=text)
+    text = "also print how many images are answered, and how many of them right, above each of some thresholds"
+    added.add_argument("--thresholds", action="store_true", help=text)
     added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images per batch (default: 256)")
     _add_threads(added)
 
@@ -182,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
     added.add_argument("--topk", type=options.whole, metavar="K", help="number of likeliest classes to print (default: 3)")
     _add_model(added, "--model")
+    _add_threshold(added, "say of answers below this probability, 0 to 1, that they are not sure (default: the model's, else 0)")
     _add_threads(added)
 
     added = command("export", _export, "write a model for other programs", "minisqx export best.h5 net.c")
@@ -193,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--static", action="store_true", help="in C: the working memory is a global in the file, not the caller's")
     text = "in ONNX: images of uint8 in and probabilities out, with the normalisation in the graph"
     added.add_argument("--image-input", action="store_true", help=text)
+    _add_threshold(added, "in h5 and safetensors: keep this threshold with the model, 0 to 1, for infer and is_confident")
     text = "network of a .safetensors file that doesn't say it, by a name that `minisqx models` lists"
     added.add_argument("--model", metavar="NAME", help=text)
     _add_sizes(added)
@@ -234,6 +238,10 @@ def _add_model(parser: argparse.ArgumentParser, name: str) -> None:
     if name.startswith("-"):
         text += f" (default: {zoo.DEFAULT})"
     parser.add_argument(name, metavar="MODEL", help=text)
+
+
+def _add_threshold(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--threshold", type=options.number, metavar="P", help=text)
 
 
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
@@ -312,9 +320,8 @@ def _draw(args: argparse.Namespace) -> int:
 
 def _augmentations(args: argparse.Namespace) -> int:
     chosen = options.TrainingOptions(augment=args.augment, image_size=args.image_size, seed=args.seed, data=args.data)
-    from minisqx.data import open_dataset
+    from minisqx.data import open_dataset, sheet
     from minisqx.data.dataset import say_on_stderr
-    from minisqx.draw import sheet
 
     side = chosen.image_size
     data = open_dataset(chosen.data, image_size=None if side is None else (side, side), say=say_on_stderr)
@@ -356,6 +363,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
     result = evaluate(model, part.images, labels, args.batch_size)
     _print(report.evaluation(result))
+    if args.thresholds:
+        print()
+        _print(report.thresholds(result, model.threshold))
     if args.mistakes is not None:
         from minisqx.training import mistakes
 
@@ -379,7 +389,7 @@ def _infer(args: argparse.Namespace) -> int:
     from minisqx.errors import ImageError
     from minisqx.inference.model import load
 
-    model = load(args.model or zoo.DEFAULT)
+    model = load(args.model or zoo.DEFAULT, threshold=args.threshold)
     classes = model.spec.num_classes
     topk = min(3, classes) if args.topk is None else args.topk
     if not 1 <= topk <= classes:
@@ -401,7 +411,7 @@ def _export(args: argparse.Namespace) -> int:
     if sizes and args.model is None:
         raise OptionError("--input-size or --num-classes without --model: expected both, since a file describes its own network")
     network = None if args.model is None else zoo.network(args.model, **sizes)
-    options_of_formats = {"static": args.static, "image_input": args.image_input}
+    options_of_formats = {"static": args.static, "image_input": args.image_input, "threshold": args.threshold}
     _print(str(path) for path in export(args.source, args.out, args.format, network=network, **options_of_formats))
     return 0
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from minisqx.checkpoint import Checkpoint
-from minisqx.checkpoint.model_file import DTYPES, MAX_INDEX_BYTES
+from minisqx.checkpoint.model_file import ABSENT, DTYPES, MAX_INDEX_BYTES
 from minisqx.errors import CheckpointError, MinisqxError, MissingExtraError
-from minisqx.inference.model import Model
+from minisqx.inference.model import Model, model_of
 from minisqx.spec import NetworkSpec, zoo
 
 ENTRY = "minisqx"
-DESCRIBED = ("classes", "mean", "std", "metrics", "provenance")
+DESCRIBED = ("classes", "mean", "std", "metrics", "provenance", "temperature", "threshold")
 # safetensors' names of the dtypes that a network can have.
 FILE_DTYPES = {"F32": "float32", "F64": "float64"}
 
@@ -33,7 +33,8 @@ def safetensors_file(model: Model) -> bytes:
 
     checkpoint = checkpoint_of(model)
     entries = {"network": model.spec.to_dict(), "sha256": checkpoint.sha256}
-    text = json.dumps({**entries, **{name: getattr(checkpoint, name) for name in DESCRIBED}}, ensure_ascii=False)
+    entries |= {name: value for name in DESCRIBED if (value := getattr(checkpoint, name)) != ABSENT.get(name, ...)}
+    text = json.dumps(entries, ensure_ascii=False)
     return save({name: np.ascontiguousarray(array) for name, array in checkpoint.state.items()}, {ENTRY: text})
 
 
@@ -58,7 +59,7 @@ def from_safetensors(path: str | os.PathLike, model: str | NetworkSpec | None = 
             raise CheckpointError(f"{shown} is not a file; expected a safetensors file")
         with safe_open(path, framework="np") as file:
             read = _read(file, given, shown)
-        return Model(os.path.basename(os.fsdecode(path)), read.spec, read.state, *(getattr(read, name) for name in DESCRIBED))
+        return model_of(os.path.basename(os.fsdecode(path)), read)
     except MinisqxError as error:
         if isinstance(error, CheckpointError):
             raise
@@ -84,7 +85,7 @@ def _read(file, given: NetworkSpec | None, shown: str) -> Checkpoint:
     state = {name: np.array(file.get_tensor(name)) for name in (*spec.parameter_shapes, *spec.buffer_shapes)}
     if entries is None:
         return Checkpoint(spec, state)
-    checkpoint = Checkpoint(spec, state, **{name: entries[name] for name in DESCRIBED})
+    checkpoint = Checkpoint(spec, state, **{name: entries[name] for name in DESCRIBED if name in entries})
     if entries["sha256"] != checkpoint.sha256:
         raise CheckpointError(f"{shown} is damaged: the checksum of its tensors is wrong; get it again from its source")
     return checkpoint
@@ -99,7 +100,7 @@ def _entries(metadata: dict[str, str] | None, shown: str) -> dict[str, Any] | No
         raise CheckpointError(f"{shown}: its description has {len(text)} characters; expected at most {MAX_INDEX_BYTES}")
     entries = json.loads(text)
     expected = {"network", "sha256", *DESCRIBED}
-    if not isinstance(entries, dict) or set(entries) != expected:
+    if not isinstance(entries, dict) or (set(entries) ^ expected) - set(ABSENT):
         raise CheckpointError(f"{shown}: its description has missing or unknown entries; expected {', '.join(sorted(expected))}")
     return entries
 

@@ -64,6 +64,11 @@ class Answers:
         """
         return float(sum(count * abs(sure - right) for sure, right, count in self.intervals()) / self.images)
 
+    def above(self, threshold: float) -> tuple[int, int]:
+        """How many answers have a probability of at least `threshold`, and how many of these are right."""
+        chosen = self.probability >= threshold
+        return int(chosen.sum()), int(self.right[chosen].sum())
+
     def mistakes(self) -> np.ndarray:
         """Indices of the images whose predicted class is not the true one, the surest mistake first."""
         wrong = np.flatnonzero(~self.right)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 
-from minisqx.checkpoint import load_checkpoint
+from minisqx import html
+from minisqx.checkpoint import Checkpoint, load_checkpoint
+from minisqx.draw.network import svg
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images.load import ImageSource, load_image
 from minisqx.inference.prediction import Prediction, softmax
@@ -45,7 +47,8 @@ class _Once(Generic[T]):
 class Model:
     """A network with everything that is needed to classify images.
 
-    spec, state, classes, mean, std, metrics, provenance: as in `Checkpoint`. name: of a shipped model, or of the file.
+    spec, state, classes, mean, std, metrics, provenance, temperature, threshold: as in `Checkpoint`. name: of a shipped model, or
+    of the file.
     `infer` freezes the network on its first call; it ignores later changes of the weights. A copy, in this process or another,
     gives the same bits.
     """
@@ -58,6 +61,8 @@ class Model:
     std: tuple[float, float, float] | None = field(repr=False)
     metrics: dict[str, float]
     provenance: dict = field(repr=False)
+    temperature: float = field(default=1.0, repr=False)
+    threshold: float = field(default=0.0, repr=False)
 
     def __getstate__(self) -> dict:
         return dict(vars(self))  # a copy in one step: another thread may be adding the plan
@@ -102,10 +107,10 @@ class Model:
             raise OptionError(f"errors={errors!r}: expected 'raise', or 'return' with a list of images")
         if not is_many:
             pixels = load_image(img, self.spec.input_size, bgr=bgr, formats=formats)
-            return Prediction(self._probabilities(pixels[None])[0], classes)
+            return Prediction(self._probabilities(pixels[None])[0], classes, self.threshold)
         answers: list[Prediction | ImageError] = []
         for loaded, probabilities in self._blocks(img, errors, bgr, formats):
-            good = iter([Prediction(row, classes) for row in probabilities])
+            good = iter([Prediction(row, classes, self.threshold) for row in probabilities])
             answers += [one if isinstance(one, ImageError) else next(good) for one in loaded]
         return answers
 
@@ -161,6 +166,14 @@ class Model:
         mean, std = np.array([self.mean, self.std])[:, :, None]
         return ((np.arange(256) / 255 - mean) / std).astype(self._dtype)
 
+    def _repr_html_(self) -> str:
+        spec, named = self.spec, self.classes or ()
+        rows = [("network", spec.name), ("parameters", f"{spec.parameters:,}"), ("classes", ", ".join(named[:20]) or "unnamed")]
+        rows += [(name.replace("_", " "), f"{value:.4g}") for name, value in self.metrics.items()]
+        rows += [("temperature", f"{self.temperature:.3g}")] * (self.temperature != 1)
+        rows += [("threshold", f"{100 * self.threshold:g} %")] * (self.threshold > 0)
+        return html.heading(self.name) + html.table(rows) + html.wide(svg(spec))
+
     def check_described(self) -> None:
         """Raises CheckpointError unless the model has class names and the normalisation of its images: a guess would be wrong."""
         missing = ["class names"] * (self.classes is None) + ["normalisation"] * (self.mean is None)
@@ -183,7 +196,7 @@ class Model:
         if not len(images):
             return np.empty((0, self.spec.num_classes))
         values = self._values  # first, since it raises for a model that can't be used
-        found = softmax(self._plan.run_pixels(images, values))
+        found = softmax(self._plan.run_pixels(images, values), self.temperature)
         if found is None:
             raise self._not_finite()
         return found
@@ -205,10 +218,11 @@ def load(
     classes: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    threshold: float | None = None,
 ) -> Model:
     """The model in a checkpoint file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
 
-    classes, mean, std: as in `Checkpoint`; they replace those of the file. None keeps those.
+    classes, mean, std, threshold: as in `Checkpoint`; they replace those of the file. None keeps those.
     Raises CheckpointError if there is no such model, if its file is damaged, or if the arguments don't fit it.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
@@ -227,9 +241,13 @@ def load(
         if zoo.is_name(str(wanted)):
             known += f"; no weights of {wanted} come with minisqx: train them with `minisqx train --model {wanted}`"
         raise CheckpointError(f"there is no model {wanted!r}; expected the path of a checkpoint, {known}")
-    given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std}
-    checkpoint = replace(checkpoint, **{name: value for name, value in given.items() if value is not None})
-    kept = ("spec", "state", "classes", "mean", "std", "metrics", "provenance")
+    given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std, "threshold": threshold}
+    return model_of(name, replace(checkpoint, **{name: value for name, value in given.items() if value is not None}))
+
+
+def model_of(name: str, checkpoint: Checkpoint) -> Model:
+    """The model in a checkpoint."""
+    kept = ("spec", "state", "classes", "mean", "std", "metrics", "provenance", "temperature", "threshold")
     return Model(name, *(getattr(checkpoint, part) for part in kept))
 
 

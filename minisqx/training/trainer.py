@@ -5,7 +5,7 @@ import math
 import platform
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
 
@@ -26,11 +26,12 @@ from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, fi
 from minisqx.training.memory import check_training
 from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
-from minisqx.training.progress import EpochBar, epoch_line, missing_packages, rgb_text
+from minisqx.training.progress import Terminal, missing_packages, rgb_text
 from minisqx.training.report import Reporter
-from minisqx.training.run_folder import RunFolder, reason
-from minisqx.training.run_state import AVERAGED, PLAIN, RunState, load_run
+from minisqx.training.run_folder import NoFolder, RunFolder, reason
+from minisqx.training.run_state import AVERAGED, PLAIN, RunState
 from minisqx.training.schedule import OneCycleSchedule, StepSchedule
+from minisqx.training.temperature import fit_temperature
 from minisqx.training.warmup import compile_training
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
@@ -38,16 +39,25 @@ EVALUATION_BATCH = 256  # images
 
 
 class Trainer:
-    """A run in `folder`. It starts new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
+    """A run in `folder`, new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
 
-    command: the command line, for config.json. say: called with each line of the report. Raises OptionError if the options don't
-    fit the data, or training needs more memory than is available.
+    command: the command line, for config.json. say: called with each line of the report. callbacks: called with a copy of each
+    row of the history. screen: shows the progress. Raises OptionError if the options don't fit the data, or training needs more
+    memory than is available.
     """
 
     def __init__(
-        self, options: TrainingOptions, data: TrainingData, folder: RunFolder, command: str, say: Callable[[str], object]
+        self,
+        options: TrainingOptions,
+        data: TrainingData,
+        folder: RunFolder | NoFolder,
+        command: str,
+        say: Callable[[str], object],
+        callbacks: Sequence[Callable[[dict], object]] = (),
+        screen: Terminal | None = None,
     ) -> None:
         self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
+        self._callbacks, self._screen = callbacks, screen or Terminal()
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
         evaluated = max(len(data.validation), len(data.test))
@@ -69,6 +79,11 @@ class Trainer:
     def result(self) -> Network:
         """The network that is evaluated and saved: the moving average, if there is one."""
         return self.network if self.average is None else self.average.network
+
+    @property
+    def _title(self) -> str:
+        """Of the picture of the curves."""
+        return f"{self.spec.name} on {self.data.name}, seed {self.options.seed}"
 
     def _check_last_batch(self) -> None:
         """Raises OptionError if the last batch has one image whose last map is one pixel: batch norm would refuse it."""
@@ -155,6 +170,8 @@ class Trainer:
                     self._train_epoch()
                     self._finish_epoch()
                     self._report()
+                    for callback in self._callbacks:
+                        callback(dict(self.state.history[-1]))
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -186,7 +203,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         state = self.state
-        bar = EpochBar(f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train), state.samples)
+        bar = self._screen.bar(f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train), state.samples)
         began = time.perf_counter()
         try:
             for batch in self.loader.epoch(state.epoch, start=state.batch):
@@ -201,8 +218,8 @@ class Trainer:
         finally:
             bar.close()
 
-    def train_batches(self, count: int) -> Checkpoint:
-        """Trains the next `count` batches, with evaluation after each complete epoch, and saves; returns the checkpoint."""
+    def train_batches(self, count: int) -> None:
+        """Trains the next `count` batches, with evaluation after each complete epoch."""
         state = self.state
         while count:
             for batch in islice(self.loader.epoch(state.epoch, start=state.batch), count):
@@ -210,8 +227,6 @@ class Trainer:
                 count -= 1
             if state.batch == len(self.loader):
                 self._finish_epoch()
-        self.save()
-        return load_run(self.folder, self.say)[0]
 
     def _train_batch(self, batch: Batch) -> tuple[float, int]:
         """Trains one batch; returns its mean loss and its number of correct predictions."""
@@ -239,13 +254,15 @@ class Trainer:
             return OneCycleSchedule(options.lr, options.epochs).lr(state.epoch + (state.batch + 0.5) / len(self.loader))
         return StepSchedule(options.lr, options.epochs, options.milestones, options.gamma).lr(state.epoch)
 
-    def _evaluate(self, part: Part) -> tuple[float | None, float | None]:
-        """Mean loss and accuracy of a part in inference; (None, None) without images."""
+    def _evaluate(self, part: Part, kept: list[np.ndarray] | None = None) -> tuple[float | None, float | None]:
+        """Mean loss and accuracy of a part in inference; (None, None) without images. kept: gets the logits of each batch."""
         if not len(part):
             return None, None
         loss_sum, correct, plan = 0.0, 0, self.result.plan()
         for batch in self._loader(part, EVALUATION_BATCH, training=False).epoch(0):
             logits = plan.run(batch.data, batch.layout)
+            if kept is not None:
+                kept.append(logits)
             loss, _ = cross_entropy(logits, batch.labels)
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss in the evaluation after the epoch is {loss}")
@@ -257,7 +274,8 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         state, began = self.state, time.perf_counter()
-        validation_loss, validation_accuracy = self._evaluate(self.data.validation)
+        logits: list[np.ndarray] = []
+        validation_loss, validation_accuracy = self._evaluate(self.data.validation, logits)
         test_loss, test_accuracy = self._evaluate(self.data.test)
         row = {
             "epoch": state.epoch + 1,
@@ -275,10 +293,13 @@ class Trainer:
         if validation_accuracy is None or validation_accuracy > state.best_accuracy:
             state.best_epoch = state.epoch
             state.best_accuracy = -1.0 if validation_accuracy is None else validation_accuracy
-            self.folder.save_best(self._checkpoint())
+            temperature = fit_temperature(np.concatenate(logits), self.data.validation.labels) if logits else 1.0
+            self.folder.save_best(self._checkpoint(temperature=temperature))
         self.save()
         self.folder.write_history(state.history)
-        self.say(epoch_line(state.history, self.options.epochs))
+        line = self._screen.epoch(state.history, self.options.epochs, self._title)
+        if line is not None:
+            self.say(line)
         self._warn_of_divergence()
         if time.monotonic() - self._drawn_at > SAVE_EVERY:
             self._draw()
@@ -305,8 +326,8 @@ class Trainer:
         """The error for a number that is not finite, found in the current batch."""
         where = f"epoch {self.state.epoch + 1}, batch {min(self.state.batch + 1, len(self.loader))}"
         return TrainingError(
-            f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr;"
-            f" {str(self.folder.last)!r} keeps the last good state"
+            f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr"
+            + (f"; {str(self.folder.last)!r} keeps the last good state" if isinstance(self.folder, RunFolder) else "")
         )
 
     def _checkpoint(self, **more) -> Checkpoint:
@@ -348,7 +369,7 @@ class Trainer:
         """Draws curves.png. An error only gives a line, and a signal interrupts the drawing."""
         try:
             with StopRequest(immediate=True):
-                self.folder.draw(self.state.history, f"{self.spec.name} on {self.data.name}, seed {self.options.seed}")
+                self.folder.draw(self.state.history, self._title)
         except Stopped as stopped:
             self._stop.cause = stopped.cause
         except Exception as error:
