@@ -8,7 +8,7 @@ import numpy as np
 
 from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
 from minisqx.data import open_dataset, split_validation
-from minisqx.data.dataset import Dataset, Part, shares_of_classes
+from minisqx.data.dataset import Dataset, Part, check_part, shares_of_classes
 from minisqx.data.groups import groups_line, set_groups_aside
 from minisqx.data.likeness import likeness_lines
 from minisqx.errors import DataError
@@ -61,8 +61,32 @@ def open_training_data(options: TrainingOptions, say: Callable[[str], object]) -
     measured = set(dataset.classes) != set(CIFAR10_CLASSES)
     mean, std = channel_statistics(train.images) if measured else (CIFAR10_MEAN, CIFAR10_STD)
     return TrainingData(
-        dataset.name, dataset.classes, train, validation, dataset.test, mean, std, measured, _digest(dataset), notes
+        dataset.name,
+        dataset.classes,
+        train,
+        validation,
+        dataset.test,
+        mean,
+        std,
+        measured,
+        _digest(dataset.classes, dataset.parts),
+        notes,
     )
+
+
+def training_data_of(
+    name: str, classes: tuple[str, ...], images: np.ndarray, labels: np.ndarray, options: TrainingOptions
+) -> TrainingData:
+    """Images uint8 (N, H, W, 3) with labels int64 (N,) as the data of a run without test images.
+
+    Raises DataError for arrays of another shape or dtype, OptionError if no training images would be left.
+    """
+    check_part(name, images, labels, len(classes))
+    part = Part(images, labels)
+    kept, aside = split_validation(labels, _count(options.validation, len(part)), options.seed)
+    train, digest = part.of(kept), _digest(classes, {"train": part})
+    mean, std = channel_statistics(train.images)
+    return TrainingData(name, classes, train, part.of(aside), part.of(aside[:0]), mean, std, True, digest)
 
 
 def _validation(dataset: Dataset, options: TrainingOptions, say: Callable[[str], object]) -> tuple[Part, Part]:
@@ -115,14 +139,14 @@ def _rgb(values: np.ndarray) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256(repr(dataset.classes).encode())
+def _digest(classes: tuple[str, ...], parts: dict[str, Part]) -> str:
+    digest = hashlib.sha256(repr(classes).encode())
     # Validation comes last, so that data without it keeps its digest from versions that had no validation part.
     for part in ("train", "test", "validation"):
-        if part in dataset.parts:
-            for array in (dataset.parts[part].images, dataset.parts[part].labels):
+        if part in parts:
+            for array in (parts[part].images, parts[part].labels):
                 digest.update(repr(array.shape).encode())
                 digest.update(np.ascontiguousarray(array).data)
-            if (groups := dataset.parts[part].groups) is not None:
+            if (groups := parts[part].groups) is not None:
                 digest.update(b"groups" + groups.tobytes())
     return digest.hexdigest()

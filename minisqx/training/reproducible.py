@@ -125,7 +125,9 @@ def _train(job: dict) -> TrainingDigests:
             trainer.restore(*load_run(folder, _silent))
         else:
             folder.write_config(trainer.config())
-        checkpoint = trainer.train_batches(job["batches"] or len(trainer.loader))
+        trainer.train_batches(job["batches"] or len(trainer.loader))
+        trainer.save()
+        checkpoint, _ = load_run(folder, _silent)
     model, images = load(folder.last), list(trainer.data.train.images[:IMAGES])
     together, alone = model.infer(images), [model.infer(image) for image in images]
     return TrainingDigests(checkpoint.sha256, _digest(together), _digest(alone), numba.threading_layer())

@@ -221,6 +221,25 @@ class RunFolder:
         return TrainingError(f"can't write {str(path)!r} ({reason(error)}): free space or grant permission, then {then}")
 
 
+class NoFolder:
+    """In the place of a `RunFolder`: a run that leaves no files. best: the checkpoint of its best epoch."""
+
+    path = last = curves = report = Path("no run folder")
+    best: Checkpoint | None = None
+
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        self.best = checkpoint
+
+    def write_history(self, history: list[dict]) -> None:
+        pass
+
+    def draw(self, history: list[dict], title: str) -> None:
+        pass
+
+
 def _lock(path: Path) -> int | None:
     """Locks a folder; returns the file descriptor that holds the lock until it is closed. None on systems without flock."""
     if fcntl is None:
