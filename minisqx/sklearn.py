@@ -5,7 +5,7 @@ Its parameters are the options of `minisqx train`, but for those of data on disk
 
 import inspect
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from minisqx.errors import MissingExtraError, OptionError, TrainingError
 from minisqx.inference.model import Model, model_of
 from minisqx.machine.threads import thread_count, use_threads
 from minisqx.network import Network
+from minisqx.report.content import is_over
 from minisqx.training.data import channel_statistics, training_data_of
 from minisqx.training.optim import SGD, cross_entropy
 from minisqx.training.options import TrainingOptions
+from minisqx.training.recipes import MODERN
 from minisqx.training.run_folder import NoFolder
 from minisqx.training.trainer import Trainer
 
@@ -28,10 +30,24 @@ try:
 except ImportError as error:
     raise MissingExtraError("scikit-learn is not installed: pip install 'minisqx[sklearn]'") from error
 
-# Options of a run on data on disk, or with another name here (seed).
-LEFT_OUT = {"model", "data", "image_size", "skip_bad_images", "groups", "out", "seed"}
-# Where an option's default doesn't suit some hundred images, or rows of numbers.
-DEFAULTS: dict[str, Any] = {"epochs": 30, "batch_size": 32, "schedule": "one-cycle", "augment": "none", "validation": 0.0}
+# Options of a run on data on disk, or from other weights, or with another name here (seed).
+LEFT_OUT = {
+    "model",
+    "data",
+    "image_size",
+    "skip_bad_images",
+    "groups",
+    "split",
+    "recipe",
+    "init",
+    "freeze",
+    "restarts",
+    "out",
+    "seed",
+}
+# For some hundred images, or rows of numbers. None would be a value of the modern recipe.
+DEFAULTS: dict[str, Any] = {"epochs": 30, "batch_size": 32, "lr": 0.1, "weight_decay": 5e-4, "schedule": "one-cycle"}
+DEFAULTS |= {"augment": "none", "validation": 0.0}
 OWN: dict[str, Any] = {"image_shape": None, "random_state": None, "verbose": False}
 OPTIONS = tuple(field.name for field in fields(TrainingOptions) if field.name not in LEFT_OUT)
 SMALLEST = 8  # pixels: the side to which the image of a short row is enlarged
@@ -69,7 +85,8 @@ class ShallowSqueezeNextClassifier(ClassifierMixin, BaseEstimator):
         use_threads(*thread_count(options.threads))
         folder = NoFolder()
         trainer = Trainer(options, data, folder, "", say)
-        trainer.train_batches(options.epochs * len(trainer.loader))
+        while not is_over(options.to_dict(), trainer.state.history):
+            trainer.train_batches(len(trainer.loader))
         assert folder.best is not None
         self.model_, self.history_ = model_of(trainer.spec.name, folder.best), trainer.state.history
         self._learning: tuple[Network, SGD] | None = None
@@ -184,10 +201,10 @@ class ShallowSqueezeNextClassifier(ClassifierMixin, BaseEstimator):
         """The options of a run on so many images."""
         given = {name: getattr(self, name) for name in OPTIONS}
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))  # type: ignore[attr-defined]
-        options = TrainingOptions(**given, seed=seed)
+        options = TrainingOptions(**given, recipe=MODERN, seed=seed).settled(images, own=True)
         # A last batch of one image is too few for batch norm, and the folds of a cross-validation have any size.
         while options.batch_size > 2 and (images - 1) % options.batch_size == 0:
-            options = TrainingOptions(**given | {"batch_size": options.batch_size - 1}, seed=seed)
+            options = replace(options, batch_size=options.batch_size - 1)
         return options
 
     def _begin(self, images: np.ndarray) -> None:

@@ -45,7 +45,12 @@ def test_its_options_are_those_of_the_command_each_described_by_help():
     for field in fields(TrainingOptions):
         assert signature.parameters[field.name].default == field.default
         assert field.name.replace("_", "-") in (minisqx.train.__doc__ or "")
-    assert set(signature.parameters) - {field.name for field in fields(TrainingOptions)} == {"resume", "callbacks", "say"}
+    assert set(signature.parameters) - {field.name for field in fields(TrainingOptions)} == {
+        "resume",
+        "extend",
+        "callbacks",
+        "say",
+    }
 
 
 def test_it_is_the_training_of_the_command_and_returns_what_came_out(run, data, tmp_path):
@@ -70,7 +75,8 @@ def test_an_import_of_the_commands_module_leaves_the_function_in_its_place():
         ({"epoch": 3}, "option 'epoch': expected 'epochs'"),
         ({"zzz": 3}, "option 'zzz': expected one of model, width"),
         ({"epochs": 0}, "epochs 0"),
-        ({"resume": "runs/x", "width": 0.2}, "width beside resume: expected only data and threads"),
+        ({"resume": "runs/x", "width": 0.2}, "width beside resume: expected only data, threads and extend"),
+        ({"extend": 3}, "extend 3 without resume"),
         ({"callbacks": print}, "expected a list of functions"),
         ({"callbacks": [3]}, "callback 3: expected a function"),
         ({"callbacks": [minisqx.TensorBoard]}, "expected a function"),

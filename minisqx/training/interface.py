@@ -18,14 +18,20 @@ from minisqx.training.result import TrainingResult
 
 
 def train(
-    *, resume: str | os.PathLike | None = None, callbacks: Sequence = (), say: Callable[[str], object] = print, **options: Any
+    *,
+    resume: str | os.PathLike | None = None,
+    extend: int | None = None,
+    callbacks: Sequence = (),
+    say: Callable[[str], object] = print,
+    **options: Any,
 ) -> TrainingResult:
     """Trains a network to the planned end: `minisqx train` as a function, with the same options under the same names.
 
         run = minisqx.train(data="photos", width=0.2, epochs=30)
         run.history, run.model, run.folder, run.report
 
-    resume: the folder of a stopped run, to continue it; only `data` and `threads` may be given with it.
+    resume: the folder of a stopped run, to continue it; only `data` and `threads` may be given with it, and `extend`: by how many
+        epochs to lengthen a finished run.
     callbacks: called after each epoch with its row of the history, a dictionary: functions, or objects with a method
         `on_epoch_end`. An exception that one raises ends the run, which is saved by then and can be resumed.
     say: called with each line that the command would print; `lambda line: None` for silence.
@@ -43,13 +49,17 @@ def train(
             hint = f"{near[0]!r}" if near else "one of " + ", ".join(known)
             raise OptionError(f"option {name!r}: expected {hint}; help(minisqx.train) describes each")
     if resume is None:
+        if extend is not None:
+            raise OptionError(
+                f"extend {extend!r} without resume: expected the folder of the finished run, as in resume='runs/mine'"
+            )
         return run.train(TrainingOptions(**options), say, functions, screen())
     if fixed := [name for name in options if name not in PLACE_OPTIONS]:
         raise OptionError(
-            f"{', '.join(fixed)} beside resume: expected only {' and '.join(PLACE_OPTIONS)}; the other options of a run can't"
-            " change, so start a new run"
+            f"{', '.join(fixed)} beside resume: expected only {', '.join(PLACE_OPTIONS)} and extend;"
+            " the other options of a run can't change, so start a new run"
         )
-    return run.resume(os.fspath(resume), say, callbacks=functions, screen=screen(), **options)
+    return run.resume(os.fspath(resume), say, extend=extend, callbacks=functions, screen=screen(), **options)
 
 
 def _describe() -> None:

@@ -37,11 +37,11 @@ class Notebook(Terminal):
         else:
             self._status.update(HTML(text))
 
-    def epoch(self, history: list[dict], epochs: int, title: str) -> str | None:
+    def epoch(self, history: list[dict], epochs: int, title: str, last: bool) -> str | None:
         """Shows the row in words, and draws the curves unless that would take more than `PICTURE_SHARE` of the time."""
         self.show_status(escape(epoch_line(history, epochs)))
         began = time.monotonic()
-        if began < self._next and len(history) < epochs:
+        if began < self._next and not last:
             return None
         try:
             from IPython.display import Image, display

@@ -46,8 +46,8 @@ class Terminal:
         """The bar of an epoch, with `update` and `close`."""
         return EpochBar(title, images, done)
 
-    def epoch(self, history: list[dict], epochs: int, title: str) -> str | None:
-        """What is to be said after an epoch; None: nothing, since it is shown. title: of the run's picture."""
+    def epoch(self, history: list[dict], epochs: int, title: str, last: bool) -> str | None:
+        """What is to be said after an epoch; None: nothing, since it is shown. title: of the run's picture. last: of the run."""
         return epoch_line(history, epochs)
 
 

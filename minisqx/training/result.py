@@ -37,14 +37,11 @@ class TrainingResult:
 
     @property
     def outcome(self) -> str:
-        """The accuracies in one line: on the test images, or on the validation images if there are no others."""
+        """The accuracies on the test images, in one line."""
         last, best = self.history[-1], self.history[self.best_epoch - 1]
-        part = next((part for part in ("test", "validation") if last[f"{part}_accuracy"] is not None), None)
-        if part is None:
-            return f"training accuracy {100 * last['train_accuracy']:.2f} % in the last epoch (last.h5)"
-        line = f"{part} accuracy {100 * last[f'{part}_accuracy']:.2f} % after the last epoch (last.h5)"
+        line = f"test accuracy {100 * last['test_accuracy']:.2f} % after the last epoch (last.h5)"
         if best["validation_accuracy"] is not None:
-            accuracy = f"{100 * best[f'{part}_accuracy']:.2f} % after epoch {best['epoch']}"
+            accuracy = f"{100 * best['test_accuracy']:.2f} % after epoch {best['epoch']}"
             line += f", {accuracy}, the best on the validation images (best.h5)"
         return line
 

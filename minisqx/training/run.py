@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from minisqx.checks import is_whole, require
 from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
 from minisqx.machine.threads import thread_count, use_threads
 from minisqx.training.callbacks import Callback
+from minisqx.training.option_checks import MAX_EPOCHS
 from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 from minisqx.training.progress import Terminal
 from minisqx.training.result import TrainingResult
@@ -46,9 +48,15 @@ def train(
         if options.data is not None and Path(options.data).exists():
             # The run may be resumed from another working directory.
             options = replace(options, data=str(Path(options.data).absolute()))
+        from minisqx.training.transfer import load
+
+        initial = None if options.init is None else load(options.init)
         with RunFolder.create(options.out, options.network().name) as folder:
             try:
-                trainer = Trainer(options, open_training_data(options, say), folder, command, say, callbacks, screen)
+                images = open_training_data(options, say, initial)
+                trainer = Trainer(options, images, folder, command, say, callbacks, screen)
+                if initial is not None:
+                    trainer.begin_with(initial)
                 folder.write_config(trainer.config())
                 trainer.save()
             except BaseException:
@@ -62,14 +70,18 @@ def resume(
     say: Say = print,
     data: str | None = None,
     threads: int | None = None,
+    extend: int | None = None,
     callbacks: Sequence[Callback] = (),
     screen: Terminal | None = None,
 ) -> TrainingResult:
     """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
-    data: the new place of the data, if it was moved. threads: None: as before. callbacks, screen: as in `Trainer`.
-    Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed;
-    CheckpointError if both last.h5 and previous.h5 are damaged; and the errors of `train`.
+    data: the new place of the data, if it was moved. threads: None: as before. extend: lengthens a finished run by this many
+    epochs; its schedule begins anew over them, so the result is that of a run that was planned with this restart.
+    callbacks, screen: as in `Trainer`.
+    Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed; OptionError
+    if a run that is not finished is to be extended; CheckpointError if both last.h5 and previous.h5 are damaged; and the errors
+    of `train`.
     """
     with _stoppable():
         from minisqx.training.run_folder import RunFolder
@@ -82,19 +94,23 @@ def resume(
                 options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
             )
             _use_threads(options, say)
+            from minisqx.report.content import is_over
             from minisqx.training.data import open_training_data
             from minisqx.training.run_state import load_run
             from minisqx.training.trainer import Trainer
 
             checkpoint, state = load_run(folder, say)
-            if state.epoch >= options.epochs:
+            ended = is_over(options.to_dict(), state.history)
+            if extend is not None:
+                options = _extended(options, extend, state.epoch, ended)
+            elif ended:
                 # The run may have failed as it wrote history.csv, after last.h5.
                 folder.write_history(state.history)
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
             try:
-                images = open_training_data(options, say)
+                images = open_training_data(options, say, None if options.init is None else checkpoint)
             except DataError as error:
                 if data is not None or options.data is None:
                     raise
@@ -102,11 +118,25 @@ def resume(
                 raise DataError(
                     f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
-            trainer = Trainer(options, images, folder, str(config.get("command", "")), say, callbacks, screen)
+            command = str(config.get("command", "")) if extend is None else options.command()
+            trainer = Trainer(options, images, folder, command, say, callbacks, screen)
             trainer.restore(checkpoint, state)
             _warn_of_another_machine(config, trainer.config(), say)
+            if extend is not None:
+                folder.write_config(trainer.config())
             trainer.save()
             return _run(trainer, say)
+
+
+def _extended(options: TrainingOptions, epochs: int, done: int, ended: bool) -> TrainingOptions:
+    """The options of a run with so many epochs more."""
+    if not ended:
+        raise OptionError(
+            f"extend {epochs}: the run has {done} of its {options.epochs} epochs; expected a finished run: resume it without"
+            " --extend"
+        )
+    require(is_whole(epochs, 1, MAX_EPOCHS - done), "extend", epochs, f"epochs from 1 to {MAX_EPOCHS - done}")
+    return replace(options, epochs=done + epochs, restarts=(*(options.restarts or ()), done))
 
 
 @contextmanager
@@ -184,15 +214,17 @@ def run(args) -> int:
                 )
             check_reproducible(TrainingOptions(**given), say)
         elif args.resume is None:
+            if args.extend is not None:
+                raise OptionError(f"--extend {args.extend} without --resume: expected both, to train a finished run further")
             train(TrainingOptions(**given), say)
         else:
             fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
             if fixed:
                 raise OptionError(
-                    f"{', '.join(fixed)} with --resume: expected only --data and --threads;"
+                    f"{', '.join(fixed)} with --resume: expected only --data, --threads and --extend;"
                     " the other options of a run can't change, so start a new run"
                 )
-            resume(args.resume, say, **given)
+            resume(args.resume, say, extend=args.extend, **given)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
