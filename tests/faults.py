@@ -1509,4 +1509,19 @@ FAULTS = (
         "",
         (f"{OWN}::test_a_finished_run_made_longer_is_the_run_that_was_planned_so",),
     ),
+    # Predictions of many images.
+    Fault(
+        "a stopped table of predictions keeps the rows of other images",
+        "minisqx/inference/table.py",
+        "if len(cells) != self._width or cells[0] != name:",
+        "if len(cells) != self._width:",
+        ("test_infer_command.py::test_rows_of_images_that_are_no_longer_named_are_made_anew",),
+    ),
+    Fault(
+        "a table of predictions goes on with another model",
+        "minisqx/inference/table.py",
+        "        found.update(array.tobytes())\n",
+        "",
+        ("test_infer_command.py::test_a_table_of_another_model_or_of_another_process_is_left_alone",),
+    ),
 )

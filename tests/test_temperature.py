@@ -149,6 +149,8 @@ def test_the_commands_show_and_keep_a_threshold(tmp_path, capsys):
     for words in ([], ["--threshold", "0"], ["--threshold", "1"]):
         assert cli.main(["infer", str(tmp_path / "one.png"), "--model", str(tmp_path / "sure.h5"), *words]) == 0
         answered[tuple(words)] = "not sure" in capsys.readouterr().out
+        assert cli.main(["infer", str(tmp_path / "one.png"), "--model", str(tmp_path / "sure.h5"), "--json", *words]) == 0
+        assert json.loads(capsys.readouterr().out)["is_confident"] is not answered[tuple(words)]
     assert not answered["--threshold", "0"] and answered["--threshold", "1"]
 
 
