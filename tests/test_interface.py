@@ -155,3 +155,9 @@ def test_in_a_notebook_networks_models_predictions_and_runs_are_html(run):
     assert "<b>&" in text and "70.0 %" in text and "not sure" in text
     assert "red, green, blue" in run.model._repr_html_() and "<svg" in run.model._repr_html_()
     assert "data:image/png" in run._repr_html_() and "report.html" in run._repr_html_()
+
+
+def test_without_scikit_learn_the_classifier_says_what_to_install():
+    code = "import sys; sys.modules['sklearn.base'] = None; import minisqx.sklearn"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingExtraError: scikit-learn is not installed: pip install 'minisqx[sklearn]'" in done.stderr
