@@ -116,7 +116,7 @@ def test_every_export_has_the_temperature_in_its_probabilities(name, tmp_path):
     minisqx.export(tmp_path / "net.safetensors", tmp_path / "net.h5", threshold=0.8)
     read = minisqx.load(tmp_path / "net.h5")
     assert read.probabilities(images).tobytes() == model.probabilities(images).tobytes() and read.threshold == 0.8
-    with pytest.raises(OptionError, match="threshold with the format onnx: expected h5 or safetensors"):
+    with pytest.raises(OptionError, match="threshold with the format onnx: expected h5, pt or safetensors"):
         minisqx.export(model, tmp_path / "net.onnx", threshold=0.8)
 
 
