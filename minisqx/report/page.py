@@ -78,7 +78,7 @@ def _tiles(content: Content) -> Iterator[str]:
     last, spec = content.history[-1], content.spec
     tiles = [(f"{part} accuracy", _percent(last[f"{part}_accuracy"])) for part in ("test", "validation", "train")
              if last[f"{part}_accuracy"] is not None]  # fmt: skip
-    tiles += [(f"balanced, {content.measured.part}", _percent(content.measured.balanced_accuracy))]
+    tiles += [("balanced accuracy", _percent(content.measured.balanced_accuracy))]
     tiles += [
         ("parameters", f"{spec.parameters:,}"),
         ("state", f"{spec.state_bytes / 1e3:,.1f} KB"),

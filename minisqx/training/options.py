@@ -280,7 +280,7 @@ def add_arguments(parser) -> None:
     group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
     group.value("--groups", str, "HOW", GROUPS, "each image is alone")
     group.value("--split", str, "HOW", SPLIT)
-    text = "what is not given comes from it: modern (one cycle; batch size and epochs by the number of images) or paper"
+    text = "gives the values that you don't: modern (one cycle; batch size and epochs by the number of images) or paper"
     group.value("--recipe", str, "NAME", text, "modern for images of your own, paper for CIFAR-10 and the embedded data")
     text = "start from the weights of this checkpoint, or of a name such as shallow-06-0.2x, where their shapes fit"
     group.value("--init", str, "MODEL", text, "random weights")
