@@ -80,6 +80,63 @@ UNKNOWN = ("test_unknown.py",)
 HOUSE = ("test_house.py",)
 
 FAULTS = (
+    # Programs, notebooks, scikit-learn, and probabilities.
+    Fault(
+        "a network that made no mistake is told to be sure of everything",
+        "minisqx/training/temperature.py",
+        "- truth + inverse - 1",
+        "- truth",
+        ("test_temperature.py::test_a_network_that_made_no_mistake_is_not_told_to_be_sure_of_everything",),
+    ),
+    Fault(
+        "the temperature multiplies logits",
+        "minisqx/inference/prediction.py",
+        "powers /= temperature",
+        "powers *= temperature",
+        ("test_temperature.py::test_a_temperature_changes_probabilities_and_no_answer",),
+    ),
+    Fault(
+        "the weights for inference are saved without their temperature",
+        "minisqx/training/trainer.py",
+        "temperature=temperature",
+        "temperature=1.0",
+        ("test_temperature.py::test_best_has_the_temperature_of_its_validation_images",),
+    ),
+    Fault(
+        "an export forgets the temperature",
+        "minisqx/formats/program.py",
+        "if model.temperature != 1:",
+        "if model.temperature == 0:",
+        ("test_temperature.py::test_every_export_has_the_temperature_in_its_probabilities",),
+    ),
+    Fault(
+        "a prediction at the threshold is not confident",
+        "minisqx/inference/prediction.py",
+        "self.probability >= self.threshold",
+        "self.probability > self.threshold",
+        ("test_temperature.py::test_a_prediction_is_confident_from_the_threshold_on",),
+    ),
+    Fault(
+        "a callback may change the history",
+        "minisqx/training/trainer.py",
+        "callback(dict(self.state.history[-1]))",
+        "callback(self.state.history[-1])",
+        ("test_interface.py::test_callbacks_get_a_copy_of_each_row_after_its_epoch_was_saved",),
+    ),
+    Fault(
+        "an import of minisqx.train hides the function",
+        "minisqx/train.py",
+        "sys.modules[__name__] = train",
+        "sys.modules[__name__] = sys.modules[__name__]",
+        ("test_interface.py::test_an_import_of_the_commands_module_leaves_the_function_in_its_place",),
+    ),
+    Fault(
+        "a classifier takes each image's own least and greatest value",
+        "minisqx/sklearn.py",
+        "low, high = self.pixel_range_",
+        "low, high = float(images.min()), float(images.max())",
+        ("test_sklearn.py::test_floats_are_pixels_from_the_least_to_the_greatest_value",),
+    ),
     # The house.
     Fault(
         "a room imports a higher one",
@@ -1383,62 +1440,6 @@ FAULTS = (
         "1 / (255 * std), -mean / std",
         "1 / (255 * std), 0 * mean / std",
         ("test_formats_onnx.py::test_with_image_input_the_graph_takes_images_and_gives_probabilities",),
-    ),
-    Fault(
-        "a network that made no mistake is told to be sure of everything",
-        "minisqx/training/temperature.py",
-        "- truth + inverse - 1",
-        "- truth",
-        ("test_temperature.py::test_a_network_that_made_no_mistake_is_not_told_to_be_sure_of_everything",),
-    ),
-    Fault(
-        "the temperature multiplies logits",
-        "minisqx/inference/prediction.py",
-        "powers /= temperature",
-        "powers *= temperature",
-        ("test_temperature.py::test_a_temperature_changes_probabilities_and_no_answer",),
-    ),
-    Fault(
-        "the weights for inference are saved without their temperature",
-        "minisqx/training/trainer.py",
-        "temperature=temperature",
-        "temperature=1.0",
-        ("test_temperature.py::test_best_has_the_temperature_of_its_validation_images",),
-    ),
-    Fault(
-        "an export forgets the temperature",
-        "minisqx/formats/program.py",
-        "if model.temperature != 1:",
-        "if model.temperature == 0:",
-        ("test_temperature.py::test_every_export_has_the_temperature_in_its_probabilities",),
-    ),
-    Fault(
-        "a prediction at the threshold is not confident",
-        "minisqx/inference/prediction.py",
-        "self.probability >= self.threshold",
-        "self.probability > self.threshold",
-        ("test_temperature.py::test_a_prediction_is_confident_from_the_threshold_on",),
-    ),
-    Fault(
-        "a callback may change the history",
-        "minisqx/training/trainer.py",
-        "callback(dict(self.state.history[-1]))",
-        "callback(self.state.history[-1])",
-        ("test_interface.py::test_callbacks_get_a_copy_of_each_row_after_its_epoch_was_saved",),
-    ),
-    Fault(
-        "an import of minisqx.train hides the function",
-        "minisqx/train.py",
-        "sys.modules[__name__] = train",
-        "sys.modules[__name__] = sys.modules[__name__]",
-        ("test_interface.py::test_an_import_of_the_commands_module_leaves_the_function_in_its_place",),
-    ),
-    Fault(
-        "a classifier takes each image's own least and greatest value",
-        "minisqx/sklearn.py",
-        "low, high = self.pixel_range_",
-        "low, high = float(images.min()), float(images.max())",
-        ("test_sklearn.py::test_floats_are_pixels_from_the_least_to_the_greatest_value",),
     ),
     Fault("classes weigh the same", "kernels/loss.py", "weight = class_weights[labels[n]]", "weight = 1.0", CLASSIFIER),
     Fault(
