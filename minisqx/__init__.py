@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from minisqx.spec import NetworkSpec as NetworkSpec
     from minisqx.spec.squeezenet import SqueezeNetSpec as SqueezeNetSpec
     from minisqx.spec.squeezenext import SqueezeNextSpec as SqueezeNextSpec
+    from minisqx.training.callbacks import TensorBoard as TensorBoard
+    from minisqx.training.interface import train as train
     from minisqx.training.optim import SGD as SGD
     from minisqx.training.optim import cross_entropy as cross_entropy
     from minisqx.training.schedule import StepSchedule as StepSchedule
@@ -42,12 +44,14 @@ _MODULES = {
     "SqueezeNetSpec": "spec.squeezenet",
     "SqueezeNextSpec": "spec.squeezenext",
     "StepSchedule": "training.schedule",
+    "TensorBoard": "training.callbacks",
     "cross_entropy": "training.optim",
     "export": "formats.export",
     "from_safetensors": "inference.foreign",
     "from_torch": "inference.foreign",
     "infer": "inference.model",
     "load": "inference.model",
+    "train": "training.interface",
 }
 
 __all__ = ["__version__", "errors", *_MODULES]

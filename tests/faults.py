@@ -44,6 +44,7 @@ ONNX = "test_formats_onnx.py::test_a_runtime_gives_the_logits_of_every_network"
 EXPORTED_C = ("test_formats_c.py::test_compiled_c_gives_the_logits_and_probabilities_of_every_network[shallow-06-0.2x]",)
 DROPOUT = ("test_kernels_dropout.py",)
 GROUPED = ("test_data_groups.py",)
+OWN = "test_training_own_data.py"
 LIKENESS = ("test_data_likeness.py",)
 AUGMENTED = ("test_augmentation.py",)
 CLASSIFIER = ("test_kernels_classifier.py",)
@@ -79,6 +80,63 @@ UNKNOWN = ("test_unknown.py",)
 HOUSE = ("test_house.py",)
 
 FAULTS = (
+    # Programs, notebooks, scikit-learn, and probabilities.
+    Fault(
+        "a network that made no mistake is told to be sure of everything",
+        "minisqx/training/temperature.py",
+        "- truth + inverse - 1",
+        "- truth",
+        ("test_temperature.py::test_a_network_that_made_no_mistake_is_not_told_to_be_sure_of_everything",),
+    ),
+    Fault(
+        "the temperature multiplies logits",
+        "minisqx/inference/prediction.py",
+        "powers /= temperature",
+        "powers *= temperature",
+        ("test_temperature.py::test_a_temperature_changes_probabilities_and_no_answer",),
+    ),
+    Fault(
+        "the weights for inference are saved without their temperature",
+        "minisqx/training/trainer.py",
+        "temperature=temperature",
+        "temperature=1.0",
+        ("test_temperature.py::test_best_has_the_temperature_of_its_validation_images",),
+    ),
+    Fault(
+        "an export forgets the temperature",
+        "minisqx/formats/program.py",
+        "if model.temperature != 1:",
+        "if model.temperature == 0:",
+        ("test_temperature.py::test_every_export_has_the_temperature_in_its_probabilities",),
+    ),
+    Fault(
+        "a prediction at the threshold is not confident",
+        "minisqx/inference/prediction.py",
+        "self.probability >= self.threshold",
+        "self.probability > self.threshold",
+        ("test_temperature.py::test_a_prediction_is_confident_from_the_threshold_on",),
+    ),
+    Fault(
+        "a callback may change the history",
+        "minisqx/training/trainer.py",
+        "callback(dict(self.state.history[-1]))",
+        "callback(self.state.history[-1])",
+        ("test_interface.py::test_callbacks_get_a_copy_of_each_row_after_its_epoch_was_saved",),
+    ),
+    Fault(
+        "an import of minisqx.train hides the function",
+        "minisqx/train.py",
+        "sys.modules[__name__] = train",
+        "sys.modules[__name__] = sys.modules[__name__]",
+        ("test_interface.py::test_an_import_of_the_commands_module_leaves_the_function_in_its_place",),
+    ),
+    Fault(
+        "a classifier takes each image's own least and greatest value",
+        "minisqx/sklearn.py",
+        "low, high = self.pixel_range_",
+        "low, high = float(images.min()), float(images.max())",
+        ("test_sklearn.py::test_floats_are_pixels_from_the_least_to_the_greatest_value",),
+    ),
     # The house.
     Fault(
         "a room imports a higher one",
@@ -573,7 +631,7 @@ FAULTS = (
     Fault(
         "loss gradient summed, not averaged",
         "kernels/loss.py",
-        "(1.0 if j == labels[n] else 0.0)) / images",
+        "(1.0 if j == labels[n] else 0.0)) / weight_sum",
         "(1.0 if j == labels[n] else 0.0))",
         CLASSIFIER,
     ),
@@ -1382,6 +1440,127 @@ FAULTS = (
         "1 / (255 * std), -mean / std",
         "1 / (255 * std), 0 * mean / std",
         ("test_formats_onnx.py::test_with_image_input_the_graph_takes_images_and_gives_probabilities",),
+    ),
+    Fault("classes weigh the same", "kernels/loss.py", "weight = class_weights[labels[n]]", "weight = 1.0", CLASSIFIER),
+    Fault(
+        "the weighted sum divided by the images",
+        "kernels/loss.py",
+        "    return loss / weight_sum",
+        "    return loss / images",
+        CLASSIFIER,
+    ),
+    Fault(
+        "balanced weights forget the number of classes",
+        "minisqx/training/optim.py",
+        "(present * np.maximum(counts, 1))",
+        "np.maximum(counts, 1)",
+        (f"{OWN}::test_balanced_weights_let_each_class_count_the_same",),
+    ),
+    Fault(
+        "balanced accuracy weighs a class without images",
+        "minisqx/inference/answers.py",
+        "[recall for recall in recalls if recall is not None]",
+        "[recall or 0.0 for recall in recalls]",
+        ("test_evaluation.py::test_balanced_accuracy_is_the_mean_of_the_classes_that_have_images",),
+    ),
+    Fault(
+        "another photograph moves others",
+        "data/split.py",
+        "aside = places < share",
+        "aside = places < np.quantile(places, share)",
+        ("test_data_split.py::test_another_photograph_moves_no_other_into_another_part",),
+    ),
+    Fault(
+        "the seed doesn't choose among files",
+        "data/split.py",
+        'f"{purpose} {seed} {unit}"',
+        'f"{purpose} {unit}"',
+        ("test_data_split.py::test_other_seeds_and_the_names_decide_and_nothing_else",),
+    ),
+    Fault(
+        "an older run is divided anew",
+        "minisqx/training/options.py",
+        '"split": DRAWN, **options',
+        '"split": FILES, **options',
+        ("test_data_split.py::test_test_and_validation_images_of_a_folder_stay_when_one_is_added",),
+    ),
+    Fault(
+        "images that a model was trained on are measured",
+        "minisqx/training/evaluation.py",
+        'model.provenance.get("data") == data',
+        'model.provenance.get("data") is None',
+        ("test_evaluation.py::test_classes_alone_are_measured_whole_or_as_training_left_them_out",),
+    ),
+    Fault(
+        "frozen blocks normalise with the last batch",
+        "minisqx/layers/basic_block.py",
+        "norm.running_var.astype(np.float64) + EPSILON",
+        "norm.variance + EPSILON",
+        ("test_freeze.py::test_a_network_frozen_up_to_its_classifier_computes_what_inference_does",),
+    ),
+    Fault(
+        "weight decay reaches frozen parameters",
+        "minisqx/training/optim.py",
+        "slice(net.frozen_parameters, None)",
+        "slice(None)",
+        ("test_freeze.py::test_a_frozen_part_stays_as_it_is_also_in_a_copy[act-bn-stem]",),
+    ),
+    Fault(
+        "a copy forgets what is frozen",
+        "minisqx/network.py",
+        "for block in self._frozen_blocks():\n            block.freeze()\n        self._not_ready = not_ready",
+        "self._not_ready = not_ready",
+        ("test_freeze.py::test_a_frozen_part_stays_as_it_is_also_in_a_copy[act-bn-stage2]",),
+    ),
+    Fault(
+        "first weights without their normalisation",
+        "minisqx/training/data.py",
+        "mean, std, measured = initial.mean, initial.std, False",
+        "measured = True",
+        (f"{OWN}::test_first_weights_are_taken_where_shapes_fit_and_the_rest_is_named",),
+    ),
+    Fault(
+        "patience of one epoch too many",
+        "minisqx/report/content.py",
+        "begun) >= patience",
+        "begun) > patience",
+        (f"{OWN}::test_a_run_is_over_at_its_end_or_when_its_patience_is",),
+    ),
+    Fault(
+        "a schedule goes on as if it had not begun anew",
+        "minisqx/training/schedule.py",
+        "return begun, min([",
+        "return 0, min([",
+        (f"{OWN}::test_a_schedule_begins_anew_at_each_restart",),
+    ),
+    Fault(
+        "a recipe overrules what was given",
+        "minisqx/training/options.py",
+        "**values | given",
+        "**given | values",
+        (f"{OWN}::test_own_images_take_the_modern_recipe_and_explicit_options_win",),
+    ),
+    Fault(
+        "a longer run forgets its length when it is killed",
+        "minisqx/training/run.py",
+        "            if extend is not None:\n                folder.write_config(trainer.config())\n",
+        "",
+        (f"{OWN}::test_a_finished_run_made_longer_is_the_run_that_was_planned_so",),
+    ),
+    # Predictions of many images.
+    Fault(
+        "a stopped table of predictions keeps the rows of other images",
+        "minisqx/inference/table.py",
+        "if len(cells) != self._width or cells[0] != name:",
+        "if len(cells) != self._width:",
+        ("test_infer_command.py::test_rows_of_images_that_are_no_longer_named_are_made_anew",),
+    ),
+    Fault(
+        "a table of predictions goes on with another model",
+        "minisqx/inference/table.py",
+        "        found.update(array.tobytes())\n",
+        "",
+        ("test_infer_command.py::test_a_table_of_another_model_or_of_another_process_is_left_alone",),
     ),
     Fault(
         "a PyTorch file may run programs",

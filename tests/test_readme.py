@@ -101,6 +101,10 @@ def test_the_readme_has_the_two_blocks_that_ci_runs():
 def test_the_python_of_a_page_runs_from_top_to_bottom(document, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (60, 40), (200, 120, 40)).save("cat.jpg")
+    for number in range(24):
+        file = tmp_path / "photos" / ("dark", "light")[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (100 * (number % 2) + number,) * 3).save(file)
     names = {}
     for block in blocks(document, "python"):
         exec(compile(block, document, "exec"), names)
@@ -110,7 +114,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(document, tmp_path, monkey
 
 def test_no_page_for_users_lost_its_python():
     assert [document for document in FOR_USERS if blocks(document, "python")] == ["docs/using.md"]
-    assert len(blocks("docs/using.md", "python")) == 3
+    assert len(blocks("docs/using.md", "python")) == 5
 
 
 def test_sizes_and_the_shipped_networks_classes_are_as_the_pages_say():

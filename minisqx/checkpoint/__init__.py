@@ -6,6 +6,7 @@ others.
 
 from minisqx.checkpoint.model_file import CIFAR10_MEAN as CIFAR10_MEAN
 from minisqx.checkpoint.model_file import CIFAR10_STD as CIFAR10_STD
+from minisqx.checkpoint.model_file import TEMPERATURES as TEMPERATURES
 from minisqx.checkpoint.model_file import Checkpoint as Checkpoint
 from minisqx.checkpoint.model_file import load_checkpoint as load_checkpoint
 from minisqx.checkpoint.model_file import save_checkpoint as save_checkpoint

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from minisqx.checkpoint.model_file import DTYPES, MAX_INDEX_BYTES, Checkpoint
+from minisqx.checkpoint.model_file import ABSENT, DTYPES, MAX_INDEX_BYTES, Checkpoint
 from minisqx.checkpoint.public_names import COUNTER, torch_names
 from minisqx.errors import CheckpointError, MissingExtraError
 from minisqx.spec import NetworkSpec, zoo
 
 ENTRY = "minisqx"  # the name of our description among a file's metadata
-DESCRIBED = ("classes", "mean", "std", "metrics", "provenance")
+DESCRIBED = ("classes", "mean", "std", "metrics", "provenance", "temperature", "threshold")
 WRAPPERS = ("module.", "_orig_mod.")  # before each name: of DataParallel, and of torch.compile
 
 Shape = tuple[int, ...]
@@ -29,8 +29,8 @@ def imported(extra: str) -> ModuleType:
 
 
 def description(checkpoint: Checkpoint, **more: str) -> str:
-    """The network, classes, normalisation, metrics and provenance in JSON, and more entries."""
-    described = {name: getattr(checkpoint, name) for name in DESCRIBED}
+    """The network and what is `DESCRIBED`, in JSON, and more entries."""
+    described = {name: value for name in DESCRIBED if (value := getattr(checkpoint, name)) != ABSENT.get(name, ...)}
     return json.dumps({"network": checkpoint.spec.to_dict(), **more, **described}, ensure_ascii=False)
 
 
@@ -42,7 +42,7 @@ def described(text: str | None, shown: str, *more: str) -> dict[str, Any] | None
         raise CheckpointError(f"{shown}: its description has {len(text)} characters; expected at most {MAX_INDEX_BYTES}")
     entries = json.loads(text)
     expected = {"network", *more, *DESCRIBED}
-    if not isinstance(entries, dict) or set(entries) != expected:
+    if not isinstance(entries, dict) or (set(entries) ^ expected) - set(ABSENT):
         raise CheckpointError(f"{shown}: its description has missing or unknown entries; expected {', '.join(sorted(expected))}")
     return entries
 

@@ -31,7 +31,7 @@ from minisqx.spec import NetworkSpec, zoo
 FORMAT = "minisqx checkpoint"
 VERSION = 1
 # Enough for the names of 100,000 classes, or the history of 10,000 epochs. Parsed JSON may take 30 times its size in memory.
-MAX_INDEX_BYTES = 4 << 20
+MAX_INDEX_BYTES = 8 << 20
 DTYPES = {"float32": "<f4", "float64": "<f8"}
 BUFFERS = "buffers"  # the optimizer's array that has a number for each running statistic
 MAX_REASON = 300  # characters of an error message that may quote the file
@@ -41,6 +41,9 @@ ENTRIES = {
     **{"classes": list, "mean": list, "std": list, "metrics": dict, "provenance": dict, "optimizer": list, "training": dict},
 }
 MAY_BE_NONE = {"classes", "mean", "std", "optimizer", "training"}
+# Entries that a file has only where they differ from these values, so that other files keep their bytes.
+ABSENT = {"temperature": 1.0, "threshold": 0.0}
+TEMPERATURES = (0.01, 100.0)
 
 # The usual mean and standard deviation of CIFAR-10's red, green and blue, for pixel values from 0 to 1.
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -59,6 +62,8 @@ class Checkpoint:
     optimizer: name -> flat array in the order of `flat_parameters`, such as SGD's velocity, or, named "buffers", in that of
         `flat_buffers`; None: training can't be resumed.
     training: progress of the run, in JSON types; None: training can't be resumed.
+    temperature: logits are divided by it before the softmax, 0.01 to 100. threshold: the least probability, 0 to 1, at which a
+        prediction counts as confident; 0: each does.
     """
 
     spec: NetworkSpec
@@ -70,6 +75,8 @@ class Checkpoint:
     provenance: dict = field(default_factory=dict)
     optimizer: dict[str, np.ndarray] | None = None
     training: dict | None = None
+    temperature: float = 1.0
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         _check_state(self.spec, self.state)
@@ -85,6 +92,10 @@ class Checkpoint:
         for name, value in self.metrics.items():
             if not isinstance(name, str) or not _is_finite(value):
                 raise CheckpointError(f"the metric {name!r} is {value!r}: expected a finite number")
+        for name, (low, high) in {"temperature": TEMPERATURES, "threshold": (0.0, 1.0)}.items():
+            if not is_number(value := plain(getattr(self, name))) or not low <= value <= high:
+                raise CheckpointError(f"{name} {value!r}: expected a number from {low:g} to {high:g}")
+            object.__setattr__(self, name, float(value))
         for name, array in (self.optimizer or {}).items():
             if array.dtype.name != self.dtype or array.shape != (size := _optimizer_size(self.spec, name),):
                 of_what = "statistic" if name == BUFFERS else "parameter"
@@ -229,6 +240,7 @@ def _file_image(checkpoint: Checkpoint) -> bytes:
         "metrics": {name: int(v) if isinstance(v, numbers.Integral) else float(v) for name, v in checkpoint.metrics.items()},
         "provenance": checkpoint.provenance,
         "training": checkpoint.training,
+        **{name: value for name, usual in ABSENT.items() if (value := getattr(checkpoint, name)) != usual},
     }
     try:
         index = json.dumps(entries, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain_or_error).encode()
@@ -272,6 +284,7 @@ def _read(file: BufferedReader, shown: str) -> Checkpoint:
             state={name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts)},
             optimizer=None if entries["optimizer"] is None else dict(zip(optimizer, parts[len(shapes) :])),
             **{name: entries[name] for name in ("classes", "mean", "std", "metrics", "provenance", "training")},
+            **{name: entries[name] for name in ABSENT if name in entries},
         )
     except (Damage, CheckpointError, OptionError) as error:
         why = str(error)
@@ -296,8 +309,8 @@ def _read_index(file: BufferedReader, contents: Contents) -> dict:
         raise Damage("its index has another format")
     if entries.get("version") != VERSION:
         raise Damage(f"it has format version {str(entries.get('version'))[:20]}, this minisqx reads version {VERSION}")
-    if set(entries) != set(ENTRIES):
-        raise Damage(f"its index has missing or unknown entries: {', '.join(map(repr, sorted(set(entries) ^ set(ENTRIES))))}")
+    if wrong := sorted((set(entries) ^ set(ENTRIES)) - set(ABSENT)):
+        raise Damage(f"its index has missing or unknown entries: {', '.join(map(repr, wrong))}")
     for name, expected in ENTRIES.items():
         if type(entries[name]) is not expected and not (entries[name] is None and name in MAY_BE_NONE):
             raise Damage(f"its {name} is a {type(entries[name]).__name__}, not a {expected.__name__}")

@@ -39,7 +39,7 @@ def read_safetensors(path: str, given: NetworkSpec | None, shown: str) -> Checkp
         state = taken(there, lambda name: np.array(file.get_tensor(name)), spec, shown)
     if entries is None:
         return Checkpoint(spec, state)
-    checkpoint = Checkpoint(spec, state, **{name: entries[name] for name in DESCRIBED})
+    checkpoint = Checkpoint(spec, state, **{name: entries[name] for name in DESCRIBED if name in entries})
     if entries["sha256"] != checkpoint.sha256:
         raise CheckpointError(f"{shown} is damaged: the checksum of its tensors is wrong; get it again from its source")
     return checkpoint

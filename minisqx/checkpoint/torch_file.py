@@ -81,7 +81,7 @@ def from_state_dict(found: object, given: NetworkSpec | None, shown: str = "the 
     spec = spec_of(entries, given, shown)
     there = {name: (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in state.items()}
     arrays = taken(there, lambda name: _array(state[name]), spec, shown)
-    return Checkpoint(spec, arrays, **{name: entries[name] for name in DESCRIBED if entries})
+    return Checkpoint(spec, arrays, **{name: entries[name] for name in DESCRIBED if entries and name in entries})
 
 
 def _state_dict(found: object, shown: str) -> Mapping[str, Any]:

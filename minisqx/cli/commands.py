@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from minisqx.cli import infer
 from minisqx.data.augmentation import AUTO
 from minisqx.errors import MinisqxError, OptionError
 from minisqx.machine.threads import thread_count, use_threads
@@ -165,10 +166,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "MODEL")
     added.add_argument("--data", metavar="PATH", help=_DATA)
     added.add_argument("--groups", metavar="HOW", help=options.GROUPS)
-    added.add_argument("--all", action="store_true", help="use all images of the data set, not only its test images")
+    added.add_argument(
+        "--all",
+        action="store_true",
+        help="use all images, not only the test images, or those that the training of MODEL set aside of this data",
+    )
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
     text = "a new folder for a list of all mistakes, and for the images of the surest ones"
     added.add_argument("--mistakes", metavar="DIR", help=text)
+    text = "also print how many images are answered, and how many of them right, above each of some thresholds"
+    added.add_argument("--thresholds", action="store_true", help=text)
     added.add_argument("--batch-size", type=options.whole, metavar="N", default=256, help="images per batch (default: 256)")
     _add_threads(added)
 
@@ -178,10 +185,10 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--out", metavar="FILE.html", help="the HTML file to write (default: report.html in the run folder)")
     _add_threads(added)
 
-    added = command("infer", _infer, "classify images", "minisqx infer cat.jpg dog.png --topk 5")
-    added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
-    added.add_argument("--topk", type=options.whole, metavar="K", help="number of likeliest classes to print (default: 3)")
+    added = command("infer", infer.run, "classify images", "minisqx infer cat.jpg photos/ --csv answers.csv")
+    infer.add_arguments(added)
     _add_model(added, "--model")
+    _add_threshold(added, "say of answers below this probability, 0 to 1, that they are not sure (default: the model's, else 0)")
     _add_threads(added)
 
     added = command("export", _export, "write a model for other programs", "minisqx export best.h5 net.c")
@@ -196,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--static", action="store_true", help="in C: the working memory is a global in the file, not the caller's")
     text = "in ONNX: images of uint8 in and probabilities out, with the normalisation in the graph"
     added.add_argument("--image-input", action="store_true", help=text)
+    _add_threshold(added, "in h5, pt and safetensors: keep this threshold with the model, 0 to 1, for infer and is_confident")
     text = "network of a file of safetensors or PyTorch that doesn't say it, by a name that `minisqx models` lists"
     added.add_argument("--model", metavar="NAME", help=text)
     _add_sizes(added)
@@ -237,6 +245,10 @@ def _add_model(parser: argparse.ArgumentParser, name: str) -> None:
     if name.startswith("-"):
         text += f" (default: {zoo.DEFAULT})"
     parser.add_argument(name, metavar="MODEL", help=text)
+
+
+def _add_threshold(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--threshold", type=options.number, metavar="P", help=text)
 
 
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
@@ -315,9 +327,8 @@ def _draw(args: argparse.Namespace) -> int:
 
 def _augmentations(args: argparse.Namespace) -> int:
     chosen = options.TrainingOptions(augment=args.augment, image_size=args.image_size, seed=args.seed, data=args.data)
-    from minisqx.data import open_dataset
+    from minisqx.data import open_dataset, sheet
     from minisqx.data.dataset import say_on_stderr
-    from minisqx.draw import sheet
 
     side = chosen.image_size
     data = open_dataset(chosen.data, image_size=None if side is None else (side, side), say=say_on_stderr)
@@ -341,7 +352,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from minisqx.data.dataset import say_on_stderr
     from minisqx.data.sources import open_parts
     from minisqx.inference.model import load
-    from minisqx.training.evaluation import evaluate, model_labels, with_classes
+    from minisqx.training.evaluation import evaluate, model_labels, trained_with, with_classes
 
     model = load(args.MODEL)
     if model.mean is None:
@@ -353,12 +364,16 @@ def _evaluate(args: argparse.Namespace) -> int:
         groups=args.groups,
         say=say_on_stderr,
     )
-    part = data.measured(args.all, say_on_stderr)
+    part = data.measured(args.all, say_on_stderr, trained_with(model, data.name))
     model = with_classes(model, data.classes, say_on_stderr)
     labels = model_labels(model, data.classes, part.labels, say_on_stderr)
-    print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
+    everything = len(part) == sum(map(len, data.parts.values()))
+    print(f"{model.name} on {'all' if everything else 'the test'} images of {data.name}")
     result = evaluate(model, part.images, labels, args.batch_size)
     _print(report.evaluation(result))
+    if args.thresholds:
+        print()
+        _print(report.thresholds(result, model.threshold))
     if args.mistakes is not None:
         from minisqx.training import mistakes
 
@@ -376,27 +391,6 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _infer(args: argparse.Namespace) -> int:
-    use_threads(*thread_count(args.threads))
-    from minisqx.cli import report
-    from minisqx.errors import ImageError
-    from minisqx.inference.model import load
-
-    model = load(args.model or zoo.DEFAULT)
-    classes = model.spec.num_classes
-    topk = min(3, classes) if args.topk is None else args.topk
-    if not 1 <= topk <= classes:
-        raise OptionError(f"topk {topk}: expected 1 to {classes}, the number of classes")
-    code = 0
-    for name in args.images:
-        # One bad file must not suppress the results of the others.
-        try:
-            _print(report.prediction(name, model.infer(name), topk))
-        except ImageError as error:
-            code = _print_error(error, error.exit_code)
-    return code
-
-
 def _export(args: argparse.Namespace) -> int:
     from minisqx.formats.export import export
 
@@ -404,7 +398,7 @@ def _export(args: argparse.Namespace) -> int:
     if sizes and args.model is None:
         raise OptionError("--input-size or --num-classes without --model: expected both, since a file describes its own network")
     network = None if args.model is None else zoo.network(args.model, **sizes)
-    options_of_formats = {"static": args.static, "image_input": args.image_input}
+    options_of_formats = {"static": args.static, "image_input": args.image_input, "threshold": args.threshold}
     _print(str(path) for path in export(args.source, args.out, args.format, network=network, **options_of_formats))
     return 0
 

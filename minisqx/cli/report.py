@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from minisqx.training.evaluation import Evaluation
 
 CONFUSIONS = 20
+THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _LAYER = 24  # width of the column of layer names
 
 
@@ -42,6 +43,7 @@ def summary(spec: NetworkSpec) -> Iterator[str]:
 def evaluation(result: "Evaluation") -> Iterator[str]:
     """The overall accuracy, the calibration, the accuracy of each class, and the confusion matrix."""
     yield f"accuracy {100 * result.accuracy:.2f} % ({result.correct} of {result.images} images), mean loss {result.loss:.4f}"
+    yield f"balanced accuracy {100 * result.balanced_accuracy:.2f} %: the mean of the classes' accuracies"
     yield f"expected calibration error {100 * result.calibration_error:.2f} %: between probability and accuracy"
     yield ""
     rows = [("class", "images", "accuracy")]
@@ -50,6 +52,19 @@ def evaluation(result: "Evaluation") -> Iterator[str]:
     yield from table(rows)
     yield ""
     yield from _confusion(result)
+
+
+def thresholds(result: "Evaluation", own: float) -> Iterator[str]:
+    """What it costs to leave the answers below a threshold out. own: the model's threshold, 0 if it has none."""
+    yield "answers with a probability of at least the threshold"
+    rows = [("threshold", "answered", "of these right", "wrong answers", "right ones lost")]
+    for threshold in sorted({*THRESHOLDS, own}):
+        answered, right = result.above(threshold)
+        share = f"{100 * right / answered:.2f} %" if answered else "-"
+        name = ("none" if threshold == 0 else f"{100 * threshold:g} %") + " (the model's)" * (threshold == own > 0)
+        cells = (f"{100 * answered / result.images:.2f} %", share, f"{answered - right:,}", f"{result.correct - right:,}")
+        rows.append((name, *cells))
+    yield from table(rows)
 
 
 def _confusion(result: "Evaluation") -> Iterator[str]:
@@ -77,7 +92,7 @@ def _confusion(result: "Evaluation") -> Iterator[str]:
 
 def prediction(name: str, result: "Prediction", topk: int) -> Iterator[str]:
     """The likeliest classes of one image."""
-    yield name
+    yield name if result.is_confident else f"{name}: not sure, below {100 * result.threshold:g} %"
     yield from table([(f"  {label}", f"{100 * share:.2f} %") for label, share in result.topk(topk)])
 
 

@@ -1,6 +1,7 @@
 """`export`: a model in a format that other programs read. Each format has a module of its own."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from minisqx.checkpoint import save_checkpoint
@@ -38,12 +39,14 @@ def export(
     static: bool = False,
     image_input: bool = False,
     network: str | NetworkSpec | None = None,
+    threshold: float | None = None,
 ) -> list[Path]:
     """Writes a model for other programs, or one of theirs as a checkpoint; returns the paths of the files written.
 
     model: a `Model`, or what `load` takes. path: the file to write. format: one of `FORMATS`; None: that of the path's ending.
     static: of C, the working memory is a global of its own instead of the caller's. image_input: of ONNX, uint8 images
     (N, H, W, 3) in and probabilities out, instead of normalised x (N, 3, H, W) and logits. network: as in `load`.
+    threshold: of h5, pt and safetensors, the model's new one.
 
     Each file is replaced only once the new one is complete on disk. Raises OptionError for a format that doesn't exist, an option
     that it doesn't have, or a path that can't be written; CheckpointError for a model that can't be read, or, but for pt,
@@ -54,7 +57,12 @@ def export(
         raise OptionError(f"static with the format {chosen}: expected the format c, since no other has a working memory to place")
     if image_input and chosen != "onnx":
         raise OptionError(f"image_input with the format {chosen}: expected the format onnx; no other has another input")
+    if threshold is not None and chosen not in ("h5", "pt", "safetensors"):
+        raise OptionError(
+            f"threshold with the format {chosen}: expected h5, pt or safetensors; programs compare probabilities themselves"
+        )
     given = _opened(model, network)
+    given = given if threshold is None else replace(given, threshold=threshold)
     match chosen:
         case "c":
             files = {name: text.encode() for name, text in c_files(folded(program_of(given)), target.stem, static).items()}

@@ -1,7 +1,7 @@
 """A model as every exporter writes it: the steps that our own inference runs, for one image, with their constants."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -94,7 +94,8 @@ class Program:
 
     values: (3, 256), the input for each value of each colour; the input (3, height, width) begins at 0 of the working memory,
     which has `memory` values. After the last step each channel of its output is averaged: these are the logits, or the features
-    that the classifier reads. weight: (features, classes), bias: (classes,), or None without a classifier. All float32.
+    that the classifier reads. weight: (features, classes), bias: (classes,), or None without a classifier. All float32. Logits
+    are those of the network, divided by the model's temperature.
     spec_macs: multiply-adds of the description; `macs` are less where a stride skips pixels.
     """
 
@@ -174,9 +175,23 @@ def program_of(model: Model) -> Program:
         weight=None if linear is None else np.ascontiguousarray(model.state[f"{linear}.weight"].T, np.float32),
         bias=None if linear is None else model.state[f"{linear}.bias"].astype(np.float32),
     )
+    if model.temperature != 1:
+        program = _cooler(program, model.temperature)
     for array in (program.values, *program.constants):
         model.check_finite(array)
     return program
+
+
+def _cooler(program: Program, temperature: float) -> Program:
+    """The program with its logits divided by the temperature, so that every format gives the model's probabilities."""
+    if program.weight is not None and program.bias is not None:
+        return replace(program, weight=program.weight / temperature, bias=program.bias / temperature)
+    *steps, last = program.steps
+    if not isinstance(last, Convolution):
+        raise OptionError(f"{program.name} ends with neither a classifier nor a convolution: it can't be exported")
+    scale = np.ones_like(last.bias) if last.scale is None else last.scale
+    shift = np.zeros_like(last.bias) if last.shift is None else last.shift
+    return replace(program, steps=(*steps, replace(last, scale=scale / temperature, shift=shift / temperature)))
 
 
 def _step(name: str, row: np.ndarray, weights: np.ndarray) -> Step:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 
+from minisqx import html
 from minisqx.checkpoint import Checkpoint, load_weights
+from minisqx.draw.network import svg
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images.load import ImageSource, load_image
 from minisqx.inference.prediction import Prediction, softmax
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from minisqx.network import Network
 
 # What a model and its checkpoint have in common.
-CONTENT = ("spec", "state", "classes", "mean", "std", "metrics", "provenance")
+CONTENT = ("spec", "state", "classes", "mean", "std", "metrics", "provenance", "temperature", "threshold")
 IMAGES_AT_ONCE = 128  # of a list: so many are loaded, then classified
 # Several images: a list, or an array (N, H, W, 3). A type checker that doesn't know an array's axes allows both answers.
 Images = list | tuple | np.ndarray[tuple[int, int, int, int], np.dtype[Any]]
@@ -47,7 +49,8 @@ class _Once(Generic[T]):
 class Model:
     """A network with everything that is needed to classify images.
 
-    spec, state, classes, mean, std, metrics, provenance: as in `Checkpoint`. name: of a shipped model, or of the file.
+    spec, state, classes, mean, std, metrics, provenance, temperature, threshold: as in `Checkpoint`. name: of a shipped model, or
+    of the file.
     `infer` freezes the network on its first call; it ignores later changes of the weights. A copy, in this process or another,
     gives the same bits.
     """
@@ -60,6 +63,8 @@ class Model:
     std: tuple[float, float, float] | None = field(repr=False)
     metrics: dict[str, float]
     provenance: dict = field(repr=False)
+    temperature: float = field(default=1.0, repr=False)
+    threshold: float = field(default=0.0, repr=False)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -109,10 +114,10 @@ class Model:
             raise OptionError(f"errors={errors!r}: expected 'raise', or 'return' with a list of images")
         if not is_many:
             pixels = load_image(img, self.spec.input_size, bgr=bgr, formats=formats)
-            return Prediction(self._probabilities(pixels[None])[0], classes)
+            return Prediction(self._probabilities(pixels[None])[0], classes, self.threshold)
         answers: list[Prediction | ImageError] = []
         for loaded, probabilities in self._blocks(img, errors, bgr, formats):
-            good = iter([Prediction(row, classes) for row in probabilities])
+            good = iter([Prediction(row, classes, self.threshold) for row in probabilities])
             answers += [one if isinstance(one, ImageError) else next(good) for one in loaded]
         return answers
 
@@ -149,6 +154,7 @@ class Model:
                 found[number] = load_image(images[number], size, bgr=bgr, formats=formats)
             except ImageError as error:
                 found[number] = named = ImageError(f"[{number}] of the {what}: {error}")
+                named.__cause__ = error  # also where it is returned: the message without the number
                 if errors == "raise":
                     raise named from error
 
@@ -167,6 +173,14 @@ class Model:
         self.check_described()
         mean, std = np.array([self.mean, self.std])[:, :, None]
         return ((np.arange(256) / 255 - mean) / std).astype(self._dtype)
+
+    def _repr_html_(self) -> str:
+        spec, named = self.spec, self.classes or ()
+        rows = [("network", spec.name), ("parameters", f"{spec.parameters:,}"), ("classes", ", ".join(named[:20]) or "unnamed")]
+        rows += [(name.replace("_", " "), f"{value:.4g}") for name, value in self.metrics.items()]
+        rows += [("temperature", f"{self.temperature:.3g}")] * (self.temperature != 1)
+        rows += [("threshold", f"{100 * self.threshold:g} %")] * (self.threshold > 0)
+        return html.heading(self.name) + html.table(rows) + html.wide(svg(spec))
 
     def check_described(self) -> None:
         """Raises CheckpointError unless the model has class names and the normalisation of its images: a guess would be wrong."""
@@ -190,7 +204,7 @@ class Model:
         if not len(images):
             return np.empty((0, self.spec.num_classes))
         values = self._values  # first, since it raises for a model that can't be used
-        found = softmax(self._plan.run_pixels(images, values))
+        found = softmax(self._plan.run_pixels(images, values), self.temperature)
         if found is None:
             raise self._not_finite()
         return found
@@ -213,11 +227,12 @@ def load(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     network: str | NetworkSpec | None = None,
+    threshold: float | None = None,
 ) -> Model:
     """The model in a file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
 
     The file is a checkpoint, or by its ending one of safetensors (.safetensors) or PyTorch (.pt, .pth).
-    classes, mean, std: as in `Checkpoint`; they replace those of the file. None keeps those.
+    classes, mean, std, threshold: as in `Checkpoint`; they replace those of the file. None keeps those.
     network: of such a file that doesn't say it, a name that `minisqx models` lists or a description.
     Raises CheckpointError if there is no such model, if its file is damaged, or if the arguments don't fit it, OptionError for a
     network beside a checkpoint, and MissingExtraError for a package that isn't installed.
@@ -238,12 +253,13 @@ def load(
         if zoo.is_name(str(wanted)):
             known += f"; no weights of {wanted} come with minisqx: train them with `minisqx train --model {wanted}`"
         raise CheckpointError(f"there is no model {wanted!r}; expected the path of a checkpoint, {known}")
-    given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std}
+    given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std, "threshold": threshold}
     checkpoint = replace(checkpoint, **{name: value for name, value in given.items() if value is not None})
     return model_of(name, checkpoint)
 
 
 def model_of(name: str, checkpoint: Checkpoint) -> Model:
+    """The model in a checkpoint."""
     return Model(name, *(getattr(checkpoint, part) for part in CONTENT))
 
 

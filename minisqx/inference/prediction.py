@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minisqx import html
 from minisqx.checks import is_whole, plain, require
 from minisqx.kernels import softmax as kernels
 from minisqx.kernels.compiler.jit import bound
@@ -13,10 +14,14 @@ from minisqx.kernels.compiler.jit import bound
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """A model's answer for one image. probabilities: float64 (classes,), read-only. classes: their names."""
+    """A model's answer for one image.
+
+    probabilities: float64 (classes,), read-only. classes: their names. threshold: the least probability of a confident answer.
+    """
 
     probabilities: np.ndarray
     classes: tuple[str, ...]
+    threshold: float = 0.0
 
     def __setstate__(self, state: dict) -> None:
         probabilities = np.array(state["probabilities"])
@@ -38,6 +43,11 @@ class Prediction:
         """Probability of that class, 0 to 1."""
         return float(self.probabilities[self.index])
 
+    @property
+    def is_confident(self) -> bool:
+        """Whether the probability of the most probable class reaches the threshold. Without one, it always does."""
+        return self.probability >= self.threshold
+
     def topk(self, k: int) -> list[tuple[str, float]]:
         """The `k` most probable classes as (label, probability), the most probable first; in a tie the lower number is first."""
         k, most = plain(k), len(self.classes)
@@ -47,18 +57,28 @@ class Prediction:
 
     def __str__(self) -> str:
         best, *others = (f"{label} {100 * share:.1f} %" for label, share in self.topk(min(3, len(self.classes))))
-        return f"{best} ({', '.join(others)})" if others else best
+        text = f"{best} ({', '.join(others)})" if others else best
+        return text if self.is_confident else f"not sure: {text}"
+
+    def _repr_html_(self) -> str:
+        doubt = "" if self.is_confident else f"not sure: below the threshold of {100 * self.threshold:g} %"
+        return html.heading(self.label, doubt) + html.bars(self.topk(min(5, len(self.classes))))
 
     def __repr__(self) -> str:
         return f"Prediction(label={self.label!r}, index={self.index}, probability={self.probability:.4f})"
 
 
-def softmax(logits: np.ndarray) -> np.ndarray | None:
-    """Probabilities float64 (N, classes), read-only, of logits (N, classes), contiguous; None unless all of them are finite."""
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray | None:
+    """Probabilities float64 (N, classes), read-only, of logits (N, classes), contiguous; None unless all of them are finite.
+
+    temperature: the logits are divided by it: above 1, probabilities are closer together.
+    """
     shift, normalise = _code(logits.dtype)
     powers = np.empty(logits.shape)
     if not shift(powers, logits):
         return None
+    if temperature != 1:
+        powers /= temperature
     np.exp(powers, powers)
     normalise(powers, np.add.reduce(powers, 1))
     powers.setflags(write=False)

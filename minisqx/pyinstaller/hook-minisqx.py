@@ -3,4 +3,5 @@
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules
 
 datas = collect_data_files("minisqx")
-hiddenimports = collect_submodules("minisqx")
+# A program that uses the classifier for scikit-learn imports it; all others are better off without scikit-learn.
+hiddenimports = collect_submodules("minisqx", filter=lambda name: name != "minisqx.sklearn")

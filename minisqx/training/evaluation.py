@@ -16,7 +16,7 @@ from minisqx.training.optim import cross_entropy
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Answers):
-    """The result of `evaluate`. loss: mean cross-entropy."""
+    """The result of `evaluate`. loss: mean cross-entropy of the probabilities, at the model's temperature."""
 
     loss: float
 
@@ -46,11 +46,18 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     for batch in loader.epoch(0):
         logits = network.forward(batch, training=False)
         model.check_finite(logits)
-        loss_sum += cross_entropy(logits, batch.labels)[0] * len(batch.labels)
-        probabilities = softmax(logits)
+        cooled = logits if model.temperature == 1 else logits / model.temperature
+        loss_sum += cross_entropy(cooled, batch.labels)[0] * len(batch.labels)
+        probabilities = softmax(logits, model.temperature)
         assert probabilities is not None  # since the logits are finite
         predicted[batch.indices], probability[batch.indices] = logits.argmax(axis=1), probabilities.max(axis=1)
     return Evaluation(model.classes, labels, predicted, probability, loss_sum / len(labels))
+
+
+def trained_with(model: Model, data: str) -> dict | None:
+    """The recipe that the model was trained with, if it was trained on data of this name; else None."""
+    recipe = model.provenance.get("recipe")
+    return recipe if isinstance(recipe, dict) and model.provenance.get("data") == data else None
 
 
 def with_classes(model: Model, classes: tuple[str, ...], say: Say) -> Model:

@@ -120,12 +120,17 @@ def _train(job: dict) -> TrainingDigests:
     path = Path(job["folder"])
     resumed = path.exists()
     with RunFolder.open(path) if resumed else RunFolder.create(str(path), "") as folder:
-        trainer = Trainer(options, open_training_data(options, _silent), folder, "", _silent)
+        initial = None if options.init is None else load(options.init)
+        trainer = Trainer(options, open_training_data(options, _silent, initial), folder, "", _silent)
         if resumed:
             trainer.restore(*load_run(folder, _silent))
         else:
+            if initial is not None:
+                trainer.begin_with(initial)
             folder.write_config(trainer.config())
-        checkpoint = trainer.train_batches(job["batches"] or len(trainer.loader))
+        trainer.train_batches(job["batches"] or len(trainer.loader))
+        trainer.save()
+        checkpoint, _ = load_run(folder, _silent)
     model, images = load(folder.last), list(trainer.data.train.images[:IMAGES])
     together, alone = model.infer(images), [model.infer(image) for image in images]
     return TrainingDigests(checkpoint.sha256, _digest(together), _digest(alone), numba.threading_layer())

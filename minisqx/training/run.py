@@ -7,32 +7,30 @@ resumed. Numba and other large packages are imported only after the options are 
 import functools
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from minisqx.checks import is_whole, require
 from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
 from minisqx.machine.threads import thread_count, use_threads
+from minisqx.training.callbacks import Callback
+from minisqx.training.option_checks import MAX_EPOCHS
 from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
+from minisqx.training.progress import Terminal
+from minisqx.training.result import TrainingResult
 
 __all__ = ["TrainingOptions", "TrainingResult", "add_arguments", "resume", "run", "train"]
 
 Say = Callable[[str], object]
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """A finished run. folder: the run folder. history: the rows of history.csv. best_epoch: the epoch of best.h5, from 1."""
-
-    folder: Path
-    history: list[dict]
-    best_epoch: int
-
-
-def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
-    """Trains a new network to the planned end. say: called with each line of the report.
+def train(
+    options: TrainingOptions, say: Say = print, callbacks: Sequence[Callback] = (), screen: Terminal | None = None
+) -> TrainingResult:
+    """Trains a new network to the planned end. say: called with each line of the report. callbacks, screen: as in `Trainer`.
 
     Ctrl-C saves the run after the current batch and raises KeyboardInterrupt; SIGTERM and SIGHUP save it and raise SystemExit.
     Before the first batch, and at the second signal, the exception is raised at once. If `say` raises OSError, the run is saved
@@ -50,9 +48,15 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
         if options.data is not None and Path(options.data).exists():
             # The run may be resumed from another working directory.
             options = replace(options, data=str(Path(options.data).absolute()))
+        from minisqx.training.transfer import load
+
+        initial = None if options.init is None else load(options.init)
         with RunFolder.create(options.out, options.network().name) as folder:
             try:
-                trainer = Trainer(options, open_training_data(options, say), folder, command, say)
+                images = open_training_data(options, say, initial)
+                trainer = Trainer(options, images, folder, command, say, callbacks, screen)
+                if initial is not None:
+                    trainer.begin_with(initial)
                 folder.write_config(trainer.config())
                 trainer.save()
             except BaseException:
@@ -61,12 +65,23 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
             return _run(trainer, say)
 
 
-def resume(run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None) -> TrainingResult:
+def resume(
+    run_folder: str | Path,
+    say: Say = print,
+    data: str | None = None,
+    threads: int | None = None,
+    extend: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    screen: Terminal | None = None,
+) -> TrainingResult:
     """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
-    data: the new place of the data, if it was moved. threads: None: as before.
-    Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed;
-    CheckpointError if both last.h5 and previous.h5 are damaged; and the errors of `train`.
+    data: the new place of the data, if it was moved. threads: None: as before. extend: lengthens a finished run by this many
+    epochs; its schedule begins anew over them, so the result is that of a run that was planned with this restart.
+    callbacks, screen: as in `Trainer`.
+    Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed; OptionError
+    if a run that is not finished is to be extended; CheckpointError if both last.h5 and previous.h5 are damaged; and the errors
+    of `train`.
     """
     with _stoppable():
         from minisqx.training.run_folder import RunFolder
@@ -79,19 +94,23 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
                 options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
             )
             _use_threads(options, say)
+            from minisqx.report.content import is_over
             from minisqx.training.data import open_training_data
             from minisqx.training.run_state import load_run
             from minisqx.training.trainer import Trainer
 
             checkpoint, state = load_run(folder, say)
-            if state.epoch >= options.epochs:
+            ended = is_over(options.to_dict(), state.history)
+            if extend is not None:
+                options = _extended(options, extend, state.epoch, ended)
+            elif ended:
                 # The run may have failed as it wrote history.csv, after last.h5.
                 folder.write_history(state.history)
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
             try:
-                images = open_training_data(options, say)
+                images = open_training_data(options, say, None if options.init is None else checkpoint)
             except DataError as error:
                 if data is not None or options.data is None:
                     raise
@@ -99,11 +118,25 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
                 raise DataError(
                     f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
-            trainer = Trainer(options, images, folder, str(config.get("command", "")), say)
+            command = str(config.get("command", "")) if extend is None else options.command()
+            trainer = Trainer(options, images, folder, command, say, callbacks, screen)
             trainer.restore(checkpoint, state)
             _warn_of_another_machine(config, trainer.config(), say)
+            if extend is not None:
+                folder.write_config(trainer.config())
             trainer.save()
             return _run(trainer, say)
+
+
+def _extended(options: TrainingOptions, epochs: int, done: int, ended: bool) -> TrainingOptions:
+    """The options of a run with so many epochs more."""
+    if not ended:
+        raise OptionError(
+            f"extend {epochs}: the run has {done} of its {options.epochs} epochs; expected a finished run: resume it without"
+            " --extend"
+        )
+    require(is_whole(epochs, 1, MAX_EPOCHS - done), "extend", epochs, f"epochs from 1 to {MAX_EPOCHS - done}")
+    return replace(options, epochs=done + epochs, restarts=(*(options.restarts or ()), done))
 
 
 @contextmanager
@@ -165,16 +198,8 @@ def _run(trainer, say: Say) -> TrainingResult:
             say(f"stopped and saved; to continue: minisqx train --resume {shlex.quote(str(folder.path))}")
         raise
     result = TrainingResult(folder.path, trainer.state.history, trainer.state.best_epoch)
-    say(_outcome(result))
+    say(f"{result.outcome}, in {str(folder.path)!r}")
     return result
-
-
-def _outcome(result: TrainingResult) -> str:
-    last, best = result.history[-1], result.history[result.best_epoch - 1]
-    line = f"test accuracy {100 * last['test_accuracy']:.2f} % after the last epoch (last.h5)"
-    if best["validation_accuracy"] is not None:
-        line += f", {100 * best['test_accuracy']:.2f} % after epoch {best['epoch']}, the best on the validation images (best.h5)"
-    return f"{line}, in {str(result.folder)!r}"
 
 
 def run(args) -> int:
@@ -189,15 +214,17 @@ def run(args) -> int:
                 )
             check_reproducible(TrainingOptions(**given), say)
         elif args.resume is None:
+            if args.extend is not None:
+                raise OptionError(f"--extend {args.extend} without --resume: expected both, to train a finished run further")
             train(TrainingOptions(**given), say)
         else:
             fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
             if fixed:
                 raise OptionError(
-                    f"{', '.join(fixed)} with --resume: expected only --data and --threads;"
+                    f"{', '.join(fixed)} with --resume: expected only --data, --threads and --extend;"
                     " the other options of a run can't change, so start a new run"
                 )
-            resume(args.resume, say, **given)
+            resume(args.resume, say, extend=args.extend, **given)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0

@@ -25,16 +25,12 @@ from pathlib import Path
 
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, TrainingError
-from minisqx.machine.folders import replace_file
+from minisqx.machine.folders import lock, replace_file
 from minisqx.training.curves import draw_curves
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]  # Windows
-
 # loss: mean cross-entropy. accuracy: 0 to 1. train_*: averages over the epoch while the weights change, with dropout and
-# augmentation. seconds: the whole epoch with its evaluation. images_per_second: of training alone.
+# augmentation. seconds: the whole epoch with its evaluation. images_per_second: of training alone. recall: a list in JSON, of
+# each class the accuracy on its images, null for a class without; balanced_accuracy: the mean of these.
 COLUMNS = (
     "epoch",
     "lr",
@@ -46,7 +42,13 @@ COLUMNS = (
     "test_accuracy",
     "seconds",
     "images_per_second",
+    "validation_balanced_accuracy",
+    "test_balanced_accuracy",
+    "validation_recall",
+    "test_recall",
 )
+RECALLS = COLUMNS[-2:]
+LATER = COLUMNS[-4:]  # columns that the history of an older run lacks
 
 MAX_CONFIG_BYTES = 64 << 20
 
@@ -175,7 +177,8 @@ class RunFolder:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(history)
+        for row in history:
+            writer.writerow(row | {name: json.dumps(row[name]) for name in RECALLS if row[name] is not None})
         self._write(self.history, text.getvalue())
 
     def draw(self, history: list[dict], title: str) -> None:
@@ -221,13 +224,30 @@ class RunFolder:
         return TrainingError(f"can't write {str(path)!r} ({reason(error)}): free space or grant permission, then {then}")
 
 
-def _lock(path: Path) -> int | None:
-    """Locks a folder; returns the file descriptor that holds the lock until it is closed. None on systems without flock."""
-    if fcntl is None:
-        return None
+class NoFolder:
+    """In the place of a `RunFolder`: a run that leaves no files. best: the checkpoint of its best epoch."""
+
+    path = last = curves = report = Path("no run folder")
+    best: Checkpoint | None = None
+
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        self.best = checkpoint
+
+    def write_history(self, history: list[dict]) -> None:
+        pass
+
+    def draw(self, history: list[dict], title: str) -> None:
+        pass
+
+
+def _lock(path: Path) -> int:
+    """Locks a folder; returns the file descriptor that holds the lock until it is closed."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except OSError:
         os.close(descriptor)
         raise

@@ -5,9 +5,10 @@ import math
 import platform
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,58 +18,94 @@ from minisqx.checkpoint import Checkpoint
 from minisqx.data.dataset import Part
 from minisqx.data.loader import Batch, Loader
 from minisqx.errors import OptionError, TrainingError
+from minisqx.inference.answers import balanced, recalls
 from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.network import Network
+from minisqx.report.content import is_over
 from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
 from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
 from minisqx.training.memory import check_training
-from minisqx.training.optim import SGD, cross_entropy
-from minisqx.training.options import TrainingOptions
-from minisqx.training.progress import EpochBar, epoch_line, missing_packages, rgb_text
+from minisqx.training.optim import SGD, balanced_weights, cross_entropy
+from minisqx.training.options import BALANCED, TrainingOptions
+from minisqx.training.progress import Terminal, missing_packages, rgb_text
+from minisqx.training.recipes import recipe_line
 from minisqx.training.report import Reporter
-from minisqx.training.run_folder import RunFolder, reason
-from minisqx.training.run_state import AVERAGED, PLAIN, RunState, load_run
-from minisqx.training.schedule import OneCycleSchedule, StepSchedule
+from minisqx.training.run_folder import COLUMNS, NoFolder, RunFolder, reason
+from minisqx.training.run_state import AVERAGED, PLAIN, RunState
+from minisqx.training.schedule import OneCycleSchedule, StepSchedule, cycle
+from minisqx.training.temperature import fit_temperature
+from minisqx.training.transfer import Model, take_weights
 from minisqx.training.warmup import compile_training
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
 EVALUATION_BATCH = 256  # images
+MEASURED = ("loss", "accuracy", "balanced_accuracy", "recall")  # columns of the history, for each part
+MAX_RECALLS = 120_000  # of each part; with more, classes times epochs, the history has none, since last.h5 would grow with them
 
 
 class Trainer:
-    """A run in `folder`. It starts new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
+    """A run in `folder`, new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
 
-    command: the command line, for config.json. say: called with each line of the report. Raises OptionError if the options don't
-    fit the data, or training needs more memory than is available.
+    command: the command line, for config.json. say: called with each line of the report. callbacks: called with a copy of each
+    row of the history. screen: shows the progress. Raises OptionError if the options don't fit the data, or training needs more
+    memory than is available.
     """
 
     def __init__(
-        self, options: TrainingOptions, data: TrainingData, folder: RunFolder, command: str, say: Callable[[str], object]
+        self,
+        options: TrainingOptions,
+        data: TrainingData,
+        folder: RunFolder | NoFolder,
+        command: str,
+        say: Callable[[str], object],
+        callbacks: Sequence[Callable[[dict], object]] = (),
+        screen: Terminal | None = None,
     ) -> None:
-        self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
+        self._callbacks, self._screen = callbacks, screen or Terminal()
         self.spec = options.network(len(data.classes), data.image_size)
+        has_norm = any(layer.has_norm for layer in self.spec.convolutions)
+        self.options = options.settled(len(data.train), data.is_own, has_norm)
+        self._asked, options = options.recipe, self.options
+        self.data, self.folder, self.command, self._print = data, folder, command, say
         self._check_last_batch()
+        if options.patience is not None and not len(data.validation):
+            raise OptionError(f"patience {options.patience} without validation images: expected --validation over 0")
         evaluated = max(len(data.validation), len(data.test))
         check_training(self.spec, options.batch_size, len(data.train), evaluated, EVALUATION_BATCH, averaged=options.average > 0)
         self.network = Network(self.spec, seed=options.seed)
+        if options.freeze is not None:
+            self.network.freeze(options.freeze)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
         )
         # The network that is evaluated and saved.
         self.average = MovingAverage(self.network, options.average) if options.average else None
         self.loader = self._loader(data.train, options.batch_size, training=True)
+        balance = options.class_weights == BALANCED
+        self.class_weights = balanced_weights(data.train.labels, len(data.classes)) if balance else None
         self.state = RunState()
         self._reporter = Reporter(folder.report, data, self.config())
         self._stop = StopRequest()
         self._saved_at = self._drawn_at = time.monotonic()
         self._warned = False
 
+    def begin_with(self, model: Model) -> None:
+        """Takes the weights of a model for the first ones of a new run. Raises OptionError if no layer fits."""
+        for line in take_weights(self.network, model):
+            self.say(line)
+        self.result.load_state_dict(self.network.state_dict())
+
     @property
     def result(self) -> Network:
         """The network that is evaluated and saved: the moving average, if there is one."""
         return self.network if self.average is None else self.average.network
+
+    @property
+    def _title(self) -> str:
+        """Of the picture of the curves."""
+        return f"{self.spec.name} on {self.data.name}, seed {self.options.seed}"
 
     def _check_last_batch(self) -> None:
         """Raises OptionError if the last batch has one image whose last map is one pixel: batch norm would refuse it."""
@@ -150,11 +187,15 @@ class Trainer:
         with self._stop:
             try:
                 self.folder.write_history(self.state.history)
-                while self.state.epoch < self.options.epochs:
+                while not is_over(self.options.to_dict(), self.state.history):
                     self._stop.check()
                     self._train_epoch()
                     self._finish_epoch()
                     self._report()
+                    for callback in self._callbacks:
+                        callback(dict(self.state.history[-1]))
+                if self.state.epoch < self.options.epochs:
+                    self.say(f"stopped early: {self.options.patience} epochs without a better validation accuracy")
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -173,11 +214,12 @@ class Trainer:
 
     def _summary(self) -> list[str]:
         """The lines reported at the start."""
-        data, spec, state, batches = self.data, self.spec, self.state, len(self.loader)
-        source = "of the training images" if data.measured else "the usual constants of CIFAR-10"
+        data, spec, state, batches, options = self.data, self.spec, self.state, len(self.loader), self.options
+        source = data.normalised_by
         selected = f"best on {len(data.validation)} validation images" if len(data.validation) else "last epoch"
         resumed = f", from epoch {state.epoch + 1}, batch {state.batch + 1} on" if state.epoch or state.batch else ""
         return [
+            recipe_line(self._asked, options, data.name, len(data.train)),
             f"normalisation: mean {rgb_text(data.mean)}, standard deviation {rgb_text(data.std)} ({source})",
             f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds per image",
             f"run: {self.options.epochs} x {batches} batches{resumed}; best.h5: the {selected}; in {str(self.folder.path)!r}",
@@ -186,7 +228,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         state = self.state
-        bar = EpochBar(f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train), state.samples)
+        bar = self._screen.bar(f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train), state.samples)
         began = time.perf_counter()
         try:
             for batch in self.loader.epoch(state.epoch, start=state.batch):
@@ -201,8 +243,8 @@ class Trainer:
         finally:
             bar.close()
 
-    def train_batches(self, count: int) -> Checkpoint:
-        """Trains the next `count` batches, with evaluation after each complete epoch, and saves; returns the checkpoint."""
+    def train_batches(self, count: int) -> None:
+        """Trains the next `count` batches, with evaluation after each complete epoch."""
         state = self.state
         while count:
             for batch in islice(self.loader.epoch(state.epoch, start=state.batch), count):
@@ -210,15 +252,13 @@ class Trainer:
                 count -= 1
             if state.batch == len(self.loader):
                 self._finish_epoch()
-        self.save()
-        return load_run(self.folder, self.say)[0]
 
     def _train_batch(self, batch: Batch) -> tuple[float, int]:
         """Trains one batch; returns its mean loss and its number of correct predictions."""
         self.optimizer.lr = self.state.lr = self._learning_rate()
         network = self.network
         logits = network.forward(batch, training=True)
-        loss, dlogits = cross_entropy(logits, batch.labels)
+        loss, dlogits = cross_entropy(logits, batch.labels, self.class_weights)
         if not math.isfinite(loss):
             raise self._not_finite(f"the loss is {loss} (first not finite: {first_nonfinite_output(network, batch, logits)})")
         network.backward(dlogits)
@@ -235,50 +275,61 @@ class Trainer:
     def _learning_rate(self) -> float:
         """The learning rate of the next batch."""
         options, state = self.options, self.state
+        begun, epochs = cycle(state.epoch, options.epochs, options.restarts or ())
+        epoch = state.epoch - begun
         if options.schedule == "one-cycle":
-            return OneCycleSchedule(options.lr, options.epochs).lr(state.epoch + (state.batch + 0.5) / len(self.loader))
-        return StepSchedule(options.lr, options.epochs, options.milestones, options.gamma).lr(state.epoch)
+            return OneCycleSchedule(options.lr, epochs).lr(epoch + (state.batch + 0.5) / len(self.loader))
+        return StepSchedule(options.lr, epochs, options.milestones, options.gamma).lr(epoch)
 
-    def _evaluate(self, part: Part) -> tuple[float | None, float | None]:
-        """Mean loss and accuracy of a part in inference; (None, None) without images."""
+    def _evaluate(self, name: str, part: Part, kept: list[np.ndarray] | None = None) -> dict[str, Any]:
+        """The columns of a part in the history, measured in inference; all None without images. kept: gets the logits."""
+        found: dict[str, Any] = dict.fromkeys(f"{name}_{column}" for column in MEASURED)
         if not len(part):
-            return None, None
-        loss_sum, correct, plan = 0.0, 0, self.result.plan()
+            return found
+        classes = len(self.data.classes)
+        loss_sum, right, plan = 0.0, np.zeros(classes, np.int64), self.result.plan()
         for batch in self._loader(part, EVALUATION_BATCH, training=False).epoch(0):
             logits = plan.run(batch.data, batch.layout)
+            if kept is not None:
+                kept.append(logits)
             loss, _ = cross_entropy(logits, batch.labels)
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss in the evaluation after the epoch is {loss}")
             loss_sum += float(loss) * len(batch.labels)
-            correct += count_correct(logits, batch.labels)
+            right += np.bincount(batch.labels[logits.argmax(axis=1) == batch.labels], minlength=classes)
             # The state has all batches of the epoch, so a resumed run starts with this evaluation again.
             self._stop.check()
-        return round(loss_sum / len(part), 6), round(correct / len(part), 6)
+        recall = recalls(right, np.bincount(part.labels, minlength=classes))
+        values = (loss_sum / len(part), int(right.sum()) / len(part), balanced(recall))
+        found |= {f"{name}_{column}": round(value, 6) for column, value in zip(MEASURED, values)}
+        if classes * self.options.epochs <= MAX_RECALLS:
+            found[f"{name}_recall"] = [None if value is None else round(value, 4) for value in recall]
+        return found
 
     def _finish_epoch(self) -> None:
         state, began = self.state, time.perf_counter()
-        validation_loss, validation_accuracy = self._evaluate(self.data.validation)
-        test_loss, test_accuracy = self._evaluate(self.data.test)
-        row = {
+        logits: list[np.ndarray] = []
+        found = self._evaluate("validation", self.data.validation, logits) | self._evaluate("test", self.data.test)
+        found |= {
             "epoch": state.epoch + 1,
             "lr": float(f"{state.lr:.6g}"),
             "train_loss": round(state.loss_sum / state.samples, 6),
             "train_accuracy": round(state.correct / state.samples, 6),
-            "validation_loss": validation_loss,
-            "validation_accuracy": validation_accuracy,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
             "seconds": round(state.seconds + time.perf_counter() - began, 3),
             "images_per_second": round(state.samples / state.seconds, 1),
         }
-        state.end_epoch(row)
+        validation_accuracy = found["validation_accuracy"]
+        state.end_epoch({name: found[name] for name in COLUMNS})
         if validation_accuracy is None or validation_accuracy > state.best_accuracy:
             state.best_epoch = state.epoch
             state.best_accuracy = -1.0 if validation_accuracy is None else validation_accuracy
-            self.folder.save_best(self._checkpoint())
+            temperature = fit_temperature(np.concatenate(logits), self.data.validation.labels) if logits else 1.0
+            self.folder.save_best(self._checkpoint(temperature=temperature))
         self.save()
         self.folder.write_history(state.history)
-        self.say(epoch_line(state.history, self.options.epochs))
+        line = self._screen.epoch(state.history, self.options.epochs, self._title, is_over(self.options.to_dict(), state.history))
+        if line is not None:
+            self.say(line)
         self._warn_of_divergence()
         if time.monotonic() - self._drawn_at > SAVE_EVERY:
             self._draw()
@@ -305,8 +356,8 @@ class Trainer:
         """The error for a number that is not finite, found in the current batch."""
         where = f"epoch {self.state.epoch + 1}, batch {min(self.state.batch + 1, len(self.loader))}"
         return TrainingError(
-            f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr;"
-            f" {str(self.folder.last)!r} keeps the last good state"
+            f"{what} in {where}, at learning rate {self.state.lr:g}: start a new run with a lower --lr"
+            + (f"; {str(self.folder.last)!r} keeps the last good state" if isinstance(self.folder, RunFolder) else "")
         )
 
     def _checkpoint(self, **more) -> Checkpoint:
@@ -324,7 +375,7 @@ class Trainer:
             metrics={} if self.state.batch else self._metrics(),
             provenance={
                 "data": self.data.name,
-                "recipe": self.options.recipe(),
+                "recipe": self.options.provenance(),
                 "command": self.command,
                 "versions": versions(),
             },
@@ -333,7 +384,7 @@ class Trainer:
 
     def _metrics(self) -> dict[str, float]:
         last = self.state.history[-1] if self.state.history else {}
-        return {name: value for name, value in last.items() if value is not None}
+        return {name: value for name, value in last.items() if value is not None and not isinstance(value, list)}
 
     def save(self) -> None:
         """Writes last.h5, with everything needed to resume."""
@@ -348,7 +399,7 @@ class Trainer:
         """Draws curves.png. An error only gives a line, and a signal interrupts the drawing."""
         try:
             with StopRequest(immediate=True):
-                self.folder.draw(self.state.history, f"{self.spec.name} on {self.data.name}, seed {self.options.seed}")
+                self.folder.draw(self.state.history, self._title)
         except Stopped as stopped:
             self._stop.cause = stopped.cause
         except Exception as error:
