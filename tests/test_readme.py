@@ -21,7 +21,11 @@ DOCUMENTS = (
     "benchmarks/README.md",
     "data/weights/README.md",
     "examples/c/README.md",
-    *(f"docs/{page}.md" for page in ("exporting", "reading", "backprop", "extending", "design", "performance", "reliability")),
+    "examples/edge/README.md",
+    *(
+        f"docs/{page}.md"
+        for page in ("beside", "exporting", "reading", "backprop", "extending", "design", "performance", "reliability")
+    ),
 )
 WEIGHTS = list((ROOT / "data" / "weights").glob("*.h5"))
 # docs/extending.md adds them; tests/test_extending.py runs what is said there.
@@ -61,6 +65,7 @@ def test_the_documents_show_every_command():
         "draw",
         "augmentations",
         "report",
+        "compare",
         "paper",
         "evaluate",
         "infer",
