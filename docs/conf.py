@@ -20,8 +20,8 @@ release = version = re.search(r'^__version__ = "(.+)"$', (HERE.parent / "minisqx
 # Caption -> pages, with their folder and without the ending. The README is the front page.
 navigation = {
     "Start": ["docs/using", "docs/notebooks/first_steps", "docs/data", "docs/notebooks/own_data"],
-    "Networks": ["docs/networks", "docs/results", "docs/paper", "docs/gallery"],
-    "Deploy": ["docs/exporting", "examples/c/README", "docs/reliability"],
+    "Networks": ["docs/networks", "docs/results", "docs/paper", "docs/gallery", "docs/beside"],
+    "Deploy": ["docs/exporting", "examples/c/README", "examples/edge/README", "docs/reliability"],
     "How it works": [
         "docs/reading",
         "docs/backprop",

@@ -1562,6 +1562,28 @@ FAULTS = (
         "",
         ("test_infer_command.py::test_a_table_of_another_model_or_of_another_process_is_left_alone",),
     ),
+    # Pages of runs.
+    Fault(
+        "the page of a run may connect to anything",
+        "minisqx/report/document.py",
+        "POLICY = \"default-src 'none';",
+        'POLICY = "default-src *;',
+        ("test_report.py::test_a_page_needs_nothing_from_elsewhere_and_names_are_text",),
+    ),
+    Fault(
+        "the page of a finished run loads itself again",
+        "minisqx/report/page.py",
+        "0 if content.is_finished else RELOAD)",
+        "RELOAD)",
+        ("test_report.py::test_while_a_run_goes_on_the_page_reloads_and_shows_validation_images",),
+    ),
+    Fault(
+        "a tip tells the value of another epoch",
+        "minisqx/report/charts.py",
+        "zip(epochs[chosen], np.array(line.values)[chosen])",
+        "zip(epochs[chosen], np.array(line.values)[::-1][chosen])",
+        ("test_report.py::test_a_tip_tells_the_value_of_its_point",),
+    ),
     Fault(
         "a PyTorch file may run programs",
         "minisqx/checkpoint/torch_file.py",

@@ -21,11 +21,13 @@ DOCUMENTS = (
     "benchmarks/README.md",
     "data/weights/README.md",
     "examples/c/README.md",
+    "examples/edge/README.md",
     "CHANGELOG.md",
     "NOTICE.md",
     *(
         f"docs/{page}.md"
         for page in (
+            "beside",
             "exporting",
             "networks",
             "paper",
@@ -78,6 +80,7 @@ def test_the_documents_show_every_command():
         "draw",
         "augmentations",
         "report",
+        "compare",
         "paper",
         "evaluate",
         "infer",

@@ -9,7 +9,7 @@ import pytest
 from minisqx.cli.commands import main
 from minisqx.errors import TrainingError
 from minisqx.inference.model import load
-from minisqx.report import page
+from minisqx.report import charts, page
 from minisqx.training import report, resume, train
 from minisqx.training.data import open_training_data
 from minisqx.training.evaluation import evaluate
@@ -150,11 +150,24 @@ def test_the_page_is_made_again_from_the_folder(run, tmp_path, capsys):
     assert all("\n" not in line for line in capsys.readouterr().err.splitlines())
 
 
+def test_a_tip_tells_the_value_of_its_point():
+    drawn = charts.curves("Loss", "nats", [charts.Line("training", [3.0, 2.0, 1.0]), charts.Line("<test>", [4.0, 5.0], 9)])
+    found = re.findall(r'class="tip"[^>]* y="([\d.]+)"[^>]*><title>([^<]*)</title>', drawn)
+    tips = [text for _, text in found]
+    assert tips[:3] == [f"training, epoch {epoch}: {value}" for epoch, value in ((1, 3), (2, 2), (3, 1))]
+    assert tips[3:] == ["&lt;test&gt;, epoch 1: 4", "&lt;test&gt;, epoch 2: 5"]
+    heights = {int(text[-1]): float(y) for y, text in found}  # of values 1 to 5; y points down
+    steps = np.diff([heights[value] for value in range(1, 6)])
+    assert (steps < 0).all() and np.allclose(steps, steps[0], atol=1e-3)
+    long = charts.curves("Loss", "nats", [charts.Line("training", list(np.linspace(2, 1, 1000)))])
+    assert long.count('class="tip"') == -(-1000 // -(-1000 // charts.MOST_TIPS))
+
+
 def test_without_matplotlib_the_page_has_everything_but_charts(run, monkeypatch, tmp_path):
-    def missing(content):
+    def missing(*given):
         raise ImportError
 
-    monkeypatch.setattr(page, "charts", missing)
+    monkeypatch.setattr(charts, "_svg", missing)
     file = report.report(run.path, None, tmp_path / "plain.html", lambda line: None)
     text = file.read_text(encoding="utf-8")
     assert "install Matplotlib" in text and "surest mistakes" in text and "Confusion" in text
@@ -175,12 +188,12 @@ def test_a_page_that_cannot_be_written_does_not_stop_the_run(run, tmp_path, monk
 def test_many_classes_and_a_perfect_network_are_shown(run):
     data = open_training_data(TrainingOptions.from_dict(run.read_config()["options"]), lambda line: None)
     content = report.content_of(load(run.last).network.plan(), data, run.read_config(), load_history(run))
-    names = tuple(f"class {number}" for number in range(50))
-    labels = np.arange(100) % 50
-    pixels, sure = np.zeros((100, 8, 8, 3), np.uint8), np.eye(50)[labels]
-    measured = report.Measured(names, labels, labels, np.ones(100), "test", pixels, names * 2, sure)
+    names = tuple(f"class {number}" for number in range(130))
+    labels = np.arange(260) % 130
+    pixels, sure = np.zeros((260, 8, 8, 3), np.uint8), np.eye(130)[labels]
+    measured = report.Measured(names, labels, labels, np.ones(260), "test", pixels, names * 2, sure)
     object.__setattr__(content, "measured", measured)
     object.__setattr__(content, "classes", names)
-    object.__setattr__(content, "images", {"test": [2] * 50})
+    object.__setattr__(content, "images", {"test": [2] * 130})
     text = page.html(content)
-    assert "There are none." in text and "100.00 %" in text and 'aria-label="confusion"' in text
+    assert "There are none." in text and "100.00 %" in text and 'aria-label="Confusion"' in text

@@ -185,6 +185,10 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--out", metavar="FILE.html", help="the HTML file to write (default: report.html in the run folder)")
     _add_threads(added)
 
+    added = command("compare", _compare, "put training runs side by side", "minisqx compare runs/* --out compare.html")
+    added.add_argument("runs", nargs="+", metavar="RUN_DIR", help="a run folder")
+    added.add_argument("--out", metavar="FILE.html", required=True, help="the HTML file to write")
+
     added = command("infer", infer.run, "classify images", "minisqx infer cat.jpg photos/ --csv answers.csv")
     infer.add_arguments(added)
     _add_model(added, "--model")
@@ -388,6 +392,14 @@ def _report(args: argparse.Namespace) -> int:
     from minisqx.training.report import report
 
     print(report(Path(args.run), args.data, None if args.out is None else Path(args.out), say_on_stderr))
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from minisqx.data.dataset import say_on_stderr
+    from minisqx.training.compare import compare
+
+    print(compare(args.runs, Path(args.out), say_on_stderr))
     return 0
 
 

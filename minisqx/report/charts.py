@@ -1,104 +1,168 @@
-"""The charts of a report, by Matplotlib, as SVG that takes the page's colours."""
+"""The charts of a page, by Matplotlib, as SVG: legible without scripts, in the page's colours, and with a tip for each point."""
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 
-from minisqx.report.content import Content
-
-# Replaced in the SVG, so that a chart is legible on a dark page, too. The rest are colours that colour-blind readers can
-# distinguish (Okabe and Ito), on light and dark.
+# Matplotlib draws in these colours. In the SVG they become the page's, which are others in the dark (page.css: --ink, --c0 ...).
 INK, SOFT = "#010203", "#040506"
-PARTS = {"train": ("training", "#5b9bd5"), "validation": ("validation", "#E69F00"), "test": ("test", "#009E73")}
-LARGEST_MATRIX = 30  # classes that a matrix of cells shows
+COLORS = tuple(f"#0b0b{number:02x}" for number in range(8))
+DASHES = ("-", "--", "-.", ":")  # with them, lines can be told apart without colours, too
+MOST_TIPS = 150  # of a line; of a longer one every second point has a tip, and so on
+TIP_SIZE = 9  # points
 
 
-def charts(content: Content) -> dict[str, str]:
-    """Title -> SVG of each chart. Raises ImportError without Matplotlib."""
-    drawn: dict[str, Callable] = {
-        "loss": lambda axes: _parts(axes, content.history, "loss", "nats per image", 1),
-        "accuracy": lambda axes: _parts(axes, content.history, "accuracy", "% of the images", 100),
-        "learning rate": lambda axes: _line(axes, content.history, "lr", "at the end of the epoch"),
-        "speed": lambda axes: _line(axes, content.history, "images_per_second", "images a second, training"),
-        "calibration": lambda axes: _calibration(axes, content),
-    }
-    found = {title: _svg(draw, title) for title, draw in drawn.items()}
-    if len(content.classes) > LARGEST_MATRIX:
-        found["confusion"] = _svg(lambda axes: _matrix(axes, content.measured.confusion), "confusion", (7, 6.6))
-    return found
+@dataclass(frozen=True)
+class Line:
+    """values: of each epoch from 1. place: which colour and dash; lines of one place are alike on all charts."""
+
+    name: str
+    values: Sequence[float]
+    place: int = 0
 
 
-def _svg(draw: Callable, title: str, size: tuple[float, float] = (4.6, 3.1)) -> str:
+@dataclass(frozen=True)
+class Dot:
+    """A point of a scatter plot. size: its area, in points squared."""
+
+    name: str
+    x: float
+    y: float
+    place: int = 0
+    size: float = 60
+
+
+def curves(title: str, unit: str, lines: Sequence[Line], from_zero: bool = False) -> str:
+    """Lines over epochs, as a figure with a legend. Raises ImportError without Matplotlib."""
+    tips: dict[str, list[str]] = {}
+
+    def draw(axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        for number, line in enumerate(lines):
+            epochs = np.arange(1, len(line.values) + 1)
+            # With one epoch there is no line.
+            marker = "o" if len(epochs) == 1 else None
+            axes.plot(epochs, line.values, DASHES[dash_of(line.place)], color=color_of(line.place), marker=marker, lw=1.6)
+            chosen = slice(None, None, -(-len(epochs) // MOST_TIPS))
+            name = f"tip-{number}"
+            tips[name] = [
+                f"{line.name}, epoch {epoch}: {value:.4g}" for epoch, value in zip(epochs[chosen], np.array(line.values)[chosen])
+            ]
+            shown = {"color": color_of(line.place), "marker": "o", "markersize": TIP_SIZE, "alpha": 0.01, "linestyle": "none"}
+            axes.plot(epochs[chosen], line.values[chosen], gid=name, **shown)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_ylabel(unit)
+        if from_zero:
+            axes.set_ylim(bottom=0)
+
+    last = [(line.place, line.name, f"{line.values[-1]:.4g}") for line in lines]
+    return figure(title, draw, tips, last)
+
+
+def scatter(title: str, labels: tuple[str, str], dots: Sequence[Dot], draw_more: Callable[[Any], None]) -> str:
+    """Points, as a figure. labels: of the two axes. draw_more: prepares the axes."""
+
+    def draw(axes) -> None:
+        draw_more(axes)
+        for number, dot in enumerate(dots):
+            axes.scatter([dot.x], [dot.y], s=dot.size, color=color_of(dot.place), alpha=0.8, linewidths=0, gid=f"tip-{number}")
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+
+    return figure(title, draw, {f"tip-{number}": [dot.name] for number, dot in enumerate(dots)}, ())
+
+
+def heat(title: str, labels: tuple[str, str], shares: np.ndarray) -> str:
+    """A matrix of shares from 0 to 1 as a picture."""
+
+    def draw(axes) -> None:
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(False)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+
+    return figure(title, draw, {}, (), (7, 6.6))
+
+
+def color_of(place: int) -> str:
+    return COLORS[place % len(COLORS)]
+
+
+def dash_of(place: int) -> int:
+    return place // len(COLORS) % len(DASHES)
+
+
+def figure(
+    title: str,
+    draw: Callable[[Any], None],
+    tips: dict[str, list[str]],
+    legend: Iterable[tuple[int, str, str]],
+    size: tuple[float, float] = (4.6, 3.0),
+) -> str:
+    """What `draw` draws on axes, as an HTML figure.
+
+    tips: of each group of marks, by its identifier, the text of each mark. legend: place, name and last value of each line. It is
+    HTML, since Matplotlib has not the glyphs of every name.
+    """
+    entries = list(legend)
+    items = "".join(
+        f'<li><span class="swatch dash{dash_of(place)}" style="--c: var(--c{place % len(COLORS)})"></span>{escape(name)}'
+        f" <b>{value}</b></li>"
+        for place, name, value in entries
+    )
+    said = ", ".join(f"{name} {value}" for _, name, value in entries)
+    label = escape(f"{title}: {said} at the end" if said else title, quote=True)
+    svg = _with_tips(_svg(title, draw, size), title, tips)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    legend_list = f'<ul class="legend">{items}</ul>' if items else ""
+    return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{svg}{legend_list}</figure>'
+
+
+def _svg(title: str, draw: Callable[[Any], None], size: tuple[float, float]) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
     style: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     style |= dict.fromkeys(("axes.edgecolor", "grid.color"), SOFT)
-    style |= {"font.size": 9, "svg.hashsalt": title, "svg.fonttype": "none", "legend.frameon": False}
+    style |= {"font.size": 9, "svg.hashsalt": title, "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         axes.patch.set_alpha(0)
         figure.patch.set_alpha(0)
         axes.grid(alpha=0.25)
-        axes.set_title(title)
         draw(axes)
         file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = file.getvalue()[file.getvalue().index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;]*; |\n *", lambda found: " " if found[0][0] == "\n" else "", text)
     # Identifiers are the same in each chart, and a page has several.
-    text = re.sub(r'(id="|url\(#|href="#)', rf"\1{title.replace(' ', '-')}-", text)
-    text = text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
-    return text.replace(INK, "currentColor").replace(SOFT, "#888888")
+    text = re.sub(r'(id="|url\(#|href="#)', rf"\1{_name(title)}-", text)
+    for number, color in enumerate(COLORS):
+        text = text.replace(color, f"var(--c{number})")
+    return text.replace(INK, "var(--ink)").replace(SOFT, "var(--soft)")
 
 
-def _epochs(axes, history: list[dict]) -> list[int]:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return [row["epoch"] for row in history]
+def _name(title: str) -> str:
+    return re.sub(r"\W+", "-", title)
 
 
-def _parts(axes, history: list[dict], figure: str, label: str, factor: float) -> None:
-    epochs = _epochs(axes, history)
-    for part, (name, color) in PARTS.items():
-        if history[0][f"{part}_{figure}"] is not None:
-            values = [factor * row[f"{part}_{figure}"] for row in history]
-            axes.plot(epochs, values, color=color, label=f"{name} {values[-1]:.4g}", marker=_marker(history), markersize=3)
-    axes.set_ylabel(label)
-    axes.legend()
-
-
-def _line(axes, history: list[dict], column: str, label: str) -> None:
-    epochs = _epochs(axes, history)
-    axes.plot(epochs, [row[column] for row in history], color=PARTS["train"][1], marker=_marker(history), markersize=3)
-    axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
-
-
-def _marker(history: list[dict]) -> str | None:
-    """Markers for short runs: with one epoch there is no line."""
-    return "o" if len(history) <= 30 else None
-
-
-def _calibration(axes, content: Content) -> None:
-    sure, right, counts = np.array(content.measured.intervals()).T
-    axes.plot([0, 100], [0, 100], color=SOFT, linewidth=1, linestyle="--", label="perfect")
-    axes.scatter(100 * sure, 100 * right, s=8 + 140 * counts / counts.max(), color=PARTS[content.measured.part][1], alpha=0.8)
-    axes.set_xlabel("probability of the prediction, %")
-    axes.set_ylabel("accuracy, %")
-    axes.set_xlim(0, 102)
-    axes.set_ylim(0, 102)
-
-
-def _matrix(axes, confusion: np.ndarray) -> None:
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.grid(False)
-    axes.set_xlabel("predicted class (number)")
-    axes.set_ylabel("true class (number)")
-    axes.figure.colorbar(image, shrink=0.8, label="share of the class")
+def _with_tips(svg: str, title: str, tips: dict[str, list[str]]) -> str:
+    """The SVG with a <title> in each mark of the groups of `tips`, which browsers show when the pointer is on it."""
+    for name, texts in tips.items():
+        at = svg.index(f'<g id="{_name(title)}-{name}">')
+        if svg.startswith("<defs>", svg.index(">", at) + 2):
+            at = svg.index("</defs>", at)
+        marks = list(re.finditer(r"<(use|path) ([^>]*)/>", svg[at:]))[: len(texts)]
+        for mark, text in reversed(list(zip(marks, texts))):
+            tipped = f'<{mark[1]} class="tip" {mark[2]}><title>{escape(text)}</title></{mark[1]}>'
+            svg = svg[: at + mark.start()] + tipped + svg[at + mark.end() :]
+    return svg
