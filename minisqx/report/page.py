@@ -93,7 +93,7 @@ def _curves(content: Content) -> Iterator[str]:
         yield f'<div class="charts">{"".join(drawn)}</div>'
     except ImportError:
         yield WITHOUT_CHARTS
-    columns = list(history[0])
+    columns = [name for name, value in history[0].items() if not isinstance(value, list)]  # the recalls have a table of their own
     rows = [[escape(name.replace("_", " ")) for name in columns]]
     rows += [["" if row[name] is None else f"{row[name]:.5g}" for name in columns] for row in history]
     yield folded("The figures of each epoch", table("the figures of each epoch", rows))
