@@ -31,6 +31,7 @@ ELU = ("test_kernels_activation.py",)
 RESIDUAL = ("test_kernels_residual.py::test_the_sum_and_its_backward_are_their_naive_twin",)
 RELU = _block("1x1", order="conv-act-relu")
 TASKS = ("test_tasks.py",)
+SMALL_SITE = "test_site.py::test_a_page_without_a_place_is_still_found_and_no_link_is_broken"
 FIRE = ("test_squeezenet.py::test_gradients_are_the_complex_step_of_the_naive_network[1.1]",)
 INFERENCE_FIRE = (
     "test_squeezenet.py::test_inference_is_the_naive_network_and_an_image_has_the_same_bits_alone[float64-1e-12-1.1]",
@@ -1342,7 +1343,7 @@ FAULTS = (
     ),
     Fault(
         "a damaged safetensors file is read",
-        "minisqx/formats/safetensors_file.py",
+        "minisqx/checkpoint/safetensors_file.py",
         'entries["sha256"] != checkpoint.sha256',
         "False",
         ("test_formats_safetensors.py::test_a_damaged_file_is_one_line_whatever_is_wrong",),
@@ -1381,5 +1382,54 @@ FAULTS = (
         "1 / (255 * std), -mean / std",
         "1 / (255 * std), 0 * mean / std",
         ("test_formats_onnx.py::test_with_image_input_the_graph_takes_images_and_gives_probabilities",),
+    ),
+    Fault(
+        "a PyTorch file may run programs",
+        "minisqx/checkpoint/torch_file.py",
+        'map_location="cpu", weights_only=True',
+        'map_location="cpu", weights_only=False',
+        ("test_formats_torch.py::test_pytorch_is_asked_for_weights_alone",),
+    ),
+    Fault(
+        "public code's blocks are counted from 1",
+        "minisqx/checkpoint/public_names.py",
+        "int(block.removeprefix('block')) - 1",
+        "int(block.removeprefix('block'))",
+        ("test_formats_torch.py::test_the_names_are_those_of_public_code",),
+    ),
+    Fault(
+        "one bias may be missing among others",
+        "minisqx/checkpoint/foreign.py",
+        "if any(names[bias] in there",
+        "if all(names[bias] in there",
+        ("test_formats_torch.py::test_convolutions_without_biases_before_their_batch_norms_have_biases_of_0",),
+    ),
+    Fault(
+        "a class name ends its string in an exported module",
+        "minisqx/formats/torch_module.py",
+        "map(repr, model.classes or ())",
+        "map(\"'{}'\".format, model.classes or ())",
+        ("test_formats_torch.py::test_hostile_class_names_come_out_of_python_as_they_are",),
+    ),
+    Fault(
+        "a page without a place in the navigation is left out of the site",
+        "docs/source_pages.py",
+        '{**known, "More": more}.items()',
+        "known.items()",
+        (SMALL_SITE,),
+    ),
+    Fault(
+        "the site's links to code lead nowhere",
+        "docs/source_pages.py",
+        "get_relative_uri(page, place(name))",
+        "get_relative_uri(page, name)",
+        (SMALL_SITE,),
+    ),
+    Fault(
+        "the check of the site misses a page that is gone",
+        "tests/check_site.py",
+        "not target.exists() or (wanted",
+        "(wanted",
+        (SMALL_SITE,),
     ),
 )
