@@ -11,10 +11,11 @@ import numpy as np
 from minisqx.kernels import frozen
 from minisqx.kernels.activation import number_of
 from minisqx.kernels.geometry import Geometry
-from minisqx.kernels.layout import CACHE_LINE
 from minisqx.kernels.structures import BLOCK
-from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, FireSpec, NetworkSpec, ParameterFreeSpec, Size
+from minisqx.spec import AveragePoolSpec, BottleneckSpec, ConvolutionSpec, FireSpec, NetworkSpec, ParameterFreeSpec, Size, Unit
 from minisqx.steps import StepTable, kernels_of, weight_groups
+
+VECTOR = 16  # channels, as many as the largest vector holds
 
 
 class _Maps(NamedTuple):
@@ -40,8 +41,7 @@ class ChannelsLastTable(StepTable):
 
     def _take(self, channels: int, size: Size, border: int = 0) -> _Maps:
         """A new place. border: zeros to the left and to the right of each row, in pixels."""
-        line = CACHE_LINE // self._dtype.itemsize
-        pixel = -(-channels // line) * line
+        pixel = -(-channels // VECTOR) * VECTOR
         row = (size[1] + 2 * border) * pixel
         place = self._memory.take(self.layout.images * size[0] * row)
         self._maps[place] = _Maps(place, place + border * pixel, row, pixel, 1, border)
@@ -75,7 +75,6 @@ class ChannelsLastTable(StepTable):
         squeezed, y = self._take(unit.squeeze.out_channels, size, border), self._take(unit.output_shape[0], size)
         self._convolution(unit.squeeze, self._maps[x], size, squeezed)
         self._convolution(unit.expand1, squeezed, size, y)
-        # After expand1, whose last vector may reach into the channels of expand3.
         self._convolution(unit.expand3, squeezed, size, y._replace(at=y.at + unit.expand1.out_channels))
         self._memory.release(x)
         self._memory.release(squeezed.place)
@@ -119,12 +118,19 @@ class _MeasuredChannelsLast(_Measured, ChannelsLastTable):
 
 
 def is_channels_last(spec: NetworkSpec) -> bool:
-    """Whether every layer of a network can be a step on `Maps`: fire modules, convolutions without padding, and pools."""
-    fires = any(isinstance(unit, FireSpec) for unit in spec.units)
-    others = (
-        isinstance(unit, BottleneckSpec) or (isinstance(unit, ConvolutionSpec) and any(unit.padding)) for unit in spec.units
-    )
-    return fires and not any(others)
+    """Whether every layer of a network can be a step on `Maps`, and there are fire modules: pools, convolutions without padding,
+    and fire modules whose first expansion fills vectors, since a last vector would reach into the second one.
+    """
+
+    def fits(unit: Unit) -> bool:
+        match unit:
+            case FireSpec():
+                return unit.expand1.out_channels % VECTOR == 0
+            case ConvolutionSpec():
+                return not any(unit.padding)
+        return not isinstance(unit, BottleneckSpec)
+
+    return any(isinstance(unit, FireSpec) for unit in spec.units) and all(map(fits, spec.units))
 
 
 def table_of(spec: NetworkSpec, places: dict[str, int], images: int, weights: np.ndarray) -> StepTable:

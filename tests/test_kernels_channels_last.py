@@ -16,6 +16,7 @@ from minisqx.kernels.geometry import Geometry
 from minisqx.kernels.layout import Layout
 from minisqx.kernels.structures import Folded, Maps
 from minisqx.kernels.tiles import channel_vectors
+from minisqx.spec import BottleneckSpec
 from tests import naive
 from tests.kernel_calls import DTYPES, lanes_of, matrix, poisoned, product
 
@@ -123,11 +124,12 @@ def test_a_network_has_the_bits_of_its_steps_on_rows(version, size, monkeypatch)
     assert np.array_equal(found[0], expected[:1]) and np.array_equal(found[1], expected)
 
 
-def test_only_networks_of_fire_modules_have_their_channels_side_by_side():
-    fires = minisqx.SqueezeNetSpec("1.1")
-    stem, *rest = fires.units
-    padded = replace(stem, padding=(1, 1))
-    described = [fires, minisqx.ShallowSqueezeNext(width=0.2).spec]
-    assert [tables.is_channels_last(spec) for spec in described] == [True, False]
-    vars(fires)["units"] = (padded, *rest)
-    assert not tables.is_channels_last(fires)
+def test_a_network_with_a_layer_that_does_not_fit_has_rows():
+    spec = minisqx.SqueezeNetSpec("1.1")
+    stem, pool, fire, *rest = spec.units
+    bottleneck = next(unit for unit in minisqx.ShallowSqueezeNext(width=0.2).spec.units if isinstance(unit, BottleneckSpec))
+    narrow = replace(fire, expand1=replace(fire.expand1, out_channels=24))
+    others = [(replace(stem, padding=(1, 1)), pool, fire), (stem, pool, narrow), (stem, pool, bottleneck, fire), (stem, pool)]
+    for units, expected in [((stem, pool, fire, *rest), True), *((units, False) for units in others)]:
+        vars(spec)["units"] = units
+        assert tables.is_channels_last(spec) == expected
