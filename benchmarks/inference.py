@@ -10,7 +10,6 @@ all logits are compared with PyTorch in float64. An engine that can't run is nam
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -21,15 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Copies, Engine, Size
+from benchmarks.engines.engine import Copies, Engine, Network, Size
 from benchmarks.engines.litert import LiteRt
 from benchmarks.engines.ncnn import Ncnn
 from benchmarks.engines.onnx_runtime import OnnxRuntime
 from benchmarks.engines.openvino import OpenVino
 from benchmarks.engines.ours import Ours
 from benchmarks.engines.pytorch import PyTorch
-from benchmarks.folding import fold
-from benchmarks.machine import describe
+from benchmarks.machine import describe, keep_row
 from benchmarks.turns import Contestant, ContestantError, ratios, take_turns
 from minisqx.spec import NetworkSpec, zoo
 
@@ -121,8 +119,7 @@ class Workshop:
         """Writes the variant's file, unless another variant has the same."""
         file = variant.file(folder)
         if not file.exists():
-            network, values = fold(spec, state) if variant.folded else (spec, state)
-            variant.engine.write(network, values, file, samples, variant.precision)
+            variant.engine.write(Network(spec, state, variant.folded), file, samples, variant.precision)
 
     def logits(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         """`exact_logits`, in this process."""
@@ -235,7 +232,7 @@ def main() -> None:
     options = parser.parse_args()
     facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds}
     print(f"{facts['cpu']}, median of {options.repeats} turns")
-    workshop, found = Contestant("workshop", Workshop, {}), []
+    workshop = Contestant("workshop", Workshop, {})
     for batch_size, threads in SIZES:
         # The contestants' processes inherit these before they import anything.
         for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
@@ -247,10 +244,10 @@ def main() -> None:
                 for title, one in variants.items()
                 if one.precision in ("float32", *options.precision) and (one.engine is not PyTorch or name in COMPILED)
             }
-            found.append(row(name, chosen, batch_size, threads, workshop, options.repeats, options.seconds))
-            print_row(found[-1])
+            found = row(name, chosen, batch_size, threads, workshop, options.repeats, options.seconds)
+            print_row(found)
+            keep_row(options.output, facts, found)
     workshop.close()
-    options.output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from minisqx.pyinstaller import hook_folders
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"minisqx": ROOT / "minisqx", "minisqx/kernels": ROOT / "kernels", "minisqx/data": ROOT / "data"}
-ENGINES = [file for file in (ROOT / "minisqx" / "formats").iterdir() if file.suffix in (".c", ".mjs", ".html")]
+ENGINES = [file for file in (ROOT / "minisqx" / "formats").iterdir() if file.suffix in (".c", ".mjs", ".html", ".txt")]
 REQUIRED = {"numpy", "numba", "pillow", "h5py"}
 # Import names that code may have at its top: required packages, and what Numba can't be without.
 IMPORTABLE = {"numpy", "numba", "llvmlite", "PIL", "h5py", "minisqx"}
