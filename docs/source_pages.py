@@ -18,6 +18,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 LARGEST = 100_000  # characters of a file that are shown
+OTHERS = (".md", ".ipynb", ".svg", ".png", ".jpg")  # pages, and pictures, to which a link leads directly
 # Before "name: " or "name, other: " at the start of a sentence, and before the errors that are raised.
 ENTRY = re.compile(r"(?:^|(?<=[.)]) )(?=(?:[a-z]\w*(?:, [a-z]\w*)*): |Raises )")
 
@@ -81,7 +82,7 @@ def link_to_sources(app: Sphinx, doctree: nodes.document) -> None:
         if isinstance(node, addnodes.pending_xref) and node["reftype"] != "myst":
             continue
         path = (root / page).parent.joinpath(unquote(node["reftarget"].partition("#")[0])).resolve()
-        if path.exists() and path.is_relative_to(root) and path.suffix not in (".md", ".ipynb"):
+        if path.exists() and path.is_relative_to(root) and path.suffix not in OTHERS:
             name = path.relative_to(root).as_posix()
             linked(app.env).setdefault(page, set()).add(name)
             uri = app.builder.get_relative_uri(page, place(name))

@@ -26,7 +26,9 @@ def pages_of_the_repository():
     """The Markdown files and notebooks."""
     files = [*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*"))]
     return {
-        file.relative_to(ROOT).as_posix() for file in files if file.suffix in (".md", ".ipynb") and file.parent.name[0] != "."
+        file.relative_to(ROOT).as_posix()
+        for file in files
+        if file.suffix in (".md", ".ipynb") and not file.parent.name.startswith(".")
     }
 
 
