@@ -22,7 +22,7 @@ from minisqx.inference.answers import balanced, recalls
 from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.network import Network
-from minisqx.report.content import is_over
+from minisqx.report.content import best_epoch, is_over
 from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
 from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
@@ -195,7 +195,7 @@ class Trainer:
                     for callback in self._callbacks:
                         callback(dict(self.state.history[-1]))
                 if self.state.epoch < self.options.epochs:
-                    self.say(f"stopped early: {self.options.patience} epochs without a better validation accuracy")
+                    self.say(f"stopped early: {self.options.patience} epochs without a better validation result")
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -320,7 +320,7 @@ class Trainer:
         }
         validation_accuracy = found["validation_accuracy"]
         state.end_epoch({name: found[name] for name in COLUMNS})
-        if validation_accuracy is None or validation_accuracy > state.best_accuracy:
+        if best_epoch(state.history) == state.epoch:
             state.best_epoch = state.epoch
             state.best_accuracy = -1.0 if validation_accuracy is None else validation_accuracy
             temperature = fit_temperature(np.concatenate(logits), self.data.validation.labels) if logits else 1.0
