@@ -60,7 +60,7 @@ def test_probabilities_are_averages_in_which_older_frames_count_less(edge):
 
 
 def test_a_line_is_printed_when_the_smoothed_class_changes(edge, tmp_path, monkeypatch, capsys):
-    shares = [0.9, 0.9, 0.1, 0.9, 0.9, *[0.05] * 8]  # one frame alone changes nothing
+    shares = [*[0.95] * 6, 0.2, 0.95, 0.95, *[0.05] * 8]  # one frame alone changes nothing
     monkeypatch.setattr(minisqx, "load", lambda name: Answers(shares))
     assert edge.main([str(frames_in(tmp_path / "in", len(shares))), "--threshold", "0.6"]) == 0
     printed = capsys.readouterr()

@@ -113,6 +113,8 @@ def _sizes(runs: Sequence[Run]) -> Iterator[str]:
 
         def prepare(axes) -> None:
             axes.set_xscale("log")
+            for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+                formatted(lambda value, at: f"{value:g}")
             for number, (size, accuracy) in enumerate(zip(sizes, accuracies), start=1):
                 axes.annotate(str(number), (size, accuracy), (6, 4), textcoords="offset points")
 
