@@ -46,7 +46,7 @@ class RunState:
             nothing = dict.fromkeys(LATER)
             state = state | {"history": [nothing | row if isinstance(row, dict) else row for row in state["history"]]}
         _check_state(state)
-        return cls(**state)
+        return cls(**state | {"history": [{name: row[name] for name in COLUMNS} for row in state["history"]]})
 
     def add_batch(self, loss: float, correct: int, samples: int, seconds: float) -> None:
         self.batch += 1
