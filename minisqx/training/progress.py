@@ -8,12 +8,12 @@ from importlib.util import find_spec
 class EpochBar:
     """A progress bar for one epoch, on stderr; nothing if stderr is not a terminal or tqdm is missing.
 
-    images: training images. done: images already trained, in a resumed epoch.
+    images: training images. done: images already trained, in a resumed epoch. shown: False: nothing.
     """
 
-    def __init__(self, title: str, images: int, done: int) -> None:
+    def __init__(self, title: str, images: int, done: int, shown: bool = True) -> None:
         self._bar = None
-        if not _on_terminal():
+        if not (shown and _on_terminal()):
             return
         try:
             from tqdm import tqdm

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
-from minisqx.machine.threads import thread_count, use_threads
+from minisqx.machine.ranks import ALONE, Ranks
+from minisqx.machine.threads import OPTION, VARIABLE, thread_count, use_threads
 from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 
 __all__ = ["TrainingOptions", "TrainingResult", "add_arguments", "resume", "run", "train"]
@@ -31,8 +32,9 @@ class TrainingResult:
     best_epoch: int
 
 
-def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
-    """Trains a new network to the planned end. say: called with each line of the report.
+def train(options: TrainingOptions, say: Say = print, ranks: Ranks = ALONE) -> TrainingResult:
+    """Trains a new network to the planned end. say: called with each line of the report. ranks: the processes that train it
+    together, of which the first one reports and writes (`minisqx.mpi`).
 
     Ctrl-C saves the run after the current batch and raises KeyboardInterrupt; SIGTERM and SIGHUP save it and raise SystemExit.
     Before the first batch, and at the second signal, the exception is raised at once. If `say` raises OSError, the run is saved
@@ -41,18 +43,23 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
     the run folder can't be written.
     """
     with _stoppable():
-        _use_threads(options, say)
+        say = say if ranks.is_first else _nothing
+        _use_threads(options, say, ranks)
         from minisqx.training.data import open_training_data
-        from minisqx.training.run_folder import RunFolder
+        from minisqx.training.run_folder import OthersFolder, RunFolder
         from minisqx.training.trainer import Trainer
 
         command = options.command()
         if options.data is not None and Path(options.data).exists():
             # The run may be resumed from another working directory.
             options = replace(options, data=str(Path(options.data).absolute()))
-        with RunFolder.create(options.out, options.network().name) as folder:
+        created = RunFolder.create(options.out, options.network().name) if ranks.is_first else None
+        path = ranks.from_first(lambda: created.path)
+        with created or OthersFolder(path) as folder:
             try:
-                trainer = Trainer(options, open_training_data(options, say), folder, command, say)
+                images = ranks.one_by_host(lambda: open_training_data(options, say))
+                trainer = Trainer(options, images, folder, command, say, ranks)
+                _check_same(trainer.config(), ranks)
                 folder.write_config(trainer.config())
                 trainer.save()
             except BaseException:
@@ -61,29 +68,32 @@ def train(options: TrainingOptions, say: Say = print) -> TrainingResult:
             return _run(trainer, say)
 
 
-def resume(run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None) -> TrainingResult:
+def resume(
+    run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None, ranks: Ranks = ALONE
+) -> TrainingResult:
     """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
-    data: the new place of the data, if it was moved. threads: None: as before.
+    data: the new place of the data, if it was moved. threads: None: as before. ranks: as of `train`; their number may be another.
     Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed;
     CheckpointError if both last.h5 and previous.h5 are damaged; and the errors of `train`.
     """
     with _stoppable():
-        from minisqx.training.run_folder import RunFolder
+        from minisqx.training.run_folder import OthersFolder, RunFolder
 
-        with RunFolder.open(run_folder) as folder:
+        say = say if ranks.is_first else _nothing
+        with RunFolder.open(run_folder) if ranks.is_first else OthersFolder(Path(run_folder)) as folder:
             folder.remove_leftovers()
-            config = folder.read_config()
+            config = ranks.from_first(folder.read_config)
             options = _read_options(folder, config)
             options = replace(
                 options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
             )
-            _use_threads(options, say)
+            _use_threads(options, say, ranks)
             from minisqx.training.data import open_training_data
             from minisqx.training.run_state import load_run
             from minisqx.training.trainer import Trainer
 
-            checkpoint, state = load_run(folder, say)
+            checkpoint, state = ranks.from_first(lambda: load_run(folder, say))
             if state.epoch >= options.epochs:
                 # The run may have failed as it wrote history.csv, after last.h5.
                 folder.write_history(state.history)
@@ -91,7 +101,7 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
             try:
-                images = open_training_data(options, say)
+                images = ranks.one_by_host(lambda: open_training_data(options, say))
             except DataError as error:
                 if data is not None or options.data is None:
                     raise
@@ -99,7 +109,8 @@ def resume(run_folder: str | Path, say: Say = print, data: str | None = None, th
                 raise DataError(
                     f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
-            trainer = Trainer(options, images, folder, str(config.get("command", "")), say)
+            trainer = Trainer(options, images, folder, str(config.get("command", "")), say, ranks)
+            _check_same(trainer.config(), ranks)
             trainer.restore(checkpoint, state)
             _warn_of_another_machine(config, trainer.config(), say)
             trainer.save()
@@ -140,19 +151,41 @@ def _machine(config: dict) -> dict:
     return {**(versions if isinstance(versions, dict) else {}), "CPU": config.get("cpu")}
 
 
+def _check_same(config: dict, ranks: Ranks) -> None:
+    """Raises OptionError unless all ranks have the options, data, versions and CPU of the first one."""
+    places = (*PLACE_OPTIONS, "out")
+    options = {f"--{name.replace('_', '-')}": value for name, value in config["options"].items() if name not in places}
+    mine = {**options, "data": config["data"]["sha256"][:16], **_machine(config)}
+    first, *others = ranks.everyones(mine)
+    for number, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other.get(name) != value:
+                raise OptionError(
+                    f"rank {number} has {name} {other.get(name)}, rank 0 has {value}: expected the same on all ranks, since"
+                    " otherwise they would compute other bits"
+                )
+
+
 def check_reproducible(options: TrainingOptions, say: Say = print) -> None:
     """Checks that the first batches of a run give the same bits every time; see `reproducible.check`."""
     with _stoppable():
-        _use_threads(options, say)
+        _use_threads(options, say, ALONE)
         from minisqx.training.reproducible import check
 
         check(options, say)
 
 
-def _use_threads(options: TrainingOptions, say: Say) -> None:
+def _nothing(line: str) -> None:
+    """What ranks after the first one say."""
+
+
+def _use_threads(options: TrainingOptions, say: Say, ranks: Ranks) -> None:
     count, source = thread_count(options.threads)
+    if source not in (OPTION, VARIABLE) and ranks.on_host > 1:
+        # They share the CPUs of their host.
+        count, source = max(1, count // ranks.on_host), f"{source}, shared by {ranks.on_host} ranks"
     use_threads(count, source)
-    say(f"threads: {count} ({source})")
+    say(f"threads: {count} ({source})" + (f", on each of {ranks.count} ranks" if ranks.count > 1 else ""))
 
 
 def _run(trainer, say: Say) -> TrainingResult:
@@ -160,6 +193,8 @@ def _run(trainer, say: Say) -> TrainingResult:
     try:
         trainer.run()
     except Stopped:
+        # A launcher may kill the others as soon as one ends.
+        trainer.ranks.wait()
         # If the reason is that `say` failed, the run is saved all the same.
         with suppress(OSError):
             say(f"stopped and saved; to continue: minisqx train --resume {shlex.quote(str(folder.path))}")
@@ -179,25 +214,35 @@ def _outcome(result: TrainingResult) -> str:
 
 def run(args) -> int:
     """Runs the command `train`; args: parsed by a parser with `add_arguments`. Returns the exit code."""
-    say = functools.partial(print, flush=True)
-    given = given_options(args)
     try:
-        if args.check_reproducible:
-            if args.resume is not None:
-                raise OptionError(
-                    "--check-reproducible with --resume: expected one of the two; the check needs the options of a new run"
-                )
-            check_reproducible(TrainingOptions(**given), say)
-        elif args.resume is None:
-            train(TrainingOptions(**given), say)
+        if args.distributed:
+            from minisqx.mpi import ranks_of_mpi
+
+            with ranks_of_mpi() as ranks:
+                _run_command(args, ranks)
         else:
-            fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
-            if fixed:
-                raise OptionError(
-                    f"{', '.join(fixed)} with --resume: expected only --data and --threads;"
-                    " the other options of a run can't change, so start a new run"
-                )
-            resume(args.resume, say, **given)
+            _run_command(args, ALONE)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def _run_command(args, ranks: Ranks) -> None:
+    say, given = functools.partial(print, flush=True), given_options(args)
+    if args.check_reproducible:
+        if args.resume is not None or args.distributed:
+            other = "--resume" if args.resume is not None else "--distributed"
+            raise OptionError(
+                f"--check-reproducible with {other}: expected one of the two; the check needs the options of a new run"
+            )
+        check_reproducible(TrainingOptions(**given), say)
+    elif args.resume is None:
+        train(TrainingOptions(**given), say, ranks)
+    else:
+        fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
+        if fixed:
+            raise OptionError(
+                f"{', '.join(fixed)} with --resume: expected only --data and --threads;"
+                " the other options of a run can't change, so start a new run"
+            )
+        resume(args.resume, say, **given, ranks=ranks)

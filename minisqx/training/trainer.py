@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 
 import numba
 import numpy as np
@@ -19,6 +19,7 @@ from minisqx.data.loader import Batch, Loader
 from minisqx.errors import OptionError, TrainingError
 from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
+from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.network import Network
 from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
@@ -40,19 +41,27 @@ EVALUATION_BATCH = 256  # images
 class Trainer:
     """A run in `folder`. It starts new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
 
-    command: the command line, for config.json. say: called with each line of the report. Raises OptionError if the options don't
-    fit the data, or training needs more memory than is available.
+    command: the command line, for config.json. say: called with each line of the report. ranks: the processes that train
+    together, each with a trainer. Raises OptionError if the options don't fit the data, or training needs more memory than is
+    available.
     """
 
     def __init__(
-        self, options: TrainingOptions, data: TrainingData, folder: RunFolder, command: str, say: Callable[[str], object]
+        self,
+        options: TrainingOptions,
+        data: TrainingData,
+        folder: RunFolder,
+        command: str,
+        say: Callable[[str], object],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
+        self.ranks = ranks
         self.spec = options.network(len(data.classes), data.image_size)
         self._check_last_batch()
         evaluated = max(len(data.validation), len(data.test))
         check_training(self.spec, options.batch_size, len(data.train), evaluated, EVALUATION_BATCH, averaged=options.average > 0)
-        self.network = Network(self.spec, seed=options.seed)
+        self.network = Network(self.spec, seed=options.seed, ranks=ranks)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
         )
@@ -143,7 +152,7 @@ class Trainer:
         for line in self._summary():
             self.say(line)
         # Compile before the clock starts. Nothing is lost if this is interrupted.
-        compile_training(self.spec)
+        self.ranks.one_by_host(lambda: compile_training(self.spec))
         # Free the network used for compiling, which is in a reference cycle.
         gc.collect()
         draw = True
@@ -151,7 +160,7 @@ class Trainer:
             try:
                 self.folder.write_history(self.state.history)
                 while self.state.epoch < self.options.epochs:
-                    self._stop.check()
+                    self._check_stop()
                     self._train_epoch()
                     self._finish_epoch()
                     self._report()
@@ -171,6 +180,13 @@ class Trainer:
         except OSError as error:
             self._stop.cause = self._stop.cause or error
 
+    def _check_stop(self) -> None:
+        """Raises Stopped on all ranks if a stop was requested on one, so that they stop after the same batch."""
+        cause = self._stop.cause
+        number = self.ranks.largest(0 if cause is None else cause if isinstance(cause, signal.Signals) else signal.SIGTERM)
+        if number:
+            raise Stopped(signal.Signals(number) if cause is None else cause)
+
     def _summary(self) -> list[str]:
         """The lines reported at the start."""
         data, spec, state, batches = self.data, self.spec, self.state, len(self.loader)
@@ -186,10 +202,11 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         state = self.state
-        bar = EpochBar(f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train), state.samples)
+        title, images = f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train)
+        bar = EpochBar(title, images, state.samples, shown=self.ranks.is_first)
         began = time.perf_counter()
         try:
-            for batch in self.loader.epoch(state.epoch, start=state.batch):
+            for batch in self.loader.epoch(state.epoch, start=state.batch, ranks=self.ranks):
                 loss, correct = self._train_batch(batch)
                 now = time.perf_counter()
                 state.add_batch(loss, correct, len(batch.labels), now - began)
@@ -197,7 +214,7 @@ class Trainer:
                 bar.update(len(batch.labels), state.loss_sum / state.samples, state.correct / state.samples)
                 if time.monotonic() - self._saved_at > SAVE_EVERY:
                     self.save()
-                self._stop.check()
+                self._check_stop()
         finally:
             bar.close()
 
@@ -220,7 +237,8 @@ class Trainer:
         logits = network.forward(batch, training=True)
         loss, dlogits = cross_entropy(logits, batch.labels)
         if not math.isfinite(loss):
-            raise self._not_finite(f"the loss is {loss} (first not finite: {first_nonfinite_output(network, batch, logits)})")
+            first = first_nonfinite_output(network, batch, logits, self.ranks)
+            raise self._not_finite(f"the loss is {loss} (first not finite: {first})")
         network.backward(dlogits)
         # Gradients can overflow although the loss is finite, and the step although the gradients are.
         if not all_finite(network.flat_gradients):
@@ -243,16 +261,22 @@ class Trainer:
         """Mean loss and accuracy of a part in inference; (None, None) without images."""
         if not len(part):
             return None, None
-        loss_sum, correct, plan = 0.0, 0, self.result.plan()
-        for batch in self._loader(part, EVALUATION_BATCH, training=False).epoch(0):
+        plan, loader = self.result.plan(), self._loader(part, EVALUATION_BATCH, training=False)
+        mine, measured = self.ranks.share(len(loader)), []
+        for batch in islice(loader.epoch(0, start=mine.start), len(mine)):
             logits = plan.run(batch.data, batch.layout)
             loss, _ = cross_entropy(logits, batch.labels)
+            measured.append((float(loss), count_correct(logits, batch.labels), len(batch.labels)))
+            # The state has all batches of the epoch, so a resumed run starts with this evaluation again.
+            if self.ranks.count == 1:
+                self._stop.check()
+        loss_sum, correct = 0.0, 0
+        for loss, right, images in chain.from_iterable(self.ranks.everyones(measured)):
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss in the evaluation after the epoch is {loss}")
-            loss_sum += float(loss) * len(batch.labels)
-            correct += count_correct(logits, batch.labels)
-            # The state has all batches of the epoch, so a resumed run starts with this evaluation again.
-            self._stop.check()
+            loss_sum += loss * images
+            correct += right
+        self._check_stop()
         return round(loss_sum / len(part), 6), round(correct / len(part), 6)
 
     def _finish_epoch(self) -> None:
@@ -285,6 +309,8 @@ class Trainer:
 
     def _report(self) -> None:
         """Writes report.html; an error only gives a line."""
+        if not self.ranks.is_first:
+            return
         try:
             self._reporter.update(self.result, self.state.history)
         except Exception as error:
