@@ -23,6 +23,7 @@ from minisqx.data.groups import with_groups
 from minisqx.data.parts import Parts
 from minisqx.errors import DataError, ImageError
 from minisqx.images.files import opened
+from minisqx.images.listing import SUFFIXES, entries
 from minisqx.images.load import MAX_BYTES, load_image
 from minisqx.machine.limits import megabytes, size_text
 from minisqx.machine.threads import thread_count
@@ -32,12 +33,6 @@ LARGE_PIXELS = 128 * 128  # above this size of an image, a message says how much
 MACHINE_ERRORS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
 # Folder name, in lower or upper case -> part of the data set.
 PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-# Files with these suffixes are taken for images, even if they are damaged or in a format that isn't read.
-SUFFIXES = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
-    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".jxl"),
-)
-
 Listing = list[tuple[str, list[Path]]]
 
 
@@ -84,7 +79,7 @@ def list_images(path: Path, say: Say, grouped: bool = False) -> dict[str, Listin
 
     grouped: whether the files of a class lie in folders.
     """
-    folders = [entry for entry in _entries(path) if entry.is_dir()]
+    folders = [entry for entry in entries(path) if entry.is_dir()]
     named = {entry.name: PARTS[entry.name.casefold()] for entry in folders if entry.name.casefold() in PARTS}
     if not named:
         return {"train": _list_classes(path, grouped)}
@@ -118,13 +113,13 @@ def _check_are_parts(path: Path, named: Sequence[str]) -> None:
 
 def _is_class(folder: Path) -> bool:
     """Whether the folder holds files and no folders."""
-    entries = _entries(folder)
-    return bool(entries) and not any(entry.is_dir() for entry in entries)
+    found = entries(folder)
+    return bool(found) and not any(entry.is_dir() for entry in found)
 
 
 def _check_other_entries(path: Path, places: dict[str, Path], say: Say) -> None:
     """Reports other entries beside the parts; raises DataError if they have images, which may be classes in the wrong place."""
-    others = [entry for entry in _entries(path) if path / entry.name not in places.values()]
+    others = [entry for entry in entries(path) if path / entry.name not in places.values()]
     images = [entry.name for entry in others if entry.is_dir() and _has_images(Path(entry.path), set())]
     place = next(iter(places.values())).name
     if images:
@@ -147,12 +142,12 @@ def _has_images(folder: Path, seen: set[str]) -> bool:
         if real in seen:
             return False
         seen.add(real)
-        entries = _entries(folder)
-        files = [entry for entry in entries if entry.is_file()]
+        found = entries(folder)
+        files = [entry for entry in found if entry.is_file()]
         return (
             any(file.name.casefold().endswith(SUFFIXES) for file in files)
             or any(_is_image(Path(file.path)) for file in files)
-            or any(_has_images(Path(entry.path), seen) for entry in entries if entry.is_dir())
+            or any(_has_images(Path(entry.path), seen) for entry in found if entry.is_dir())
         )
     return False
 
@@ -180,14 +175,9 @@ def _known_classes(listing: Listing, known: Sequence[str], places: dict[str, Pat
     return [(matched[label], files) for label, files in listing]
 
 
-def _entries(path: Path) -> list[os.DirEntry]:
-    with os.scandir(path) as found:
-        return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
-
-
 def _list_classes(path: Path, grouped: bool) -> Listing:
     listing = []
-    for entry in _entries(path):
+    for entry in entries(path):
         if not entry.is_dir():
             raise DataError(f"{entry.path!r} is not in a class folder; expected {str(path / '<class>' / '<image>')!r}")
         folders = _folders(entry) if grouped else [entry]
@@ -202,7 +192,7 @@ def _list_classes(path: Path, grouped: bool) -> Listing:
 
 def _folders(entry: os.DirEntry) -> list[os.DirEntry]:
     """The folders of a class, each of them a group."""
-    found = _entries(Path(entry.path))
+    found = entries(Path(entry.path))
     for group in found:
         if not group.is_dir():
             expected = Path(entry.path) / "<group>" / "<image>"
@@ -211,7 +201,7 @@ def _folders(entry: os.DirEntry) -> list[os.DirEntry]:
 
 
 def _files(folder: Path, label: str) -> list[Path]:
-    found = _entries(folder)
+    found = entries(folder)
     for image in found:
         if not image.is_file():
             raise DataError(

@@ -1346,4 +1346,19 @@ FAULTS = (
         "1 / (255 * std), 0 * mean / std",
         ("test_formats_onnx.py::test_with_image_input_the_graph_takes_images_and_gives_probabilities",),
     ),
+    # Predictions of many images.
+    Fault(
+        "a stopped table of predictions keeps the rows of other images",
+        "minisqx/inference/table.py",
+        "if len(cells) != self._width or cells[0] != name:",
+        "if len(cells) != self._width:",
+        ("test_infer_command.py::test_rows_of_images_that_are_no_longer_named_are_made_anew",),
+    ),
+    Fault(
+        "a table of predictions goes on with another model",
+        "minisqx/inference/table.py",
+        "        found.update(array.tobytes())\n",
+        "",
+        ("test_infer_command.py::test_a_table_of_another_model_or_of_another_process_is_left_alone",),
+    ),
 )

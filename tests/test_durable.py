@@ -13,6 +13,7 @@ import pytest
 
 from minisqx.checkpoint import load_checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, TrainingError
+from minisqx.machine import folders
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.training import progress, resume, run_folder, train
 from minisqx.training.options import TrainingOptions
@@ -210,7 +211,7 @@ def test_a_resumed_run_sweeps_what_a_killed_one_left_and_nothing_else(stopped):
 
 
 def test_where_nothing_can_be_locked_a_run_is_resumed_and_nothing_swept(stopped, monkeypatch):
-    monkeypatch.setattr(run_folder, "fcntl", None)
+    monkeypatch.setattr(folders, "fcntl", None)
     part = stopped.path / f".minisqx-{'0' * 16}.part"
     part.write_bytes(b"perhaps being written")
     resume(stopped.path, quiet)

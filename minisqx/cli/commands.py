@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from minisqx.cli import sweep
+from minisqx.cli import infer, sweep
 from minisqx.data.augmentation import AUTO
 from minisqx.errors import MinisqxError, OptionError
 from minisqx.machine.threads import thread_count, use_threads
@@ -182,9 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--out", metavar="FILE.html", help="the HTML file to write (default: report.html in the run folder)")
     _add_threads(added)
 
-    added = command("infer", _infer, "classify images", "minisqx infer cat.jpg dog.png --topk 5")
-    added.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, WebP, GIF, PPM, TIFF or AVIF file of any size")
-    added.add_argument("--topk", type=options.whole, metavar="K", help="number of likeliest classes to print (default: 3)")
+    added = command("infer", infer.run, "classify images", "minisqx infer cat.jpg photos/ --csv answers.csv")
+    infer.add_arguments(added)
     _add_model(added, "--model")
     _add_threads(added)
 
@@ -375,27 +374,6 @@ def _report(args: argparse.Namespace) -> int:
 
     print(report(Path(args.run), args.data, None if args.out is None else Path(args.out), say_on_stderr))
     return 0
-
-
-def _infer(args: argparse.Namespace) -> int:
-    use_threads(*thread_count(args.threads))
-    from minisqx.cli import report
-    from minisqx.errors import ImageError
-    from minisqx.inference.model import load
-
-    model = load(args.model or zoo.DEFAULT)
-    classes = model.spec.num_classes
-    topk = min(3, classes) if args.topk is None else args.topk
-    if not 1 <= topk <= classes:
-        raise OptionError(f"topk {topk}: expected 1 to {classes}, the number of classes")
-    code = 0
-    for name in args.images:
-        # One bad file must not suppress the results of the others.
-        try:
-            _print(report.prediction(name, model.infer(name), topk))
-        except ImageError as error:
-            code = _print_error(error, error.exit_code)
-    return code
 
 
 def _export(args: argparse.Namespace) -> int:

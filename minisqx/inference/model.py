@@ -142,6 +142,7 @@ class Model:
                 found[number] = load_image(images[number], size, bgr=bgr, formats=formats)
             except ImageError as error:
                 found[number] = named = ImageError(f"[{number}] of the {what}: {error}")
+                named.__cause__ = error  # also where it is returned: the message without the number
                 if errors == "raise":
                     raise named from error
 

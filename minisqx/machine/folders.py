@@ -1,10 +1,15 @@
-"""The cache folders, and `replace_file`, which writes a file atomically."""
+"""The cache folders; `replace_file`, which writes a file atomically; `lock`, which keeps other processes away."""
 
 import os
 import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]  # Windows
 
 
 def cache_root() -> Path:
@@ -72,6 +77,16 @@ def replace_file(path: Path, *data: bytes | memoryview, mode: int = 0o666) -> No
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def lock(descriptor: int) -> None:
+    """Locks an open file or folder for this process until the descriptor is closed.
+
+    Raises BlockingIOError if another process has locked it, another OSError on Windows and where the file system has no locks.
+    """
+    if fcntl is None:
+        raise OSError("this system has no flock")
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def folder_size(path: Path) -> str:

@@ -1,14 +1,14 @@
-"""Progress output: a bar during an epoch, a line after it."""
+"""Progress output: a bar during an epoch or another pass over images; a line after an epoch."""
 
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
 
 
-class EpochBar:
-    """A progress bar for one epoch, on stderr; nothing if stderr is not a terminal or tqdm is missing.
+class ImageBar:
+    """A progress bar over images, on stderr; nothing if stderr is not a terminal or tqdm is missing.
 
-    images: training images. done: images already trained, in a resumed epoch. shown: False: nothing.
+    images: the number of all. done: how many of them are done already. shown: False: nothing.
     """
 
     def __init__(self, title: str, images: int, done: int, shown: bool = True) -> None:
@@ -21,12 +21,12 @@ class EpochBar:
             return
         self._bar = tqdm(total=images, initial=done, desc=title, unit=" images", leave=False, dynamic_ncols=True)
 
-    def update(self, images: int, loss: float, accuracy: float) -> None:
-        """images: the number of images in the last batch. loss, accuracy: averages of the epoch so far."""
+    def advance(self, images: int, note: str = "") -> None:
+        """images: how many more are done. note: shown behind the bar."""
         if self._bar is None:
             return
         try:
-            self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", refresh=False)
+            self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(images)
         except OSError:
             # The terminal was closed.
@@ -36,6 +36,14 @@ class EpochBar:
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.close()
+
+
+class EpochBar(ImageBar):
+    """The bar of one epoch. images: training images. done: images already trained, in a resumed epoch."""
+
+    def update(self, images: int, loss: float, accuracy: float) -> None:
+        """images: the number of images in the last batch. loss, accuracy: averages of the epoch so far."""
+        self.advance(images, f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %")
 
 
 def _on_terminal() -> bool:

@@ -25,13 +25,8 @@ from pathlib import Path
 
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.errors import CheckpointError, TrainingError
-from minisqx.machine.folders import replace_file
+from minisqx.machine.folders import lock, replace_file
 from minisqx.training.curves import draw_curves
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]  # Windows
 
 # loss: mean cross-entropy. accuracy: 0 to 1. train_*: averages over the epoch while the weights change, with dropout and
 # augmentation. seconds: the whole epoch with its evaluation. images_per_second: of training alone.
@@ -251,13 +246,11 @@ def was_begun(path: Path) -> bool:
     return any((path / name).is_file() for name in ("last.h5", "previous.h5"))
 
 
-def _lock(path: Path) -> int | None:
-    """Locks a folder; returns the file descriptor that holds the lock until it is closed. None on systems without flock."""
-    if fcntl is None:
-        return None
+def _lock(path: Path) -> int:
+    """Locks a folder; returns the file descriptor that holds the lock until it is closed."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except OSError:
         os.close(descriptor)
         raise
