@@ -21,7 +21,7 @@ from minisqx.machine.ranks import Ranks, Value
 
 STATUS_BYTES = 256  # more than MPI_Status has anywhere
 # For how long the other ranks leave it to the first one to report an error that all of them met.
-FIRST_SPEAKS = 1.0  # seconds
+FIRST_SPEAKS = 3.0  # seconds
 OTHER_ERROR = 1
 
 

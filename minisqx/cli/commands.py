@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from minisqx.cli import infer, sweep
+from minisqx.cli import infer, scale_plan, sweep
 from minisqx.data.augmentation import AUTO
 from minisqx.errors import MinisqxError, OptionError
 from minisqx.machine.threads import thread_count, use_threads
@@ -133,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
 
     added = command("sweep", sweep.run, sweep.HELP, sweep.EXAMPLE, conflict_handler="resolve")
     sweep.add_arguments(added)
+
+    scale_plan.add_arguments(command("scale-plan", scale_plan.run, scale_plan.HELP, scale_plan.EXAMPLE))
 
     added = command("models", _models, "list the named networks", "minisqx models")
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from minisqx.errors import MinisqxError, TrainingError
@@ -30,6 +31,7 @@ def main() -> int:
             _wait_for(folder)
             resume(folder, threads=options.threads)
         else:
+            _clear(folder)
             train(options)
     except MinisqxError as error:
         print("minisqx:", " ".join(str(error).split()), file=sys.stderr)
@@ -42,6 +44,13 @@ def main() -> int:
 def _stop_after_parent() -> None:
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _clear(folder: Path) -> None:
+    """Removes what a start that was killed has left: only in an empty folder the run gets no new one."""
+    for file in (folder / "config.json", *folder.glob(".minisqx-*.part")):
+        with suppress(OSError):
+            file.unlink()
 
 
 def _wait_for(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
 from minisqx.machine.ranks import ALONE, Ranks
-from minisqx.machine.threads import OPTION, VARIABLE, thread_count, use_threads
+from minisqx.machine.threads import thread_count, use_threads
 from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 
 __all__ = ["TrainingOptions", "TrainingResult", "add_arguments", "resume", "run", "train"]
@@ -180,10 +180,7 @@ def _nothing(line: str) -> None:
 
 
 def _use_threads(options: TrainingOptions, say: Say, ranks: Ranks) -> None:
-    count, source = thread_count(options.threads)
-    if source not in (OPTION, VARIABLE) and ranks.on_host > 1:
-        # They share the CPUs of their host.
-        count, source = max(1, count // ranks.on_host), f"{source}, shared by {ranks.on_host} ranks"
+    count, source = thread_count(options.threads, ranks.on_host)
     use_threads(count, source)
     say(f"threads: {count} ({source})" + (f", on each of {ranks.count} ranks" if ranks.count > 1 else ""))
 
