@@ -62,7 +62,7 @@ def rank(number, count):
     return made
 
 
-def test_shards_of_ranks_that_were_killed_are_continued_by_others_to_the_file_of_one(model, names, tmp_path, monkeypatch):
+def test_shards_of_killed_ranks_are_continued_by_others_to_the_file_of_one(model, names, tmp_path, monkeypatch):
     loaded, classified = minisqx.load(model), []
     write_table(loaded, names, tmp_path / "alone.csv", 2)
     plain = shards.answers
@@ -96,7 +96,7 @@ def test_images_that_change_while_they_are_classified_are_an_error(model, folder
         shards.write_shards(minisqx.load(model), lambda: iter(next(lists)), tmp_path / "out.csv", 1, ALONE)
 
 
-def test_the_images_of_an_hdf5_file_are_read_one_by_one_to_the_predictions_of_infer(model, tmp_path, capsys):
+def test_images_of_an_hdf5_file_get_the_predictions_of_infer(model, tmp_path, capsys):
     file, pixels = tmp_path / "photos.h5", np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
     with h5py.File(file, "w") as opened:
         opened["images"], opened["labels"] = pixels[:4], np.zeros(4, int)
@@ -108,7 +108,7 @@ def test_the_images_of_an_hdf5_file_are_read_one_by_one_to_the_predictions_of_in
     assert found == [[name, answer.label, f"{answer.probability:.6f}", ""] for name, answer in zip(names, answers)]
 
 
-def test_an_hdf5_file_that_has_no_images_is_refused_and_a_damaged_image_is_a_row(model, tmp_path, capsys):
+def test_an_hdf5_file_without_images_is_refused_and_a_damaged_image_is_a_row(model, tmp_path, capsys):
     empty, damaged = tmp_path / "empty.h5", tmp_path / "damaged.h5"
     with h5py.File(empty, "w") as opened:
         opened["labels"] = np.zeros(4, int)

@@ -68,7 +68,7 @@ def test_a_value_that_comes_twice_and_one_that_no_network_has_are_refused(tmp_pa
         Grid(tmp_path, {"width": (0.2, -1.0)}, {})
 
 
-def test_a_sweep_trains_each_trial_to_the_bits_of_train_and_goes_on_where_it_was_killed(data, tmp_path):
+def test_a_sweep_trains_each_trial_once_and_goes_on_where_it_was_killed(data, tmp_path):
     out = tmp_path / "sweep"
     grid = Grid(out, {"width": (0.125, 0.15)}, {**COMMON, "data": str(data)})
     first, second = grid.trials
@@ -88,7 +88,7 @@ def test_a_sweep_trains_each_trial_to_the_bits_of_train_and_goes_on_where_it_was
     assert (out / "accuracy.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_trial_that_fails_twice_is_reported_and_the_others_go_on(data, tmp_path, capsys):
+def test_a_trial_that_fails_is_tried_twice_and_reported_while_the_others_go_on(data, tmp_path, capsys):
     out = tmp_path / "sweep"
     (out / "trials").mkdir(parents=True)
     (out / "trials" / "width-0.125_seed-0").write_text("in the way")
@@ -97,8 +97,8 @@ def test_a_trial_that_fails_twice_is_reported_and_the_others_go_on(data, tmp_pat
     failed, finished = rows(out)
     assert failed["status"] == FAILED and "can't be used" in failed["error"] and finished["status"] == FINISHED
     assert "width-0.125_seed-0 failed" in capsys.readouterr().out
-    log = (out / "logs" / "width-0.15_seed-0.log").read_text()
-    assert log.count("best.h5") == 2
+    attempts = (out / "logs" / "width-0.125_seed-0.log").read_text().count("threads: 1")
+    assert attempts == 2
 
 
 def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
@@ -108,7 +108,7 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
         runner._claim(Grid(tmp_path, {"width": (0.2,)}, {"epochs": 4}))
 
 
-def test_a_budget_takes_the_cheapest_first_and_leaves_out_what_would_not_be_finished(tmp_path, monkeypatch):
+def test_a_budget_takes_the_cheapest_first_and_leaves_out_what_does_not_fit(tmp_path, monkeypatch):
     class Now:
         """Runs each trial at once, for an hour per 1.0 of width."""
 

@@ -35,8 +35,8 @@ class Pretended(Ranks):
         self.exchanges: list[int] = []
 
     def gathering(self, array: np.ndarray, rows: int) -> None:
-        array[...] = 0
-        if array.size:
+        if self.count > 1 and array.size:
+            array[...] = 0
             self.exchanges.append(array.nbytes)
 
 
@@ -65,14 +65,18 @@ def plan(spec: NetworkSpec, batch_size: int, ranks: int, latency: float, bandwid
     most = min(ranks, chunks)
     for count in sorted({*(2**power for power in range(most.bit_length())), most}):
         pretended = Pretended(count)
-        computing = _seconds(spec, batch_size, pretended)
-        moved = sum(pretended.exchanges) if count > 1 else 0
-        exchanges = len(pretended.exchanges) if count > 1 else 0
-        hops = math.ceil(math.log2(count))
-        yield Scaling(count, computing, exchanges * hops * latency + moved * (count - 1) / count / bandwidth, exchanges, moved)
+        computing = seconds_of_step(spec, batch_size, pretended)
+        exchanging = seconds_of_exchanges(pretended, latency, bandwidth)
+        yield Scaling(count, computing, exchanging, len(pretended.exchanges), sum(pretended.exchanges))
 
 
-def _seconds(spec: NetworkSpec, batch_size: int, ranks: Ranks) -> float:
+def seconds_of_exchanges(ranks: Pretended, latency: float, bandwidth: float) -> float:
+    """The time of a step's exchanges, by the formula above."""
+    hops, moved = math.ceil(math.log2(ranks.count)), sum(ranks.exchanges)
+    return len(ranks.exchanges) * hops * latency + moved * (ranks.count - 1) / ranks.count / bandwidth
+
+
+def seconds_of_step(spec: NetworkSpec, batch_size: int, ranks: Ranks) -> float:
     """The least of the times of some steps."""
     network = Network(spec, ranks=ranks)
     optimizer = SGD(network, lr=0.0)
