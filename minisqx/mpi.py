@@ -60,7 +60,7 @@ class MpiRanks(Ranks):
         return self._communicator.allgather(value)
 
     def from_first(self, make: Callable[[], Value]) -> Value:
-        return self._communicator.bcast(make() if self.is_first else None)  # type: ignore[return-value]
+        return self._communicator.bcast(make() if self.is_first else None)
 
     def one_by_host(self, make: Callable[[], Value]) -> Value:
         if self._host.rank:

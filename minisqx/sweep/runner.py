@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from minisqx.errors import MissingExtraError, OptionError, TrainingError
 from minisqx.machine.folders import replace_file
@@ -93,7 +94,7 @@ def workers_of_mpi() -> Iterator[tuple[Executor, int] | None]:
     if MPI.COMM_WORLD.size < 2:
         raise OptionError("--distributed with one rank: start the sweep with mpiexec -n 5, say, for four trials at a time")
     with MPICommExecutor(MPI.COMM_WORLD, root=0) as executor:
-        yield None if executor is None else (executor, MPI.COMM_WORLD.size - 1)
+        yield None if executor is None else (cast(Executor, executor), MPI.COMM_WORLD.size - 1)
 
 
 def run_on(executor: Executor, workers: int, grid: Grid, say: Say, budget: float | None = None) -> list[Result]:

@@ -53,9 +53,12 @@ def train(options: TrainingOptions, say: Say = print, ranks: Ranks = ALONE) -> T
         if options.data is not None and Path(options.data).exists():
             # The run may be resumed from another working directory.
             options = replace(options, data=str(Path(options.data).absolute()))
-        created = RunFolder.create(options.out, options.network().name) if ranks.is_first else None
-        path = ranks.from_first(lambda: created.path)
-        with created or OthersFolder(path) as folder:
+        if ranks.is_first:
+            created = RunFolder.create(options.out, options.network().name)
+            ranks.from_first(lambda: created.path)
+        else:
+            created = OthersFolder(ranks.from_first(Path))
+        with created as folder:
             try:
                 images = ranks.one_by_host(lambda: open_training_data(options, say))
                 trainer = Trainer(options, images, folder, command, say, ranks)

@@ -28,16 +28,21 @@ SECONDS = 1.0  # of steps that are measured for each number of ranks
 
 
 class Pretended(Ranks):
-    """The first of `count` ranks, alone. exchanges: the bytes of each array that would be gathered in a step."""
+    """The first of `count` ranks, alone."""
 
     def __init__(self, count: int):
         self.count = count
-        self.exchanges: list[int] = []
+        self._arrays: dict[int, np.ndarray] = {}
 
     def gathering(self, array: np.ndarray, rows: int) -> None:
-        if self.count > 1 and array.size:
+        if self.count > 1 and array.size and id(array) not in self._arrays:
             array[...] = 0
-            self.exchanges.append(array.nbytes)
+            self._arrays[id(array)] = array
+
+    @property
+    def exchanges(self) -> list[int]:
+        """The bytes of each array that would be gathered in a step."""
+        return [array.nbytes for array in self._arrays.values()]
 
 
 @dataclass(frozen=True)
