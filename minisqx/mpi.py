@@ -23,6 +23,7 @@ STATUS_BYTES = 256  # more than MPI_Status has anywhere
 # For how long the other ranks leave it to the first one to report an error that all of them met.
 FIRST_SPEAKS = 3.0  # seconds
 OTHER_ERROR = 1
+PATIENCE = 0.002  # seconds between two looks of a rank that waits for others
 
 
 class MpiRanks(Ranks):
@@ -57,24 +58,27 @@ class MpiRanks(Ranks):
         return call
 
     def everyones(self, value: Value) -> list[Value]:
+        self.wait()
         return self._communicator.allgather(value)
 
     def from_first(self, make: Callable[[], Value]) -> Value:
-        return self._communicator.bcast(make() if self.is_first else None)
+        made = make() if self.is_first else None
+        self.wait()
+        return self._communicator.bcast(made)
 
     def one_by_host(self, make: Callable[[], Value]) -> Value:
         if self._host.rank:
-            self._host.Barrier()
+            _wait(self._host)
             return make()
         made = make()
-        self._host.Barrier()
+        _wait(self._host)
         return made
 
     def largest(self, number: int) -> int:
         return self._communicator.allreduce(number, self._mpi.MAX)
 
     def wait(self) -> None:
-        self._communicator.Barrier()
+        _wait(self._communicator)
 
     def close(self) -> None:
         """Frees what MPI would otherwise list at the end of the program."""
@@ -93,6 +97,13 @@ class MpiRanks(Ranks):
         sys.stdout.flush()
         print(f"minisqx: {where}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
         self._mpi.COMM_WORLD.Abort(code)
+
+
+def _wait(communicator: Any) -> None:
+    """Returns when all its ranks have called this. Until then it leaves the CPU to others, and Ctrl-C is heard."""
+    request = communicator.Ibarrier()
+    while not request.Test():
+        time.sleep(PATIENCE)
 
 
 @contextmanager
