@@ -111,6 +111,7 @@ def run(command: Sequence[str], folder: Path, cache: Path, threads: int) -> tupl
     (folder / "sitecustomize.py").write_text(SITE)
     memory = folder / "memory"
     own = {"MINISQX_CACHE": cache, "MINISQX_NUM_THREADS": threads, "PYTHONPATH": folder, "STARTUP_MEMORY": memory}
+    own["PYTHONDONTWRITEBYTECODE"] = ""  # an installed package has its bytecode on disk, ours and theirs
     environment = os.environ | {name: str(value) for name, value in own.items()}
     start = time.perf_counter()
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
