@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -48,14 +48,13 @@ def run_trial(options: dict, log: str) -> Ended:
     began, code, error = time.monotonic(), 1, ""
     for _ in range(ATTEMPTS):
         with open(log, "ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "minisqx.sweep.trial"], stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE
-            )
+            command, pipe = [sys.executable, "-m", "minisqx.sweep.trial"], subprocess.PIPE
+            process = subprocess.Popen(command, stdin=pipe, stdout=file, stderr=pipe, bufsize=0)
         assert process.stdin is not None and process.stderr is not None
         _processes.add(process)
         with process:
-            process.stdin.write(json.dumps(options).encode() + b"\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it has ended already, and stderr says why
+                process.stdin.write(json.dumps(options).encode() + b"\n")
             lines = process.stderr.read()[-_LONGEST_LINE:].decode(errors="replace").strip().splitlines()
         _processes.discard(process)
         code = process.returncode
