@@ -13,7 +13,7 @@ packages = {
     "package_dir": {"minisqx.kernels": "kernels", "minisqx.data": "data"},
     "package_data": {
         "minisqx": ["py.typed"],
-        "minisqx.formats": ["*.c", "*.mjs", "*.html"],
+        "minisqx.formats": ["*.c", "*.mjs", "*.html", "*.txt"],
         "minisqx.report": ["*.css", "*.js"],
         "minisqx.data": ["measured.json", "weights/*.h5"],
     },

@@ -21,14 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Copies, Engine, Size
+from benchmarks.engines.engine import Copies, Engine, Network, Size
 from benchmarks.engines.litert import LiteRt
 from benchmarks.engines.ncnn import Ncnn
 from benchmarks.engines.onnx_runtime import OnnxRuntime
 from benchmarks.engines.openvino import OpenVino
 from benchmarks.engines.ours import Ours
 from benchmarks.engines.pytorch import PyTorch
-from benchmarks.folding import fold
 from benchmarks.machine import describe
 from benchmarks.turns import Contestant, ContestantError, ratios, take_turns
 from minisqx.spec import NetworkSpec, zoo
@@ -121,8 +120,7 @@ class Workshop:
         """Writes the variant's file, unless another variant has the same."""
         file = variant.file(folder)
         if not file.exists():
-            network, values = fold(spec, state) if variant.folded else (spec, state)
-            variant.engine.write(network, values, file, samples, variant.precision)
+            variant.engine.write(Network(spec, state, variant.folded), file, samples, variant.precision)
 
     def logits(self, spec: NetworkSpec, state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         """`exact_logits`, in this process."""

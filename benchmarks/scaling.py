@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import inference, training
+from benchmarks.engines.engine import Network
 from benchmarks.engines.ours import Ours
 from benchmarks.engines.pytorch import PyTorch
 from benchmarks.machine import describe
@@ -79,7 +80,7 @@ class Inference(Steps):
         self.spec, self.state, self.x = (common[key] for key in ("spec", "state", "x"))
         with tempfile.TemporaryDirectory(prefix="minisqx-scaling-") as folder:
             file = Path(folder) / f"network.{engine.ending}"
-            engine.write(self.spec, self.state, file, self.x[:0], "float32")
+            engine.write(Network(self.spec, self.state, False), file, self.x[:0], "float32")
             options = {} if is_ours else {"compiled": False}
             self.work = engine(file, self.spec.input_size, len(self.x), threads, **options)
         self.work.fill(self.x)

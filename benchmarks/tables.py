@@ -1,6 +1,6 @@
 """The tables of figures in the documents, from the result files: `python -m benchmarks.tables`.
 
-A table stands in README.md or docs/results.md between `<!-- table: NAME -->` and `<!-- end of table -->`; this writes all of them
+A table stands in README.md or a page of docs/ between `<!-- table: NAME -->` and `<!-- end of table -->`; this writes all of them
 anew, so a figure can't differ from its file. `--print NAME...` prints tables instead.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-DOCUMENTS = ("README.md", "docs/results.md")
+DOCUMENTS = ("README.md", "docs/results.md", "docs/exporting.md")
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n\n?).*?(\n?<!-- end of table -->)", re.DOTALL)
 OURS = "minisqx"
 Rows = list[list[str]]
@@ -141,6 +141,18 @@ def scaling() -> Rows:
     return rows
 
 
+def c_code() -> Rows:
+    """C of ours and of onnx2c, each compiler's time and that over ours."""
+    found = result("c_code")["rows"]
+    titles = list(found[0]["contestants"])
+    rows = [["network", *titles], ["---"] * (1 + len(titles))]
+    for row in found:
+        ones = [row["contestants"][title] for title in titles]
+        times = [f"{duration(one['median_us'])}, {one['ratio']['median']:.1f} times" for one in ones[1:]]
+        rows.append([row["network"], duration(ones[0]["median_us"]), *times])
+    return rows
+
+
 def summary() -> Rows:
     """0.2x, the rows of the other tables: work, minisqx, the best peer, ratio."""
     work = {
@@ -185,6 +197,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "startup": startup,
     "epoch": epoch,
     "scaling": scaling,
+    "c-code": c_code,
 }
 
 

@@ -5,7 +5,7 @@ pools. They read and write one flat memory by offset and stride; the average of 
 of it on the calling thread, without the GIL: no Python between layers, no thread pool shared with other callers, no allocation.
 """
 
-from minisqx.kernels import im2col, linear, pooling
+from minisqx.kernels import channels_last, im2col, linear, pooling
 from minisqx.kernels.activation import NO_ACTIVATION
 from minisqx.kernels.blocks import clear_tail, whole_vectors
 from minisqx.kernels.compiler.jit import entry, njit
@@ -16,13 +16,19 @@ from minisqx.kernels.frozen import (
     CONVOLUTION,
     GEOMETRY,
     IN_AT,
+    IN_CHANNEL,
+    IN_ROW,
     IN_ROWS,
     IN_STRIDE,
     KIND,
+    MAPS_CONVOLUTION,
+    MAPS_MAX_POOL,
     OTHER_AT,
     OTHER_SAMPLED,
     OTHER_STRIDE,
     OUT_AT,
+    OUT_BORDER,
+    OUT_ROW,
     OUT_STRIDE,
     ROWS,
     SUM,
@@ -44,8 +50,19 @@ from minisqx.kernels.geometry import (
 )
 from minisqx.kernels.max_pool import pool_chunk
 from minisqx.kernels.residual import add_chunk
-from minisqx.kernels.structures import SCRATCH_STRIDE, Affine, Chunk, Convolution, Folded, Matrix, Sampling, Scratch, Windows
-from minisqx.kernels.tiles import product, windows
+from minisqx.kernels.structures import (
+    SCRATCH_STRIDE,
+    Affine,
+    Chunk,
+    Convolution,
+    Folded,
+    Maps,
+    Matrix,
+    Sampling,
+    Scratch,
+    Windows,
+)
+from minisqx.kernels.tiles import channel_vectors, product, windows
 from minisqx.kernels.tiles.simd import VECTOR_BYTES, flat, matrix_in
 
 
@@ -54,6 +71,11 @@ def prepare(logits, *_) -> None:
     im2col.prepare(logits.dtype)
     product.prepare(logits.dtype, training=False)
     windows.prepare(logits.dtype)
+
+
+def prepare_maps(logits, *_) -> None:
+    """The same for `run_on_maps`."""
+    channel_vectors.prepare(logits.dtype)
 
 
 @njit
@@ -95,6 +117,40 @@ def convolve(out, x, images, convolution, folded, scratch):
     clear_tail(out, outputs, pixels, whole_vectors(pixels, out.data.itemsize))
 
 
+@njit
+def maps_step(step, weights, memory, images):
+    """A step that reads `Maps`. weights, memory: flat."""
+    rows, geometry, channels = step[ROWS], step[GEOMETRY:], step[IN_ROWS]
+    height, width = geometry[OUT_HEIGHT], geometry[OUT_WIDTH]
+    x = Maps(memory, step[IN_AT], geometry[IN_HEIGHT] * step[IN_ROW], step[IN_ROW], step[IN_STRIDE], step[IN_CHANNEL])
+    out = Maps(memory, step[OUT_AT], height * step[OUT_ROW], step[OUT_ROW], step[OUT_STRIDE], 1)
+    if step[KIND] == MAPS_CONVOLUTION:
+        weight = weights[step[WEIGHT_AT] :]
+        bias = weight[channels * geometry[KERNEL_HEIGHT] * geometry[KERNEL_WIDTH] * rows :]
+        constants = Folded(weight, bias, bias[rows:], bias[2 * rows :])
+        channels_last.convolve(out, x, images, geometry, channels, rows, constants, step[ACTIVATION], step[OUT_BORDER])
+    elif step[KIND] == MAPS_MAX_POOL:
+        channels_last.pool(out, x, images, rows, geometry)
+    else:
+        channels_last.to_rows(Matrix(memory, step[OUT_AT], step[OUT_STRIDE]), x, images, rows, height, width)
+
+
+@njit
+def classify(logits, program, classifier, images, memory, features, columns):
+    """The averages of the last step's output, and from these the logits. columns: `Matrix`, scratch."""
+    zeros, ones = flat(program.zeros), flat(program.ones)
+    last = program.steps[program.steps.shape[0] - 1]
+    y = Chunk(memory, last[OUT_AT], last[OUT_STRIDE], ones, zeros, NO_ACTIVATION)
+    map_pixels = last[GEOMETRY + OUT_HEIGHT] * last[GEOMETRY + OUT_WIDTH]
+    pooling.average(features, y, 0, images, map_pixels, columns)
+    if classifier.bias.size > 0:
+        linear.forward(logits, features, classifier.weight, classifier.bias)
+    else:
+        for n in range(images):
+            for k in range(features.shape[1]):
+                logits[n, k] = features[n, k]
+
+
 @entry(before=prepare)
 def run(logits, program, classifier, images, memory, features, scratch_memory):
     """Writes logits (images, classes) for one chunk, whose input is where the first step reads it.
@@ -128,13 +184,13 @@ def run(logits, program, classifier, images, memory, features, scratch_memory):
             add_chunk(out, x, other, sampling, rows, step[ACTIVATION], pixels, columns)
         else:
             pool_chunk(out, x, rows, Taps(geometry, inside, index), pixels, None)
-    last = program.steps[program.steps.shape[0] - 1]
-    y = Chunk(memory, last[OUT_AT], last[OUT_STRIDE], ones, zeros, NO_ACTIVATION)
-    map_pixels = last[GEOMETRY + OUT_HEIGHT] * last[GEOMETRY + OUT_WIDTH]
-    pooling.average(features, y, 0, images, map_pixels, columns)
-    if classifier.bias.size > 0:
-        linear.forward(logits, features, classifier.weight, classifier.bias)
-    else:
-        for n in range(images):
-            for k in range(features.shape[1]):
-                logits[n, k] = features[n, k]
+    classify(logits, program, classifier, images, memory, features, columns)
+
+
+@entry(before=prepare_maps)
+def run_on_maps(logits, program, classifier, images, memory, features, scratch_memory):
+    """`run` for a program of steps on `Maps`."""
+    weights, memory, columns = flat(program.weights), flat(memory), Matrix(flat(scratch_memory), 0, SCRATCH_STRIDE)
+    for s in range(program.steps.shape[0]):
+        maps_step(program.steps[s], weights, memory, images)
+    classify(logits, program, classifier, images, memory, features, columns)

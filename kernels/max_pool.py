@@ -34,7 +34,7 @@ from minisqx.kernels.tiles.plain import intrinsic_of
 from minisqx.kernels.tiles.simd import INDEX, VECTOR_BYTES, Loop, Vectors, moved, unpacked
 
 
-def _larger(v, value, largest):
+def larger_of(v, value, largest):
     """Whether a value takes the place of the largest so far."""
     builder = v.builder
     return builder.or_(builder.fcmp_ordered(">", value, largest), builder.fcmp_unordered("uno", value, value))
@@ -74,7 +74,7 @@ def _largest_of_row(with_place: bool):
             from_tap = builder.add(from_row, taps.index)
             value = v.load(row, from_tap)
             inside = v.first_lanes(builder.sub(left, taps.index))
-            larger = builder.and_(_larger(v, value, largest), inside)
+            larger = builder.and_(larger_of(v, value, largest), inside)
             largest = builder.select(larger, value, largest)
             largest_at = builder.select(larger, v.indices_from(from_tap), largest_at)
             taps.close([largest, largest_at], 1, window.columns)
@@ -122,7 +122,7 @@ def _largest(with_place: bool):
             largest, largest_at = inner.values
             offset = builder.add(builder.mul(inner.index, table_stride), output)
             value, inside = v.gather(row, index, offset)
-            larger = builder.and_(_larger(v, value, largest), inside)
+            larger = builder.and_(larger_of(v, value, largest), inside)
             largest = builder.select(larger, value, largest)
             largest_at = builder.select(larger, v.load_indices(index, offset), largest_at)
             inner.close([largest, largest_at], 1, taps)

@@ -130,6 +130,19 @@ class Windows(NamedTuple):
     vectors: int
 
 
+class Maps(NamedTuple):
+    """One chunk of a tensor in flat memory, `channels last`: channel c of pixel (y, x) of image n is element
+    at + n * image + y * row + x * pixel + c * channel.
+    """
+
+    data: np.ndarray
+    at: int
+    image: int
+    row: int
+    pixel: int
+    channel: int
+
+
 class Affine(NamedTuple):
     """A product's epilogue out = f(z) * scale + shift, z = bias + W x; all (rows,)."""
 

@@ -12,12 +12,13 @@ from importlib import import_module
 from importlib.util import find_spec, spec_from_file_location
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from minisqx import errors as errors
     from minisqx.formats.export import export as export
-    from minisqx.formats.safetensors_file import from_safetensors as from_safetensors
+    from minisqx.inference.foreign import from_safetensors as from_safetensors
+    from minisqx.inference.foreign import from_torch as from_torch
     from minisqx.inference.model import Model as Model
     from minisqx.inference.model import infer as infer
     from minisqx.inference.model import load as load
@@ -43,7 +44,8 @@ _MODULES = {
     "StepSchedule": "training.schedule",
     "cross_entropy": "training.optim",
     "export": "formats.export",
-    "from_safetensors": "formats.safetensors_file",
+    "from_safetensors": "inference.foreign",
+    "from_torch": "inference.foreign",
     "infer": "inference.model",
     "load": "inference.model",
 }

@@ -1,9 +1,11 @@
 """`Network`: its layers in order, and one flat buffer each for parameters, gradients and running statistics."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,6 +44,11 @@ from minisqx.spec import (
     Unit,
 )
 from minisqx.spec.squeezenext import SqueezeNextSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from minisqx.checkpoint import Checkpoint
 
 DTYPES = ("float32", "float64")
 BUFFERS = ("flat_parameters", "flat_gradients", "flat_buffers")
@@ -341,11 +348,27 @@ class Network:
         classes, mean, std: as in `Checkpoint`; None: those of the network, if it has any. Raises CheckpointError if they don't
         fit the network or the state is not finite.
         """
-        from minisqx.checkpoint import Checkpoint, save_checkpoint
+        from minisqx.checkpoint import save_checkpoint
 
-        given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std}
+        save_checkpoint(path, self._checkpoint(classes, mean, std))
+
+    def to_torch_state_dict(self) -> "OrderedDict[str, torch.Tensor]":
+        """PyTorch's name -> tensor, a copy, of each parameter and buffer; `minisqx.from_torch` is the inverse.
+
+        The names are those of public PyTorch code (`checkpoint/public_names.py`) and of the module that `minisqx export` writes.
+        Raises MissingExtraError without PyTorch.
+        """
+        from minisqx.checkpoint.torch_file import torch_state_dict
+
+        return torch_state_dict(self._checkpoint())
+
+    def _checkpoint(self, *described: Any) -> "Checkpoint":
+        """classes, mean, std: as in `save`."""
+        from minisqx.checkpoint import Checkpoint
+
+        given = dict(zip_longest(("classes", "mean", "std"), described))
         chosen = {name: getattr(self, name) if value is None else value for name, value in given.items()}
-        save_checkpoint(path, Checkpoint(self.spec, self.state_dict(), **chosen))
+        return Checkpoint(self.spec, self.state_dict(), **chosen)
 
 
 class ShallowSqueezeNext(Network):

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisqx.kernels import frozen, pixels
+from minisqx.channels_last import table_of
+from minisqx.kernels import pixels
 from minisqx.kernels.compiler.jit import bound
-from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
+from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout, aligned_empty
 from minisqx.kernels.structures import Classifier
 from minisqx.machine.sharing import share
 from minisqx.spec import LinearSpec, NetworkSpec
@@ -55,7 +56,9 @@ class Plan:
         self.spec, weights, self._places, classifier = state
         self.dtype = weights.dtype
         # Arrays of its own: the given ones may be written to later, or may lie in a file in memory that can only be read.
-        self._weights, *classifier = (np.array(array, self.dtype, order="C") for array in (weights, *classifier))
+        classifier = [np.array(array, self.dtype, order="C") for array in classifier]
+        self._weights = aligned_empty(weights.shape, self.dtype)
+        self._weights[...] = weights
         self._classifier = Classifier(*classifier)
         # Images that one thread runs together: enough to fill vectors on the small maps, few enough for the cache.
         self._images_per_chunk = MAX_IMAGES_IN_CHUNK * self.spec.larger_chunks
@@ -141,13 +144,13 @@ class Plan:
         memory, x, features, scratch = table.buffers()
         logits = np.empty((images, self.spec.num_classes), self.dtype)
         arguments = (logits, table.program, self._classifier, images, memory, features, scratch)
-        return _Run(x, logits, frozen.run.code(arguments).prepare(*arguments))
+        return _Run(x, logits, table.kernel.code(arguments).prepare(*arguments))
 
     def _table(self, images: int, height: int, width: int) -> StepTable:
         key = (images, height, width)
         if key not in self._tables:
             spec = replace(self.spec, input_size=(height, width))
-            table = StepTable(spec, self._places, images, self._weights)
+            table = table_of(spec, self._places, images, self._weights)
             self._idle[table] = []
             self._tables[key] = table
         return self._tables[key]

@@ -9,7 +9,7 @@ from minisqx.errors import OptionError
 from minisqx.kernels import frozen
 from minisqx.kernels.activation import number_of
 from minisqx.kernels.geometry import Geometry, Taps
-from minisqx.kernels.layout import Layout, aligned_empty
+from minisqx.kernels.layout import CACHE_LINE, Layout, aligned_empty
 from minisqx.kernels.structures import BLOCK, EPSILON, SCRATCH_STRIDE, Program
 from minisqx.spec import (
     AveragePoolSpec,
@@ -26,11 +26,13 @@ from minisqx.spec import (
 
 
 class StepTable:
-    """The steps for a number of images of one size, and the memory that they work in.
+    """The steps for a number of images of one size, and the memory that they work in; every tensor lies in rows of pixels.
 
     spec: with that size as its input_size. places: where each convolution's weights begin in `weights`, as `constant_weights`
     returns both.
     """
+
+    kernel = frozen.run
 
     def __init__(self, spec: NetworkSpec, places: dict[str, int], images: int, weights: np.ndarray):
         self.layout = Layout(images, *spec.input_size, weights.itemsize, images)
@@ -41,7 +43,7 @@ class StepTable:
         self._steps: list[np.ndarray] = []
         self.names: list[str] = []  # of the steps
         self._longest, self._deepest = self.layout.stride, 1
-        x, size, after_sampled = self._memory.take(3 * self.layout.stride), spec.input_size, False
+        x, size, after_sampled = self._input(spec), spec.input_size, False
         for unit in spec.units:
             match unit:
                 case ConvolutionSpec():
@@ -54,7 +56,7 @@ class StepTable:
                 case MaxPoolSpec():
                     x, size = self._pool(frozen.MAX_POOL, unit, x, size, (unit.kernel, unit.stride))
                 case AveragePoolSpec():
-                    self._features = unit.channels
+                    self._average(unit, x, size)
                 case DropoutSpec() | LinearSpec():
                     pass  # dropout does nothing in inference; the kernel runs the linear layer after the last step
                 case _:
@@ -66,7 +68,8 @@ class StepTable:
 
     def _build(self) -> None:
         """Makes the kernel's arguments that are the same in every run."""
-        inside, index = (np.concatenate([taps[table].ravel() for taps in self._taps]) for table in (1, 2))
+        inside = np.concatenate([np.empty(0, self._dtype), *(taps.inside.ravel() for taps in self._taps)])
+        index = np.concatenate([np.empty(0, np.int32), *(taps.index.ravel() for taps in self._taps)])
         length = max(self._longest, BLOCK, self._widest())
         zeros, ones = np.zeros(length, self._dtype), np.ones(length, self._dtype)
         self.program = Program(self.steps, self._weights, inside, index, zeros, ones)
@@ -91,6 +94,14 @@ class StepTable:
         self._steps.append(step)
         self.names.append(name)
         return step
+
+    def _input(self, spec: NetworkSpec) -> int:
+        """Takes the place of the network's input: 3 rows of pixels."""
+        return self._memory.take(3 * self.layout.stride)
+
+    def _average(self, unit: AveragePoolSpec, x: int, size: Size) -> None:
+        """The kernel averages the output of the last step, in rows of pixels."""
+        self._features = unit.channels
 
     def _bottleneck(self, unit: BottleneckSpec, after_sampled: bool, x: int, x_size: Size) -> tuple[int, Size]:
         group, rest, shortcut = _arranged(unit, after_sampled)
@@ -143,18 +154,21 @@ class StepTable:
         step = self._step(name, frozen.CONVOLUTION, out, size, rows, x, in_size, spec.in_channels)
         step[frozen.ACTIVATION] = number_of(spec.activation)
         step[frozen.ACTIVATED] = sum(s.out_channels for s in group if s.activation)
-        geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
-        weights_of_live_taps = _live_name(spec.name, geometry)
-        if weights_of_live_taps in self._places:
-            step[frozen.WEIGHT_AT], geometry = self._places[weights_of_live_taps], geometry.live
-        else:
-            step[frozen.WEIGHT_AT] = self._places[spec.name]
+        geometry, step[frozen.WEIGHT_AT] = self._weighted(spec, in_size, size)
         step[frozen.GEOMETRY :] = geometry
         step[frozen.TABLE_AT] = self._table(geometry, size)
         self._deepest = max(self._deepest, spec.in_channels * geometry.kernel_height * geometry.kernel_width)
         if release:
             self._memory.release(x)
         return out, size
+
+    def _weighted(self, spec: ConvolutionSpec, in_size: Size, size: Size) -> tuple[Geometry, int]:
+        """A convolution's geometry, and where its weights begin: those of its live taps, if there are such weights."""
+        geometry = Geometry.of(spec.kernel, spec.stride, spec.padding, in_size, size)
+        weights_of_live_taps = _live_name(spec.name, geometry)
+        if weights_of_live_taps in self._places:
+            return geometry.live, self._places[weights_of_live_taps]
+        return geometry, self._places[spec.name]
 
     def _table(self, geometry: Geometry, size) -> int:
         """Where the tables of this geometry begin in `inside` and `index`; equal geometries share them."""
@@ -172,29 +186,6 @@ class StepTable:
         step[frozen.OTHER_SAMPLED] = other_size != size
         step[frozen.GEOMETRY :] = Geometry.of((1, 1), (1, 1), (0, 0), other_size, size)
         return out
-
-
-class _Measured(StepTable):
-    """A table whose sizes are known, but whose large arrays are not made."""
-
-    def _build(self) -> None:
-        pass
-
-    def _table(self, geometry: Geometry, size) -> int:
-        self._tables[geometry] = geometry.kernel_height * geometry.kernel_width * self.layout.resized(*size).stride
-        return 0
-
-    def memory_bytes(self) -> tuple[int, int]:
-        elements = self._memory.size + self.layout.images * self._features + self.scratch
-        # Each geometry's tables are kept twice: as they were made, and in the flat arrays.
-        tables = 2 * sum(self._tables.values()) * (self._dtype.itemsize + np.dtype(np.int32).itemsize)
-        return elements * self._dtype.itemsize, tables + 2 * max(self._longest, BLOCK, self._widest()) * self._dtype.itemsize
-
-
-def measured_memory(spec: NetworkSpec, images: int, dtype="float32") -> tuple[int, int]:
-    """Bytes that a plan needs to run chunks of `images`: (for each thread that runs one, for all threads together)."""
-    places = {name: 0 for group in _weight_groups(spec) for name, _ in _kernels(group[0])}
-    return _Measured(spec, places, images, np.empty(0, dtype)).memory_bytes()
 
 
 def check_ending(spec: NetworkSpec) -> None:
@@ -225,7 +216,7 @@ def _arranged(unit: BottleneckSpec, after_sampled: bool):
     return (first, shortcut), rest, None
 
 
-def _weight_groups(spec: NetworkSpec):
+def weight_groups(spec: NetworkSpec):
     """The groups of convolutions that are one step each."""
     for unit in spec.units:
         if isinstance(unit, BottleneckSpec):
@@ -241,7 +232,7 @@ def _live_name(name: str, geometry: Geometry) -> str:
     return " ".join([name, *(f"{taps.start}:{taps.stop}" for taps in geometry.live_taps)])
 
 
-def _kernels(spec: ConvolutionSpec) -> Iterator[tuple[str, tuple[slice, slice]]]:
+def kernels_of(spec: ConvolutionSpec) -> Iterator[tuple[str, tuple[slice, slice]]]:
     """The kernels of a convolution in the constant weights, as names and taps: all taps, and if some of them miss the map of the
     description's size, also the live ones, of which steps for that size are made.
     """
@@ -283,7 +274,7 @@ def constant_weights(spec: NetworkSpec, state: dict[str, np.ndarray]) -> tuple[n
     pieces: list[np.ndarray] = []
     places: dict[str, int] = {}
     at = 0
-    for group in _weight_groups(spec):
+    for group in weight_groups(spec):
         first = group[0]
         tensors = {
             part: np.concatenate([state[f"{s.name}.{part}"].astype(np.float64) for s in group])
@@ -297,10 +288,11 @@ def constant_weights(spec: NetworkSpec, state: dict[str, np.ndarray]) -> tuple[n
         if first.order == "conv-bn-act":
             weight, bias = weight * scale, bias * scale + shift
             scale, shift = np.ones_like(scale), np.zeros_like(shift)
-        for name, (rows, columns) in _kernels(first):
+        for name, (rows, columns) in kernels_of(first):
             places[name] = at
             live = weight.reshape(-1, *first.kernel, len(bias))[:, rows, columns]
             pieces += [live.ravel(), bias, scale, shift]
             at = sum(piece.size for piece in pieces)
+    pieces.append(np.zeros(CACHE_LINE))  # kernels read whole vectors, beyond the last piece
     dtype = next(iter(state.values())).dtype
     return np.concatenate(pieces).astype(dtype), places

@@ -15,6 +15,7 @@ WITHOUT_JIT = {
     "test_data_loader.py": 1,
     "test_kernels_activation.py": 1,
     "test_kernels_batch_norm.py": 1,
+    "test_kernels_channels_last.py": 9,
     "test_kernels_classifier.py": 1,
     "test_kernels_convolution.py": 7,
     "test_kernels_dropout.py": 1,

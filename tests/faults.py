@@ -31,12 +31,14 @@ ELU = ("test_kernels_activation.py",)
 RESIDUAL = ("test_kernels_residual.py::test_the_sum_and_its_backward_are_their_naive_twin",)
 RELU = _block("1x1", order="conv-act-relu")
 TASKS = ("test_tasks.py",)
+SMALL_SITE = "test_site.py::test_a_page_without_a_place_is_still_found_and_no_link_is_broken"
 FIRE = ("test_squeezenet.py::test_gradients_are_the_complex_step_of_the_naive_network[1.1]",)
 INFERENCE_FIRE = (
     "test_squeezenet.py::test_inference_is_the_naive_network_and_an_image_has_the_same_bits_alone[float64-1e-12-1.1]",
 )
 ROWS = ("test_kernels_convolution.py::test_input_and_output_may_be_rows_of_larger_tensors[conv-bn-act-elu]",)
 MAX_POOL = ("test_kernels_max_pool.py",)
+CHANNELS_LAST = ("test_kernels_channels_last.py",)
 AVERAGE = ("test_kernels_residual.py::test_the_average_and_its_backward_are_their_naive_twin",)
 ONNX = "test_formats_onnx.py::test_a_runtime_gives_the_logits_of_every_network"
 EXPORTED_C = ("test_formats_c.py::test_compiled_c_gives_the_logits_and_probabilities_of_every_network[shallow-06-0.2x]",)
@@ -407,8 +409,8 @@ FAULTS = (
     Fault(
         "the first taps' weights for those of the live ones",
         "minisqx/steps.py",
-        "self._places[weights_of_live_taps], geometry.live",
-        "self._places[spec.name], geometry.live",
+        "return geometry.live, self._places[weights_of_live_taps]",
+        "return geometry.live, self._places[spec.name]",
         INFERENCE_FIRE,
     ),
     Fault(
@@ -509,7 +511,42 @@ FAULTS = (
         "minisqx/steps.py",
         "out=y + unit.expand1.out_channels * stride",
         "out=y",
-        INFERENCE_FIRE,
+        CHANNELS_LAST,
+    ),
+    Fault(
+        "a row of taps above the map that counts",
+        "kernels/tiles/channel_vectors.py",
+        "max(0, padding - y * stride)",
+        "0 * y",
+        CHANNELS_LAST,
+    ),
+    Fault(
+        "a border taken for pixels of a row",
+        "kernels/tiles/channel_vectors.py",
+        "if pointwise and stride * geometry[STRIDE_WIDTH] == 1 and dense:",
+        "if pointwise and stride * geometry[STRIDE_WIDTH] == 1:",
+        CHANNELS_LAST,
+    ),
+    Fault(
+        "a border that is not cleared to the right",
+        "kernels/channels_last.py",
+        "out.data[right + p] = 0",
+        "out.data[left - beside + p] = 0",
+        CHANNELS_LAST,
+    ),
+    Fault(
+        "a window of channels reaches into the next row",
+        "kernels/channels_last.py",
+        "min(geometry[KERNEL_WIDTH], geometry[IN_WIDTH] - left)",
+        "geometry[KERNEL_WIDTH]",
+        CHANNELS_LAST,
+    ),
+    Fault(
+        "one expansion's channels on those of the other",
+        "minisqx/channels_last.py",
+        "y._replace(at=y.at + unit.expand1.out_channels)",
+        "y",
+        CHANNELS_LAST,
     ),
     Fault("a tensor read from its data's first row", "kernels/blocks.py", "+ rows.row) * stride", ") * stride", ROWS),
     Fault("an average's sums of other rows", "kernels/pooling.py", "x.data[chunk, x.row + k]", "x.data[chunk, k]", AVERAGE),
@@ -1306,7 +1343,7 @@ FAULTS = (
     ),
     Fault(
         "a damaged safetensors file is read",
-        "minisqx/formats/safetensors_file.py",
+        "minisqx/checkpoint/safetensors_file.py",
         'entries["sha256"] != checkpoint.sha256',
         "False",
         ("test_formats_safetensors.py::test_a_damaged_file_is_one_line_whatever_is_wrong",),
@@ -1345,6 +1382,55 @@ FAULTS = (
         "1 / (255 * std), -mean / std",
         "1 / (255 * std), 0 * mean / std",
         ("test_formats_onnx.py::test_with_image_input_the_graph_takes_images_and_gives_probabilities",),
+    ),
+    Fault(
+        "a PyTorch file may run programs",
+        "minisqx/checkpoint/torch_file.py",
+        'map_location="cpu", weights_only=True',
+        'map_location="cpu", weights_only=False',
+        ("test_formats_torch.py::test_pytorch_is_asked_for_weights_alone",),
+    ),
+    Fault(
+        "public code's blocks are counted from 1",
+        "minisqx/checkpoint/public_names.py",
+        "int(block.removeprefix('block')) - 1",
+        "int(block.removeprefix('block'))",
+        ("test_formats_torch.py::test_the_names_are_those_of_public_code",),
+    ),
+    Fault(
+        "one bias may be missing among others",
+        "minisqx/checkpoint/foreign.py",
+        "if any(names[bias] in there",
+        "if all(names[bias] in there",
+        ("test_formats_torch.py::test_convolutions_without_biases_before_their_batch_norms_have_biases_of_0",),
+    ),
+    Fault(
+        "a class name ends its string in an exported module",
+        "minisqx/formats/torch_module.py",
+        "map(repr, model.classes or ())",
+        "map(\"'{}'\".format, model.classes or ())",
+        ("test_formats_torch.py::test_hostile_class_names_come_out_of_python_as_they_are",),
+    ),
+    Fault(
+        "a page without a place in the navigation is left out of the site",
+        "docs/source_pages.py",
+        '{**known, "More": more}.items()',
+        "known.items()",
+        (SMALL_SITE,),
+    ),
+    Fault(
+        "the site's links to code lead nowhere",
+        "docs/source_pages.py",
+        "get_relative_uri(page, place(name))",
+        "get_relative_uri(page, name)",
+        (SMALL_SITE,),
+    ),
+    Fault(
+        "the check of the site misses a page that is gone",
+        "tests/check_site.py",
+        "not target.exists() or (wanted",
+        "(wanted",
+        (SMALL_SITE,),
     ),
     # Predictions of many images.
     Fault(

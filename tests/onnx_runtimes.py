@@ -1,5 +1,6 @@
 """Exported ONNX graphs, run by the runtimes that are installed."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,29 @@ def openvino(path: Path, x: np.ndarray) -> np.ndarray:
     return network([x])[network.output(0)]
 
 
-RUNTIMES: dict[str, Callable[[Path, np.ndarray], np.ndarray]] = {"ONNX Runtime": onnx_runtime, "OpenVINO": openvino}
+def ncnn(path: Path, x: np.ndarray) -> np.ndarray:
+    """Converted by pnnx for one image of floats at a time."""
+    runtime = pytest.importorskip("ncnn", reason="there is no ncnn: pip install ncnn")
+    pnnx = pytest.importorskip("pnnx", reason="there is no pnnx: pip install pnnx")
+    shape = ",".join(map(str, (1, *x.shape[1:])))
+    files = [f"ncnnparam={path.with_suffix('.param')}", f"ncnnbin={path.with_suffix('.bin')}"]
+    command = [pnnx.EXEC_PATH, path, f"inputshape=[{shape}]f32", "fp16=0", *files]
+    subprocess.run(command, check=True, cwd=path.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    network = runtime.Net()
+    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
+    network.load_param(str(path.with_suffix(".param")))
+    network.load_model(str(path.with_suffix(".bin")))
+    found = []
+    for image in x:
+        extractor = network.create_extractor()
+        extractor.input("in0", runtime.Mat(image))
+        found.append(np.array(extractor.extract("out0")[1]))
+    return np.stack(found)
+
+
+Runtime = Callable[[Path, np.ndarray], np.ndarray]
+RUNTIMES: dict[str, Runtime] = {"ONNX Runtime": onnx_runtime, "OpenVINO": openvino}
+CONVERTED: dict[str, Runtime] = {"ncnn": ncnn}  # from ONNX to a format of their own, for x alone
 
 
 def normalised(model: Model, images: np.ndarray) -> np.ndarray:

@@ -8,10 +8,12 @@ import pytest
 
 import minisqx
 from benchmarks import tables
+from benchmarks.engines.engine import Network
 from benchmarks.folding import fold
 from benchmarks.pictures import write
 from benchmarks.turns import Contestant, ContestantError, Steps, measure, ratios
 from minisqx.spec import ConvolutionSpec, zoo
+from tests.exported_models import model_of
 from tests.naive_network import NaiveNetwork
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +54,17 @@ def test_a_batch_norm_before_padding_or_a_sum_is_not_folded():
     assert stage.shortcut.has_norm
     assert isinstance(folded.units[0], ConvolutionSpec)
     assert not folded.units[0].has_norm
+
+
+@pytest.mark.parametrize("is_folded", [True, False])
+def test_the_graph_for_engines_is_right_with_batch_norms_folded_or_not(is_folded, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="there is no onnxruntime: pip install onnxruntime")
+    model = model_of("shallow-06-0.2x")
+    graph = Network(model.spec, model.state, is_folded).onnx()
+    x = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
+    (logits,) = runtime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    np.testing.assert_allclose(logits, model.network.forward(x), atol=1e-5)
+    assert graph.count(b"BatchNormalization") == (16 if is_folded else 25)  # a convolution and a shortcut share theirs
 
 
 def test_a_contestant_that_fails_says_why_without_ending_the_run():

@@ -443,7 +443,7 @@ def test_export_prints_the_files_that_it_wrote(capsys, weights, tmp_path):
     assert (code, out) == (0, [str(tmp_path / "pets.c"), str(tmp_path / "pets.h")])
 
 
-FORMATS = "c (.c), html (.html), mjs (.mjs), onnx (.onnx), safetensors (.safetensors), h5 (.h5)"
+FORMATS = "c (.c), html (.html), mjs (.mjs), onnx (.onnx), py (.py), pt (.pt), safetensors (.safetensors), h5 (.h5)"
 
 
 @pytest.mark.parametrize(

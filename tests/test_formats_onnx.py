@@ -11,7 +11,7 @@ from minisqx.errors import MissingExtraError
 from minisqx.inference.model import Model
 from minisqx.spec.squeezenext import SqueezeNextSpec
 from tests.exported_models import MEAN, NETWORKS, ODD, STD, images_for, logits_of, model_of
-from tests.onnx_runtimes import RUNTIMES, normalised
+from tests.onnx_runtimes import CONVERTED, RUNTIMES, normalised
 
 onnx = pytest.importorskip("onnx", reason="there is no onnx: pip install 'minisqx[onnx]'")
 
@@ -25,13 +25,13 @@ def exported(model: Model, path, **options):
     return onnx.load(path)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", RUNTIMES | CONVERTED)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_runtime_gives_the_logits_of_every_network(name, runtime, tmp_path):
     model = model_of(name)
     images = images_for(model)
     minisqx.export(model, tmp_path / "net.onnx")
-    logits = RUNTIMES[runtime](tmp_path / "net.onnx", normalised(model, images))
+    logits = (RUNTIMES | CONVERTED)[runtime](tmp_path / "net.onnx", normalised(model, images))
     assert np.abs(logits - logits_of(model, images)).max() < TOLERANCE
 
 
@@ -60,7 +60,7 @@ def test_every_option_of_a_block_is_exported_to_onnx(activation, order, tmp_path
 
 def test_batch_norms_are_folded_into_their_readers_where_there_is_no_padding(tmp_path):
     graph = exported(model_of("shallow-06-0.2x"), tmp_path / "net.onnx").graph
-    norms = [node.name.removesuffix(".scaled") for node in graph.node if node.op_type == "Mul"]
+    norms = [node.name.removesuffix(".norm") for node in graph.node if node.op_type == "BatchNormalization"]
     # What remains: norms before padded convolutions, and before sums.
     assert all(name.rpartition(".")[2] in ("conv1", "conv2", "conv3", "conv5", "shortcut") for name in norms)
     assert "stem" not in norms and "head" not in norms and not any(name.endswith("conv4") for name in norms)

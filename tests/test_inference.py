@@ -129,8 +129,8 @@ def test_infer_takes_a_model_or_what_load_takes(model, weights):
 def shipped(monkeypatch, weights):
     """The weights of these tests as if they came with minisqx, and a list that grows each time they are read."""
     reads = []
-    read = inference.load_checkpoint
-    monkeypatch.setattr(inference, "load_checkpoint", lambda path: reads.append(path) or read(path))
+    read = inference.load_weights
+    monkeypatch.setattr(inference, "load_weights", lambda path, network: reads.append(path) or read(path, network))
     monkeypatch.setattr(zoo, "weights", lambda: {"shallow-06-0.2x": weights, "other": weights})
     inference._default_model.cache_clear()
     yield reads

@@ -15,7 +15,7 @@ from minisqx.pyinstaller import hook_folders
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"minisqx": ROOT / "minisqx", "minisqx/kernels": ROOT / "kernels", "minisqx/data": ROOT / "data"}
-ENGINES = [file for file in (ROOT / "minisqx" / "formats").iterdir() if file.suffix in (".c", ".mjs", ".html")]
+ENGINES = [file for file in (ROOT / "minisqx" / "formats").iterdir() if file.suffix in (".c", ".mjs", ".html", ".txt")]
 REQUIRED = {"numpy", "numba", "pillow", "h5py"}
 # Import names that code may have at its top: required packages, and what Numba can't be without.
 IMPORTABLE = {"numpy", "numba", "llvmlite", "PIL", "h5py", "minisqx"}
@@ -76,7 +76,8 @@ def test_beside_a_clone_named_minisqx_its_editable_installation_is_found(source,
 
 def test_the_wheel_has_the_licence_and_the_command(wheel):
     (information,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
-    assert wheel.read(f"{information}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    for name in ("LICENSE", "NOTICE.md"):
+        assert wheel.read(f"{information}/licenses/{name}") == (ROOT / name).read_bytes()
     entries = wheel.read(f"{information}/entry_points.txt").decode()
     assert "minisqx = minisqx.cli:main" in entries and "hook-dirs = minisqx.pyinstaller:hook_folders" in entries
 

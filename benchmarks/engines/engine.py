@@ -1,13 +1,41 @@
 """What every engine offers, and copies of one on threads of their own."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.folding import Folded, fold
 from benchmarks.turns import Calls
+from minisqx.spec import NetworkSpec
 
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What an engine's file is written of. is_folded: with batch norm folded into other layers where that is exact."""
+
+    spec: NetworkSpec
+    state: dict[str, np.ndarray]
+    is_folded: bool
+
+    def onnx(self) -> bytes:
+        """The graph that `minisqx export net.onnx` writes if `is_folded`, or one with a node for each batch norm."""
+        from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD
+        from minisqx.formats.folding import folded
+        from minisqx.formats.onnx_file import onnx_file
+        from minisqx.formats.program import program_of
+        from minisqx.inference.model import Model
+
+        classes = tuple(map(str, range(self.spec.num_classes)))
+        program = program_of(Model(self.spec.name, self.spec, self.state, classes, CIFAR10_MEAN, CIFAR10_STD, {}, {}))
+        return onnx_file(folded(program) if self.is_folded else program, CIFAR10_MEAN, CIFAR10_STD, image_input=False)
+
+    def units(self) -> tuple[NetworkSpec | Folded, dict[str, np.ndarray]]:
+        """The description and its state, for a writer of its own."""
+        return fold(self.spec, self.state) if self.is_folded else (self.spec, self.state)
 
 
 class Engine(Calls):
@@ -19,7 +47,7 @@ class Engine(Calls):
     ending: str
 
     @staticmethod
-    def write(network, state: dict[str, np.ndarray], file: Path, samples: np.ndarray, precision: str) -> None:
+    def write(network: Network, file: Path, samples: np.ndarray, precision: str) -> None:
         """Writes the engine's file of a network. samples: float32 (N, 3, H, W), which calibrate int8."""
         raise NotImplementedError
 

@@ -4,21 +4,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Engine, Size
+from benchmarks.engines.engine import Engine, Network, Size
 
 
 class LiteRt(Engine):
     ending = "tflite"
 
     @staticmethod
-    def write(network, state: dict[str, np.ndarray], file: Path, samples: np.ndarray, precision: str) -> None:
+    def write(network: Network, file: Path, samples: np.ndarray, precision: str) -> None:
         import tensorflow as tf
 
         from benchmarks.tensorflow_twin import TensorFlowTwin
 
-        twin = TensorFlowTwin(network, state)
+        units, state = network.units()
+        twin = TensorFlowTwin(units, state)
         function = tf.function(lambda x: twin(x, training=False), autograph=False)
-        shape = tf.TensorSpec((None, *network.input_size, 3))
+        shape = tf.TensorSpec((None, *units.input_size, 3))
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(shape)])
         if precision == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -5,22 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Engine, Size
+from benchmarks.engines.engine import Engine, Network, Size
 
 
 class Ncnn(Engine):
     ending = "param"
 
     @staticmethod
-    def write(network, state: dict[str, np.ndarray], file: Path, samples: np.ndarray, precision: str) -> None:
-        import onnx
+    def write(network: Network, file: Path, samples: np.ndarray, precision: str) -> None:
         import pnnx
 
-        from benchmarks.onnx_graph import onnx_model
-
         graph = file.with_suffix(".onnx")
-        onnx.save(onnx_model(network, state, 1), graph)
-        shape = ",".join(str(side) for side in (1, 3, *network.input_size))
+        graph.write_bytes(network.onnx())
+        shape = ",".join(str(side) for side in (1, 3, *network.spec.input_size))
         files = [f"ncnnparam={file}", f"ncnnbin={file.with_suffix('.bin')}"]
         command = [pnnx.EXEC_PATH, graph, f"inputshape=[{shape}]f32", "fp16=0", *files]
         subprocess.run(command, check=True, cwd=file.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -4,19 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Engine, Size
+from benchmarks.engines.engine import Engine, Network, Size
 
 
 class OnnxRuntime(Engine):
     ending = "onnx"
 
     @staticmethod
-    def write(network, state: dict[str, np.ndarray], file: Path, samples: np.ndarray, precision: str) -> None:
-        import onnx
-
-        from benchmarks.onnx_graph import onnx_model
-
-        onnx.save(onnx_model(network, state, "N"), file)
+    def write(network: Network, file: Path, samples: np.ndarray, precision: str) -> None:
+        file.write_bytes(network.onnx())
         if precision == "int8":
             _quantize(file, samples)
 

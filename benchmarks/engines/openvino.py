@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Engine, Size
+from benchmarks.engines.engine import Engine, Network, Size
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}  # of int8, for what isn't quantised
 
@@ -15,12 +15,10 @@ class OpenVino(Engine):
     ending = "xml"
 
     @staticmethod
-    def write(network, state: dict[str, np.ndarray], file: Path, samples: np.ndarray, precision: str) -> None:
+    def write(network: Network, file: Path, samples: np.ndarray, precision: str) -> None:
         import openvino
 
-        from benchmarks.onnx_graph import onnx_model
-
-        model = openvino.Core().read_model(onnx_model(network, state, "N").SerializeToString())
+        model = openvino.Core().read_model(network.onnx())
         if precision == "int8":
             import nncf
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Engine, Size
+from benchmarks.engines.engine import Engine, Network, Size
 
 
 class Ours(Engine):
     ending = "pickle"
 
     @staticmethod
-    def write(network, state: dict[str, np.ndarray], file: Path, samples: np.ndarray, precision: str) -> None:
-        file.write_bytes(pickle.dumps((network, state)))
+    def write(network: Network, file: Path, samples: np.ndarray, precision: str) -> None:
+        file.write_bytes(pickle.dumps((network.spec, network.state)))
 
     def __init__(self, file: Path, size: Size, batch_size: int, threads: int) -> None:
         import minisqx

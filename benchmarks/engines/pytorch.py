@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engines.engine import Engine, Size
+from benchmarks.engines.engine import Engine, Network, Size
 
 
 class PyTorch(Engine):
     ending = "pt"
 
     @staticmethod
-    def write(network, state: dict[str, np.ndarray], file: Path, samples: np.ndarray, precision: str) -> None:
+    def write(network: Network, file: Path, samples: np.ndarray, precision: str) -> None:
         import torch
 
-        torch.save((network, state), file)
+        torch.save(network.units(), file)
 
     @staticmethod
     def buffer(batch_size: int, size: Size) -> np.ndarray:

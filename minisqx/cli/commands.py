@@ -190,15 +190,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_threads(added)
 
     added = command("export", _export, "write a model for other programs", "minisqx export best.h5 net.c")
-    text = "checkpoint file, .safetensors file, or the name of weights that come with minisqx"
+    text = "checkpoint, file of safetensors or PyTorch (.pt, .pth), or the name of weights that come with minisqx"
     added.add_argument("source", metavar="MODEL", help=text)
-    text = "file to write: net.c (C99, with net.h beside it), net.html (a page), net.mjs, net.onnx, net.safetensors or net.h5"
+    text = "file to write: net.c (C99, with net.h beside it), net.html (a page), net.mjs, net.onnx, net.py (PyTorch, with net.pt"
+    text += " beside it), net.pt, net.safetensors or net.h5"
     added.add_argument("out", metavar="OUT", help=text)
-    added.add_argument("--format", metavar="F", help="c, html, mjs, onnx, safetensors or h5 (default: that of OUT's ending)")
+    added.add_argument(
+        "--format", metavar="F", help="c, html, mjs, onnx, py, pt, safetensors or h5 (default: that of OUT's ending)"
+    )
     added.add_argument("--static", action="store_true", help="in C: the working memory is a global in the file, not the caller's")
     text = "in ONNX: images of uint8 in and probabilities out, with the normalisation in the graph"
     added.add_argument("--image-input", action="store_true", help=text)
-    text = "network of a .safetensors file that doesn't say it, by a name that `minisqx models` lists"
+    text = "network of a file of safetensors or PyTorch that doesn't say it, by a name that `minisqx models` lists"
     added.add_argument("--model", metavar="NAME", help=text)
     _add_sizes(added)
 
@@ -286,9 +289,9 @@ def _spec_of(args: argparse.Namespace) -> NetworkSpec:
             f" {', '.join(zoo.names())}"
         )
     _network_options(args)
-    from minisqx.checkpoint import load_checkpoint
+    from minisqx.checkpoint import load_weights
 
-    return load_checkpoint(model).spec
+    return load_weights(model).spec
 
 
 def _summary(args: argparse.Namespace) -> int:

@@ -4,19 +4,30 @@ import os
 from pathlib import Path
 
 from minisqx.checkpoint import save_checkpoint
+from minisqx.checkpoint.safetensors_file import safetensors_file
+from minisqx.checkpoint.torch_file import torch_file
 from minisqx.errors import OptionError
 from minisqx.formats.c import c_files
 from minisqx.formats.folding import folded
 from minisqx.formats.onnx_file import onnx_file
 from minisqx.formats.page import module_file, page_file
 from minisqx.formats.program import program_of
-from minisqx.formats.safetensors_file import checkpoint_of, from_safetensors, safetensors_file
+from minisqx.formats.torch_module import module_source
 from minisqx.inference.model import Model, load
 from minisqx.machine.folders import replace_file
 from minisqx.spec import NetworkSpec
 
 # Format -> the ending of its file.
-FORMATS = {"c": ".c", "html": ".html", "mjs": ".mjs", "onnx": ".onnx", "safetensors": ".safetensors", "h5": ".h5"}
+FORMATS = {
+    "c": ".c",
+    "html": ".html",
+    "mjs": ".mjs",
+    "onnx": ".onnx",
+    "py": ".py",
+    "pt": ".pt",
+    "safetensors": ".safetensors",
+    "h5": ".h5",
+}
 
 
 def export(
@@ -30,14 +41,13 @@ def export(
 ) -> list[Path]:
     """Writes a model for other programs, or one of theirs as a checkpoint; returns the paths of the files written.
 
-    model: a `Model`, what `load` takes, or a .safetensors file. path: the file to write. format: one of `FORMATS`; None: that of
-    the path's ending. static: of C, the working memory is a global of its own instead of the caller's. image_input: of
-    ONNX, uint8 images (N, H, W, 3) in and probabilities out, instead of normalised x (N, 3, H, W) and logits. network: what a
-    .safetensors file holds that doesn't say it, as in `from_safetensors`.
+    model: a `Model`, or what `load` takes. path: the file to write. format: one of `FORMATS`; None: that of the path's ending.
+    static: of C, the working memory is a global of its own instead of the caller's. image_input: of ONNX, uint8 images
+    (N, H, W, 3) in and probabilities out, instead of normalised x (N, 3, H, W) and logits. network: as in `load`.
 
     Each file is replaced only once the new one is complete on disk. Raises OptionError for a format that doesn't exist, an option
-    that it doesn't have, or a path that can't be written; CheckpointError for a model that can't be read, or, but for safetensors
-    and h5, without class names or normalisation; MissingExtraError for a package that isn't installed.
+    that it doesn't have, or a path that can't be written; CheckpointError for a model that can't be read, or, but for pt,
+    safetensors and h5, without class names or normalisation; MissingExtraError for a package that isn't installed.
     """
     target, chosen = _target(path), _format(path, format)
     if static and chosen != "c":
@@ -55,24 +65,29 @@ def export(
         case "onnx":
             program = folded(program_of(given))
             files = {target.name: onnx_file(program, tuple(given.mean or ()), tuple(given.std or ()), image_input)}
+        case "py":
+            files = {f"{target.stem}.py": module_source(given, target.stem).encode()}
+            files[f"{target.stem}.pt"] = torch_file(given.checkpoint)
+        case "pt":
+            files = {target.name: torch_file(given.checkpoint)}
         case "safetensors":
-            files = {target.name: safetensors_file(given)}
+            files = {target.name: safetensors_file(given.checkpoint)}
         case _:
-            save_checkpoint(target, checkpoint_of(given))
+            save_checkpoint(target, given.checkpoint)
             return [target]
     return [_written(target.with_name(name), data) for name, data in files.items()]
 
 
 def _opened(model: Model | str | os.PathLike, network: str | NetworkSpec | None) -> Model:
-    if not isinstance(model, Model) and os.fsdecode(model).lower().endswith(FORMATS["safetensors"]):
-        return from_safetensors(model, network)
+    if not isinstance(model, Model):
+        return load(model, network=network)
     if network is not None:
-        raise OptionError("a network is named beside a model that describes its own; expected it only with a .safetensors file")
-    return model if isinstance(model, Model) else load(model)
+        raise OptionError("a network is named beside a Model, which has its own; leave it out")
+    return model
 
 
 def _format(path: str | os.PathLike, given: str | None) -> str:
-    ending = Path(os.fsdecode(path)).suffix.lower()
+    ending = Path(os.fsdecode(path)).suffix.lower().replace(".pth", ".pt")  # the same format
     known = ", ".join(f"{name} ({end})" for name, end in FORMATS.items())
     if given is not None:
         if given not in FORMATS:

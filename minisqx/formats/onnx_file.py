@@ -10,7 +10,8 @@ from types import ModuleType
 
 import numpy as np
 
-from minisqx.errors import MissingExtraError, OptionError
+from minisqx.checkpoint.foreign import imported
+from minisqx.errors import OptionError
 from minisqx.formats.folding import INPUT, Piece, pieces_of
 from minisqx.formats.program import Convolution, MaxPool, Program, Step, Sum
 
@@ -21,10 +22,7 @@ MOST_BYTES = 2_000_000_000  # of a file: protobuf's limit is 2 GiB
 
 def onnx_file(program: Program, mean: tuple[float, ...], std: tuple[float, ...], image_input: bool) -> bytes:
     """The file of a model. mean, std: of its normalisation. Raises MissingExtraError without onnx."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingExtraError("onnx is not installed: pip install 'minisqx[onnx]'") from error
+    onnx = imported("onnx")
     size = 4 * sum(array.size for array in program.constants)
     if size > MOST_BYTES:
         raise OptionError(f"{size:,} bytes of weights: an ONNX file holds at most {MOST_BYTES:,}; choose another format")
@@ -143,8 +141,7 @@ class _Graph:
             y = self.node("Concat", [self._activated(parts[0], step.activation, name), parts[1]], f"{name}.parts", axis=1)
         if step.scale is None or step.shift is None:
             return y
-        arrays = [
-            self.constant(array.reshape(1, -1, 1, 1), f"{name}.{part}")
-            for part, array in (("scale", step.scale), ("shift", step.shift))
-        ]
-        return self.node("Add", [self.node("Mul", [y, arrays[0]], f"{name}.scaled"), arrays[1]], f"{name}.norm")
+        norm = {"scale": step.scale, "shift": step.shift, "mean": np.zeros_like(step.scale), "variance": np.ones_like(step.scale)}
+        arrays = [self.constant(array, f"{name}.{part}") for part, array in norm.items()]
+        # One node, which every runtime knows, instead of a multiplication and an addition.
+        return self.node("BatchNormalization", [y, *arrays], f"{name}.norm", epsilon=0.0)

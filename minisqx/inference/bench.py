@@ -121,7 +121,7 @@ def _layers(plan: Plan, size: tuple[int, int]) -> list[LayerTime]:
     def seconds(chosen: np.ndarray) -> float:
         def sample() -> float:
             began = time.perf_counter()
-            frozen.run(logits, table.program._replace(steps=chosen), plan._classifier, 1, memory, features, scratch)
+            table.kernel(logits, table.program._replace(steps=chosen), plan._classifier, 1, memory, features, scratch)
             return time.perf_counter() - began
 
         return statistics.median(sample() for _ in range(LAYER_SAMPLES))
@@ -151,7 +151,7 @@ def _map(step: np.ndarray) -> tuple[int, int]:
 
 
 def _macs(step: np.ndarray) -> int:
-    if step[frozen.KIND] != frozen.CONVOLUTION:
+    if step[frozen.KIND] not in (frozen.CONVOLUTION, frozen.MAPS_CONVOLUTION):
         return 0
     taps = step[frozen.GEOMETRY] * step[frozen.GEOMETRY + 1]
     return int(step[frozen.ROWS] * step[frozen.IN_ROWS] * taps) * math.prod(_map(step))

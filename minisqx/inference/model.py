@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 
-from minisqx.checkpoint import load_checkpoint
+from minisqx.checkpoint import Checkpoint, load_weights
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images.load import ImageSource, load_image
 from minisqx.inference.prediction import Prediction, softmax
@@ -21,6 +21,8 @@ from minisqx.spec import NetworkSpec, Size, zoo
 if TYPE_CHECKING:
     from minisqx.network import Network
 
+# What a model and its checkpoint have in common.
+CONTENT = ("spec", "state", "classes", "mean", "std", "metrics", "provenance")
 IMAGES_AT_ONCE = 128  # of a list: so many are loaded, then classified
 # Several images: a list, or an array (N, H, W, 3). A type checker that doesn't know an array's axes allows both answers.
 Images = list | tuple | np.ndarray[tuple[int, int, int, int], np.dtype[Any]]
@@ -58,6 +60,11 @@ class Model:
     std: tuple[float, float, float] | None = field(repr=False)
     metrics: dict[str, float]
     provenance: dict = field(repr=False)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint that `load` makes this model of."""
+        return Checkpoint(**{part: getattr(self, part) for part in CONTENT})
 
     def __getstate__(self) -> dict:
         return dict(vars(self))  # a copy in one step: another thread may be adding the plan
@@ -206,22 +213,26 @@ def load(
     classes: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    network: str | NetworkSpec | None = None,
 ) -> Model:
-    """The model in a checkpoint file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
+    """The model in a file, or one that comes with minisqx, by its name ("shallow-06-0.2x").
 
+    The file is a checkpoint, or by its ending one of safetensors (.safetensors) or PyTorch (.pt, .pth).
     classes, mean, std: as in `Checkpoint`; they replace those of the file. None keeps those.
-    Raises CheckpointError if there is no such model, if its file is damaged, or if the arguments don't fit it.
+    network: of such a file that doesn't say it, a name that `minisqx models` lists or a description.
+    Raises CheckpointError if there is no such model, if its file is damaged, or if the arguments don't fit it, OptionError for a
+    network beside a checkpoint, and MissingExtraError for a package that isn't installed.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise OptionError(f"model {reprlib.repr(name_or_path)}: expected a checkpoint's path or the name of a model")
-    shipped = zoo.weights()
+    shipped, spec = zoo.weights(), zoo.network(network) if isinstance(network, str) else network
     if name_or_path in shipped:
         name = str(name_or_path)
         with as_file(shipped[name]) as path:
-            checkpoint = load_checkpoint(path)
+            checkpoint = load_weights(path, spec)
     elif os.path.lexists(name_or_path):
         name = os.path.basename(os.fspath(name_or_path))
-        checkpoint = load_checkpoint(name_or_path)
+        checkpoint = load_weights(name_or_path, spec)
     else:
         known = "or one of " + ", ".join(sorted(shipped)) if shipped else "since no weights come with this installation"
         wanted = os.fspath(name_or_path)
@@ -230,8 +241,11 @@ def load(
         raise CheckpointError(f"there is no model {wanted!r}; expected the path of a checkpoint, {known}")
     given: dict[str, Any] = {"classes": classes, "mean": mean, "std": std}
     checkpoint = replace(checkpoint, **{name: value for name, value in given.items() if value is not None})
-    kept = ("spec", "state", "classes", "mean", "std", "metrics", "provenance")
-    return Model(name, *(getattr(checkpoint, part) for part in kept))
+    return model_of(name, checkpoint)
+
+
+def model_of(name: str, checkpoint: Checkpoint) -> Model:
+    return Model(name, *(getattr(checkpoint, part) for part in CONTENT))
 
 
 AnyModel = Model | str | os.PathLike | None

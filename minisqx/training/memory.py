@@ -10,6 +10,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from minisqx.channels_last import measured_memory
 from minisqx.errors import OptionError
 from minisqx.kernels.layout import MAX_IMAGES_IN_CHUNK, Layout
 from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE
@@ -26,7 +27,6 @@ from minisqx.spec import (
     ParameterFreeSpec,
     Unit,
 )
-from minisqx.steps import measured_memory
 
 # Bytes of Python, Numba, the compiled kernels of training, and the report with its charts.
 CODE = 112 << 20

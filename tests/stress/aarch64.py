@@ -40,6 +40,7 @@ TESTS = (
     "kernels_convolution",
     "kernels_classifier",
     "kernels_batch_norm",
+    "kernels_channels_last",
     "kernels_dropout",
     "kernels_inference",
     "kernels_layout",
