@@ -42,7 +42,7 @@ class Campaign:
             file = self._file(training)
             if not file.exists():
                 found.append(training)
-            elif json.loads(file.read_text())["options"] != training.options.recipe():
+            elif json.loads(file.read_text())["options"] != training.options.provenance():
                 raise SystemExit(f"{file} is of other options than {training.name} in campaign.py: delete it to train again")
         return found
 
@@ -92,7 +92,7 @@ class Campaign:
             "name": training.name,
             "table": training.table,
             "command": training.options.command(),
-            "options": training.options.recipe(),
+            "options": training.options.provenance(),
             "network": config["network"]["name"],
             "data": {"name": config["data"]["name"], "sha256": config["data"]["sha256"], "images": config["data"]["images"]},
             "versions": config["versions"],

@@ -10,6 +10,8 @@ from importlib import import_module
 # How files of an image folder show that they belong together (`groups.py`): by their names up to the number at the end, or by
 # folders within the classes.
 GROUPINGS = PREFIX, FOLDER = "prefix", "folder"
+# How images of a folder are set aside (`split.py`): by the name of each file alone, or drawn.
+SPLITS = FILES, DRAWN = "files", "drawn"
 
 _MODULES = {
     "Batch": "loader",

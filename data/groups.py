@@ -16,12 +16,12 @@ def with_groups(part: Part, way: str | None) -> Part:
     """The part with its groups numbered; as it is if `way` is None or its images have no files."""
     if way is None or part.names is None:
         return part
-    keys = [_group_of(image, way) for image in part.names]
+    keys = [group_of(image, way) for image in part.names]
     numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
     return Part(part.images, part.labels, part.names, np.array([numbers[key] for key in keys], np.int64))
 
 
-def _group_of(image: str, way: str) -> str:
+def group_of(image: str, way: str) -> str:
     """The group of an image, by the path of its file below the data's folder."""
     *folders, file = image.split("/")
     if way == FOLDER:

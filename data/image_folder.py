@@ -71,7 +71,7 @@ def open_image_folder(
             f" {megabytes(sum(part.images.nbytes for part in found.parts.values()))} of memory, and training takes much more;"
             " resize them with --image-size 64, say"
         )
-    return replace(found, parts={part: with_groups(content, groups) for part, content in found.parts.items()})
+    return replace(found, groups=groups, parts={part: with_groups(content, groups) for part, content in found.parts.items()})
 
 
 def list_images(path: Path, say: Say, grouped: bool = False) -> dict[str, Listing]:

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from minisqx.checks import is_whole, plain, require
-from minisqx.data import GROUPINGS
+from minisqx.data import FILES, GROUPINGS, SPLITS
 from minisqx.data.classes import listed
 from minisqx.data.dataset import Dataset, Say, say_on_stderr
 from minisqx.data.parts import Parts
@@ -19,6 +19,7 @@ def open_dataset(
     image_size: tuple[int, int] | None = None,
     skip_bad_images: bool = False,
     groups: str | None = None,
+    split: str = FILES,
     say: Say = say_on_stderr,
 ) -> Dataset:
     """The data set at `path`, or the default one.
@@ -30,11 +31,14 @@ def open_dataset(
     skip_bad_images: skip unusable files of an image folder, with a line for each, instead of refusing the folder.
     groups: "prefix" or "folder": files of an image folder belong together, and stay in one part, if they have one name up to a
         number at its end, or one folder within the class. An HDF5 file says itself which images belong together.
+    split: how test images are set aside of an image folder that has none. "files": each by its file's name alone, so that another
+        photograph moves no other; "drawn": exactly a sixth of each class, by their names and number. Other data is always drawn.
     say: called with one-line messages about what is read, cached, divided or downloaded.
     Raises DataError if there is no such data, or if it is damaged or not a data set.
     """
     parts = open_parts(path, image_size=image_size, skip_bad_images=skip_bad_images, groups=groups, say=say)
-    dataset = parts.dataset(say)
+    require(split in SPLITS, "split", split, "one of " + ", ".join(SPLITS))
+    dataset = parts.dataset(say, split)
     *counts, last = (f"{len(part)} {'training' if name == 'train' else name}" for name, part in dataset.parts.items())
     size = size_text(*dataset.image_size)
     say(f"data: {dataset.name}: {', '.join(counts)} and {last} images of {size}, {len(dataset.classes)} classes")

@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,7 @@ class Network:
     gradient checks. ranks: the processes that train it together, each with a network of its own; each stores only its chunks of
     a batch, and all compute the same logits and gradients. Raises OptionError for an invalid seed or dtype.
 
+    frozen_parameters: how many `freeze` excludes from training: the first ones of `flat_parameters`.
     classes, mean, std: written by `save`, as in `Checkpoint`; None until set, or those of the `Model` that the network is from.
 
     Weights are initialised Xavier uniform with gain sqrt(2), biases with 0, as in the authors' code.
@@ -86,6 +87,7 @@ class Network:
         self.seed = plain(seed)
         require(is_whole(self.seed, 0, 2**63 - 1), "seed", self.seed, "a whole number from 0 to 9223372036854775807")
         self.dropout_step = 0
+        self._frozen_units = self.frozen_parameters = 0
         self.classes = self.mean = self.std = None
         self._build("before any forward pass")
         self._initialise()
@@ -104,7 +106,37 @@ class Network:
             raise OptionError(f"{self.spec.units[0]!r}: expected a convolution as a network's first unit")
         self._stem = first  # the only layer whose backward may skip the gradient of its input
         self.layers = Layers(dict(zip((unit.name for unit in self.spec.units), self._sequence)))
+        for block in self._frozen_blocks():
+            block.freeze()
         self._not_ready = not_ready
+
+    def freeze(self, name: str) -> None:
+        """Excludes the units up to `name`, a unit or a stage, from training.
+
+        Their parameters and running statistics stay as they are: `forward` normalises with the running statistics, as inference
+        does, `backward` ends at the first unit after them and leaves their gradients 0, and `SGD` doesn't change them. Dropout
+        among them is still applied. Raises OptionError as `NetworkSpec.units_up_to` does, and if more is frozen already.
+        """
+        count = self.spec.units_up_to(name)
+        if count < self._frozen_units:
+            raise OptionError(f"freeze {name!r}: the network is frozen further than that already; make a new network")
+        self._frozen_units = count
+        for block in self._frozen_blocks():
+            block.freeze()
+        layers = [layer for unit in self.spec.units[:count] for layer in unit.layers]
+        self.frozen_parameters = sum(math.prod(shape) for layer in layers for shape in layer.parameter_shapes.values())
+        self.flat_gradients[: self.frozen_parameters] = 0
+        self._not_ready = "after freezing"
+
+    def _frozen_blocks(self) -> Iterator[BasicBlock]:
+        for layer in self._sequence[: self._frozen_units]:
+            match layer:
+                case BasicBlock():
+                    yield layer
+                case Bottleneck():
+                    yield from layer.blocks
+                case Fire():
+                    yield from (layer.squeeze, layer.expand1, layer.expand3)
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in vars(self).items() if name not in _DERIVED}
@@ -218,6 +250,8 @@ class Network:
         self._layout = layout
         y: Any = self._input(data, layout)  # an Activation; after the last layer, the logits
         self._workspace.dropout_step = self.dropout_step
+        for block in self._frozen_blocks():
+            block.fix_norm()
         with self._workspace.one_program():
             for layer in self._sequence:
                 y = layer.forward(y)
@@ -239,6 +273,8 @@ class Network:
         for a second one, and for dlogits of another shape.
         """
         self._require_forward("backward")
+        if input_gradient and self._frozen_units:
+            raise OptionError("input_gradient of a network with frozen units: expected False, since backward ends after them")
         dlogits = np.asarray(dlogits)
         expected = (self._layout.images, self.spec.num_classes)
         if dlogits.shape != expected or dlogits.dtype.kind != "f":
@@ -247,10 +283,12 @@ class Network:
         gradient: Any = self._dlogits_for(self._layout)
         gradient[...] = dlogits
         second_process.wait()
+        first = max(1, self._frozen_units)
         with self._workspace.one_program():
-            for layer in reversed(self._sequence[1:]):
+            for layer in reversed(self._sequence[first:]):
                 gradient = layer.backward(gradient)
-            gradient = self._stem.backward(gradient, keep_dz=input_gradient)
+            if not self._frozen_units:
+                gradient = self._stem.backward(gradient, keep_dz=input_gradient)
         if not input_gradient:
             return None
         layout = self._layout

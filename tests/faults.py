@@ -44,6 +44,7 @@ ONNX = "test_formats_onnx.py::test_a_runtime_gives_the_logits_of_every_network"
 EXPORTED_C = ("test_formats_c.py::test_compiled_c_gives_the_logits_and_probabilities_of_every_network[shallow-06-0.2x]",)
 DROPOUT = ("test_kernels_dropout.py",)
 GROUPED = ("test_data_groups.py",)
+OWN = "test_training_own_data.py"
 LIKENESS = ("test_data_likeness.py",)
 AUGMENTED = ("test_augmentation.py",)
 CLASSIFIER = ("test_kernels_classifier.py",)
@@ -573,7 +574,7 @@ FAULTS = (
     Fault(
         "loss gradient summed, not averaged",
         "kernels/loss.py",
-        "(1.0 if j == labels[n] else 0.0)) / images",
+        "(1.0 if j == labels[n] else 0.0)) / weight_sum",
         "(1.0 if j == labels[n] else 0.0))",
         CLASSIFIER,
     ),
@@ -1503,5 +1504,111 @@ FAULTS = (
         "count = int((stop - start) / step) + 1",
         "count = max(int((stop - start) / step), 1)",
         ("test_sweep.py::test_a_range_has_both_ends_and_decimal_steps",),
+    ),
+    Fault("classes weigh the same", "kernels/loss.py", "weight = class_weights[labels[n]]", "weight = 1.0", CLASSIFIER),
+    Fault(
+        "the weighted sum divided by the images",
+        "kernels/loss.py",
+        "    return loss / weight_sum",
+        "    return loss / images",
+        CLASSIFIER,
+    ),
+    Fault(
+        "balanced weights forget the number of classes",
+        "minisqx/training/optim.py",
+        "(present * np.maximum(counts, 1))",
+        "np.maximum(counts, 1)",
+        (f"{OWN}::test_balanced_weights_let_each_class_count_the_same",),
+    ),
+    Fault(
+        "balanced accuracy weighs a class without images",
+        "minisqx/inference/answers.py",
+        "[recall for recall in recalls if recall is not None]",
+        "[recall or 0.0 for recall in recalls]",
+        ("test_evaluation.py::test_balanced_accuracy_is_the_mean_of_the_classes_that_have_images",),
+    ),
+    Fault(
+        "another photograph moves others",
+        "data/split.py",
+        "aside = places < share",
+        "aside = places < np.quantile(places, share)",
+        ("test_data_split.py::test_another_photograph_moves_no_other_into_another_part",),
+    ),
+    Fault(
+        "the seed doesn't choose among files",
+        "data/split.py",
+        'f"{purpose} {seed} {unit}"',
+        'f"{purpose} {unit}"',
+        ("test_data_split.py::test_other_seeds_and_the_names_decide_and_nothing_else",),
+    ),
+    Fault(
+        "an older run is divided anew",
+        "minisqx/training/options.py",
+        '"split": DRAWN, **options',
+        '"split": FILES, **options',
+        ("test_data_split.py::test_test_and_validation_images_of_a_folder_stay_when_one_is_added",),
+    ),
+    Fault(
+        "images that a model was trained on are measured",
+        "minisqx/training/evaluation.py",
+        'model.provenance.get("data") == data',
+        'model.provenance.get("data") is None',
+        ("test_evaluation.py::test_classes_alone_are_measured_whole_or_as_training_left_them_out",),
+    ),
+    Fault(
+        "frozen blocks normalise with the last batch",
+        "minisqx/layers/basic_block.py",
+        "norm.running_var.astype(np.float64) + EPSILON",
+        "norm.variance + EPSILON",
+        ("test_freeze.py::test_a_network_frozen_up_to_its_classifier_computes_what_inference_does",),
+    ),
+    Fault(
+        "weight decay reaches frozen parameters",
+        "minisqx/training/optim.py",
+        "slice(net.frozen_parameters, None)",
+        "slice(None)",
+        ("test_freeze.py::test_a_frozen_part_stays_as_it_is_also_in_a_copy[act-bn-stem]",),
+    ),
+    Fault(
+        "a copy forgets what is frozen",
+        "minisqx/network.py",
+        "for block in self._frozen_blocks():\n            block.freeze()\n        self._not_ready = not_ready",
+        "self._not_ready = not_ready",
+        ("test_freeze.py::test_a_frozen_part_stays_as_it_is_also_in_a_copy[act-bn-stage2]",),
+    ),
+    Fault(
+        "first weights without their normalisation",
+        "minisqx/training/data.py",
+        "mean, std, measured = initial.mean, initial.std, False",
+        "measured = True",
+        (f"{OWN}::test_first_weights_are_taken_where_shapes_fit_and_the_rest_is_named",),
+    ),
+    Fault(
+        "patience of one epoch too many",
+        "minisqx/report/content.py",
+        "begun) >= patience",
+        "begun) > patience",
+        (f"{OWN}::test_a_run_is_over_at_its_end_or_when_its_patience_is",),
+    ),
+    Fault(
+        "a schedule goes on as if it had not begun anew",
+        "minisqx/training/schedule.py",
+        "return begun, min([",
+        "return 0, min([",
+        (f"{OWN}::test_a_schedule_begins_anew_at_each_restart",),
+    ),
+    Fault(
+        "a recipe overrules what was given",
+        "minisqx/training/options.py",
+        "**values | given",
+        "**given | values",
+        (f"{OWN}::test_own_images_take_the_modern_recipe_and_explicit_options_win",),
+    ),
+    Fault(
+        "a longer run forgets its length when it is killed",
+        "minisqx/training/run.py",
+        "            if extend is not None:\n                folder.write_config(trainer.config())\n",
+        "",
+        (f"{OWN}::test_a_finished_run_made_longer_is_the_run_that_was_planned_so",),
     ),
 )

@@ -240,7 +240,7 @@ WEIGHTS = [
             _other("index", lambda f, i: f.create_dataset("index", (), "S1073741824")),
             "damaged",
         ),
-        ("index larger than any", lambda path: path.write_bytes(pack(_right()[0], b" " * (5 << 20))), "at most 4194304"),
+        ("index larger than any", lambda path: path.write_bytes(pack(_right()[0], b" " * (9 << 20))), "at most 8388608"),
         ("checksum as text of any length", _attribute("0" * 64), "nothing else"),
         ("checksum as a reference", _attribute(h5py.Reference, dtype=h5py.ref_dtype), "nothing else"),
         ("checksum of 60,000 bytes", _attribute(np.bytes_(b"0" * 60_000)), "nothing else|header"),

@@ -188,16 +188,21 @@ def linear_backward(dout, x, weight):
     return dout @ weight, dout.T @ x, dout.sum(axis=0)
 
 
-def softmax_cross_entropy(logits, labels):
-    """logits (N, classes), labels (N,) -> mean loss, dlogits. The largest logit is taken off before exp."""
+def softmax_cross_entropy(logits, labels, class_weights=None):
+    """logits (N, classes), labels (N,) -> mean loss, dlogits. The largest logit is taken off before exp.
+
+    class_weights: (classes,), for a weighted mean.
+    """
     shifted = logits - logits.real.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     total = exponentials.sum(axis=1, keepdims=True)
     images = np.arange(len(logits))
-    loss = (np.log(total[:, 0]) - shifted[images, labels]).mean()
+    weights = np.ones(len(logits)) if class_weights is None else class_weights[labels]
+    share = weights / weights.sum()
+    loss = (share * (np.log(total[:, 0]) - shifted[images, labels])).sum()
     dlogits = exponentials / total
     dlogits[images, labels] -= 1
-    return loss, dlogits / len(logits)
+    return loss, dlogits * share[:, None]
 
 
 def sgd(parameter, gradient, velocity, lr, momentum, nesterov, weight_decay):

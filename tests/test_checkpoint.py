@@ -18,7 +18,8 @@ from minisqx.checkpoint.model_file import MAX_INDEX_BYTES
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.spec import zoo
 from minisqx.spec.squeezenext import SqueezeNextSpec
-from minisqx.training.options import MAX_EPOCHS, TrainingOptions
+from minisqx.training.option_checks import MAX_EPOCHS
+from minisqx.training.options import TrainingOptions
 from minisqx.training.run_folder import COLUMNS
 
 SPEC = SqueezeNextSpec(width=0.2)
@@ -299,7 +300,7 @@ def test_a_checkpoint_has_room_for_the_history_of_the_longest_run(tmp_path):
 
 def test_an_index_larger_than_any_needs_is_refused_unread(saved):
     saved.write_bytes(pack(b"", bytes(MAX_INDEX_BYTES + 1)))
-    assert_refused(saved, "at most 4194304")
+    assert_refused(saved, "at most 8388608")
 
 
 @pytest.mark.parametrize("path", [5, ["a.h5"], None, "a\0.h5", "x" * 5000, "link.h5/a.h5", "loop.h5"])

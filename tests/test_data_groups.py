@@ -73,8 +73,8 @@ def test_films_of_a_folder_stay_together_in_training_validation_and_test(way, pl
     check_apart(data.train, data.validation)
     check_apart(data.validation, data.test)
     assert all(set(part.labels) == {0, 1} for part in (data.train, data.validation, data.test))
-    assert any("set aside for testing: 10 images, 2 of 8 groups" in line for line in lines)
-    assert any("validation: 10 images, 2 of 6 groups" in line for line in lines)
+    for line, part in (("set aside for testing", data.test), ("validation", data.validation)):
+        assert any(f"{line}: {len(part)} images, {len(set(part.groups))} of " in each for each in lines)
     # From the cache, too; and without groups, films are torn apart.
     again = open_training_data(TrainingOptions(data=str(folder), groups=way, validation=0.2), lines.append)
     assert again.digest == data.digest and again.test.names == data.test.names
@@ -87,7 +87,8 @@ def test_films_of_a_folder_stay_together_in_training_validation_and_test(way, pl
 def test_evaluation_measures_the_groups_that_training_leaves_out(tmp_path):
     folder = films(tmp_path / "films")
     test = open_dataset(folder, groups="prefix").test
-    measured = open_parts(folder, image_size=None, skip_bad_images=False, groups="prefix", say=print).measured(False, print)
+    parts = open_parts(folder, image_size=None, skip_bad_images=False, say=print)
+    measured = parts.measured(False, print, {"split": "files", "groups": "prefix"})
     assert measured.names == test.names and np.array_equal(measured.images, test.images)
 
 

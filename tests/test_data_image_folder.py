@@ -74,7 +74,7 @@ def test_one_split_is_divided_the_same_way_every_time_a_sixth_of_each_class(tmp_
     lines = []
     first = open_dataset(folder, say=lines.append)
     assert np.bincount(first.train.labels).tolist() == [10, 10] and np.bincount(first.test.labels).tolist() == [2, 2]
-    assert any("4 of its 24 images are set aside" in line for line in lines)
+    assert any("of its 24 images are set aside" in line for line in lines)
     shutil.move(folder / "train", tmp_path / "plain")
     second = open_dataset(tmp_path / "plain")
     np.testing.assert_array_equal(first.test.images, second.test.images)

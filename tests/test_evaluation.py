@@ -11,8 +11,10 @@ from PIL import Image
 import minisqx
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.cli import commands as cli
+from minisqx.data import open_dataset
 from minisqx.data.classes import match_classes
 from minisqx.errors import DataError
+from minisqx.inference.answers import Answers
 from minisqx.training.evaluation import model_labels
 from tests.image_folders import picture, save
 
@@ -143,13 +145,21 @@ def test_a_test_folder_alone_is_measured_as_a_whole_and_not_trained_on(capsys, w
     assert "no training images" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_classes_alone_are_measured_as_training_divides_them_or_all(capsys, weights, tmp_path):
+def test_classes_alone_are_measured_whole_or_as_training_left_them_out(capsys, weights, tmp_path):
     folder = pool(tmp_path / "photos")
-    code, out, err = evaluate(capsys, weights / "fruit.h5", "--data", folder)
-    assert code == 0 and "of 3 images)" in out[1] and any("--all" in line for line in err)
-    code, out, err = evaluate(capsys, weights / "fruit.h5", "--data", folder, "--all")
-    assert code == 0 and out[0].startswith("fruit.h5 on all images of") and f"({expected(weights / 'fruit.h5')} of 18" in out[1]
-    assert not any("set aside" in line for line in err)
+    for words in ((), ("--all",)):
+        code, out, err = evaluate(capsys, weights / "fruit.h5", "--data", folder, *words)
+        assert code == 0 and out[0].startswith("fruit.h5 on all images of")
+        assert f"({expected(weights / 'fruit.h5')} of 18" in out[1] and not any("set aside" in line for line in err)
+    model = minisqx.load(weights / "fruit.h5")
+    for split, recipe in (("files", {"split": "files"}), ("drawn", {"lr": 0.1})):  # an older recipe names no split
+        provenance = {"data": "image folder 'photos'", "recipe": recipe}
+        own = Checkpoint(model.spec, model.state, model.classes, model.mean, model.std, provenance=provenance)
+        save_checkpoint(tmp_path / "own.h5", own)
+        code, out, err = evaluate(capsys, tmp_path / "own.h5", "--data", folder)
+        left = len(open_dataset(folder, split=split, say=lambda line: None).test)
+        assert code == 0 and f"of {left} images)" in out[1] and any("--all" in line for line in err)
+        assert "of 18 images)" in evaluate(capsys, tmp_path / "own.h5", "--data", folder, "--all")[1][1]
 
 
 def test_all_images_of_all_parts_are_measured_if_asked(capsys, weights, tmp_path):
@@ -167,9 +177,9 @@ def test_all_images_of_all_parts_are_measured_if_asked(capsys, weights, tmp_path
 def test_one_image_of_each_class_is_too_few_to_divide_and_enough_for_all(capsys, weights, tmp_path):
     for label, name in enumerate(CLASSES):
         save(tmp_path / "photos" / name / "0.png", picture(label, (32, 32)))
-    code, _, err = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos")
-    assert code == DataError.exit_code and "evaluate --all" in err[-1]
-    code, out, _ = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos", "--all")
+    assert cli.main(["train", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run")]) == DataError.exit_code
+    assert "evaluate needs no test part" in capsys.readouterr().err.splitlines()[-1]
+    code, out, _ = evaluate(capsys, weights / "fruit.h5", "--data", tmp_path / "photos")
     assert code == 0 and "of 3 images)" in out[1]
 
 
@@ -222,3 +232,9 @@ def test_mistakes_on_an_array_are_pictures_of_what_the_network_got(capsys, weigh
     for row, copy in zip(listed, copies):
         at = int(row[0].removeprefix("test_images[").removesuffix("]"))
         assert np.array_equal(np.asarray(Image.open(copy)), images[at]) and "/" not in copy.name
+
+
+def test_balanced_accuracy_is_the_mean_of_the_classes_that_have_images():
+    labels, predicted = np.array([0] * 8 + [1, 1]), np.array([0] * 8 + [0, 1])
+    answers = Answers(("many", "few", "none"), labels, predicted, np.ones(10))
+    assert (answers.accuracy, answers.balanced_accuracy) == (0.9, 0.75)

@@ -36,25 +36,44 @@ def test_the_linear_layer_of_integers_is_exact(images, features, classes, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("images, classes", [(1, 1), (1, 2), (5, 10), (130, 100)])
-def test_cross_entropy_is_its_naive_twin_averaged_over_the_batch(images, classes, dtype):
+def test_cross_entropy_is_its_naive_twin_averaged_over_the_batch(images, classes, weighted, dtype):
     generator = np.random.default_rng(images)
     logits = generator.normal(0, 5, (images, classes)).astype(dtype)
     labels = generator.integers(0, classes, images)
     (dlogits,) = nan_like(logits)
-    loss = softmax_cross_entropy(dlogits, logits, labels)
-    expected_loss, expected = naive.softmax_cross_entropy(logits.astype(float), labels)
+    weights = generator.uniform(0.1, 10, classes) if weighted else np.ones(classes)
+    loss = softmax_cross_entropy(dlogits, logits, labels, weights)
+    expected_loss, expected = naive.softmax_cross_entropy(logits.astype(float), labels, weights)
     assert loss == pytest.approx(expected_loss, rel=1e-13, abs=1e-15)
     assert relative_difference(dlogits, expected, 1 / images) <= TOLERANCE[dtype]
     # Softmax less one-hot: whatever the labels, each row adds up to nothing.
     assert np.abs(dlogits.sum(axis=1)).max() <= TOLERANCE[dtype]
 
 
+def test_the_weighted_loss_is_the_one_that_pytorch_computed():
+    """torch.nn.functional.cross_entropy(logits, labels, weight=weights) of PyTorch 2.13 in float64, and its gradient."""
+    logits = np.array([[0.5, -1.25, 2.0], [3.0, 0.25, -0.5], [-2.0, 1.0, 0.75], [0.0, 0.0, 4.0]])
+    loss, dlogits = minisqx.cross_entropy(logits, np.array([2, 0, 0, 1]), np.array([0.5, 3.0, 1.25]))
+    assert loss == pytest.approx(2.7134201847604404, rel=1e-14)
+    expected = [
+        [0.042100043358915304, 0.007315890553913436, -0.049415933912828745],
+        [-0.008193128763177052, 0.005564598535551082, 0.0026285302276259637],
+        [-0.09264504204947643, 0.052082865563792304, 0.04056217648568415],
+        [0.0100962411508846, -0.5613323302776868, 0.5512360891268021],
+    ]
+    assert relative_difference(dlogits, np.array(expected)) <= TOLERANCE["float64"]
+    for weights in (np.ones(2), np.array([1.0, 0.0, 1.0]), np.array([1.0, np.nan, 1.0])):
+        with pytest.raises(minisqx.errors.OptionError, match="expected 3 finite numbers over 0"):
+            minisqx.cross_entropy(logits, np.array([2, 0, 0, 1]), weights)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_huge_logits_do_not_overflow(dtype):
     logits = np.array([[1e30, 0, -1e30], [-1e4, -1e4, -1e4], [3000, 2999, -3000]], dtype)
     (dlogits,) = nan_like(logits)
-    loss = softmax_cross_entropy(dlogits, logits, np.array([0, 2, 1]))
+    loss = softmax_cross_entropy(dlogits, logits, np.array([0, 2, 1]), np.ones(3))
     share = 1 / (1 + np.exp(-1))
     assert loss == pytest.approx((0 + np.log(3) + (np.log1p(np.exp(-1)) + 1)) / 3, rel=1e-6)
     expected = np.array([[0, 0, 0], [1 / 3, 1 / 3, -2 / 3], [share, -share, 0]]) / 3

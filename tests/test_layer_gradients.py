@@ -229,13 +229,14 @@ def test_gradients_of_the_linear_layer():
     )
 
 
-def test_gradients_of_the_loss():
+@pytest.mark.parametrize("weights", [None, np.array([0.2, 3, 1, 0.5, 7, 1.5, 2])], ids=["plain", "weighted"])
+def test_gradients_of_the_loss(weights):
     generator = np.random.default_rng(0)
     arrays, labels = {"logits": generator.normal(size=(4, 7))}, generator.integers(0, 7, 4)
-    gradient = minisqx.cross_entropy(arrays["logits"], labels)[1]
+    gradient = minisqx.cross_entropy(arrays["logits"], labels, weights)[1]
     check(
-        lambda: np.array(minisqx.cross_entropy(arrays["logits"], labels)[0]),
-        lambda a: naive.softmax_cross_entropy(a["logits"], labels)[0],
+        lambda: np.array(minisqx.cross_entropy(arrays["logits"], labels, weights)[0]),
+        lambda a: naive.softmax_cross_entropy(a["logits"], labels, weights)[0],
         1,
         arrays,
         {"logits": gradient},

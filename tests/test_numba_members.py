@@ -15,7 +15,7 @@ from minisqx.kernels.structures import Cut, Tensor
 
 generator, digest = np.random.default_rng(0), hashlib.sha256()
 logits, dlogits = generator.normal(size=(7, 10)), np.empty((7, 10))
-digest.update(np.float64(loss.softmax_cross_entropy(dlogits, logits, np.arange(7))).tobytes() + dlogits.tobytes())
+digest.update(np.float64(loss.softmax_cross_entropy(dlogits, logits, np.arange(7), np.ones(10))).tobytes() + dlogits.tobytes())
 out, features, weight = np.empty((3, 5)), generator.normal(size=(3, 37)), generator.normal(size=(5, 37))
 linear.forward(out, features, weight, np.ones(5))
 digest.update(out.tobytes())

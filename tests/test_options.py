@@ -7,7 +7,7 @@ import pytest
 
 from minisqx.errors import OptionError
 from minisqx.spec.squeezenext import SqueezeNextSpec
-from minisqx.training.options import TrainingOptions, add_arguments, given_options
+from minisqx.training.options import LATER, TrainingOptions, add_arguments, given_options
 from minisqx.training.schedule import OneCycleSchedule
 
 
@@ -22,7 +22,8 @@ def test_every_option_of_the_command_line_reaches_the_training_options():
         "--width 0.5 --blocks 1,2,8,1 --dropout 0 --block-order conv-bn-act --stem-padding 1 --separable-order 3x1-1x3"
         " --no-shortcut-activation --data there --image-size 48 --skip-bad-images --epochs 3 --batch-size 7 --lr 0.3"
         " --momentum 0.8 --no-nesterov --weight-decay 5e-4 --schedule step --milestones 1,2 --gamma 0.5 --augment none"
-        " --validation 500 --seed 9 --threads 2 --out here"
+        " --validation 500 --seed 9 --threads 2 --out here --groups prefix --split drawn --recipe modern --init best.h5"
+        " --freeze stage2 --restarts 1,2 --patience 4 --average 0.9 --class-weights balanced"
     )
     assert TrainingOptions(**given) == TrainingOptions(
         width=0.5,
@@ -49,6 +50,15 @@ def test_every_option_of_the_command_line_reaches_the_training_options():
         seed=9,
         threads=2,
         out="here",
+        groups="prefix",
+        split="drawn",
+        recipe="modern",
+        init="best.h5",
+        freeze="stage2",
+        restarts=(1, 2),
+        patience=4,
+        average=0.9,
+        class_weights="balanced",
     )
 
 
@@ -69,7 +79,8 @@ def test_the_command_kept_with_weights_means_the_same_run():
     options = TrainingOptions(
         width=0.5, blocks=(1, 1, 4, 1), nesterov=False, milestones=(2, 5), data="my data", threads=2, out="runs"
     )
-    assert options.command() == "minisqx train --width 0.5 --blocks 1,1,4,1 --data 'my data' --no-nesterov --milestones 2,5"
+    words = "minisqx train --width 0.5 --blocks 1,1,4,1 --data 'my data' --no-nesterov --schedule step --milestones 2,5"
+    assert options.command() == words
     assert TrainingOptions().command() == "minisqx train"
     assert TrainingOptions(skip_bad_images=True).command() == "minisqx train --skip-bad-images"
 
@@ -82,16 +93,17 @@ def test_a_dictionary_with_missing_or_unknown_options_is_refused(damage):
         TrainingOptions.from_dict(options)
 
 
-def test_a_run_from_before_bad_images_could_be_skipped_skips_none():
-    options = TrainingOptions().to_dict()
-    del options["skip_bad_images"]
-    assert TrainingOptions.from_dict(options) == TrainingOptions(skip_bad_images=False)
+def test_a_run_from_before_an_option_existed_goes_on_as_it_was():
+    options = TrainingOptions(data="photos", recipe="paper", split="drawn")
+    older = {name: value for name, value in options.to_dict().items() if name not in ("skip_bad_images", "split", *LATER)}
+    assert TrainingOptions.from_dict(older) == options
 
 
 def test_the_recipe_kept_with_weights_says_nothing_of_the_machine():
-    recipe = TrainingOptions(data="/home/someone/data", out="/home/someone/runs", threads=3).recipe()
+    recipe = TrainingOptions(data="/home/someone/data", out="/home/someone/runs", threads=3).provenance()
     assert "someone" not in str(recipe) and "threads" not in recipe
-    assert recipe["lr"] == 0.1 and recipe["image_size"] is None
+    assert recipe["momentum"] == 0.9 and recipe["image_size"] is None
+    assert TrainingOptions(init="/home/someone/best.h5").provenance()["init"] == "best.h5"
 
 
 IMPOSSIBLE = [
@@ -120,6 +132,14 @@ IMPOSSIBLE = [
     ({"milestones": (120, 60)}, "milestones (120, 60)"),
     ({"milestones": (0,)}, "milestones (0,)"),
     ({"milestones": (1,), "schedule": "one-cycle"}, "milestones (1,)"),
+    ({"restarts": (5, 5)}, "restarts (5, 5)"),
+    ({"restarts": (5,), "epochs": 5}, "restarts (5,)"),
+    ({"patience": 0}, "patience 0"),
+    ({"class_weights": "sqrt"}, "class weights 'sqrt'"),
+    ({"recipe": "old"}, "recipe 'old'"),
+    ({"split": "random"}, "split 'random'"),
+    ({"freeze": "stage9"}, "freeze 'stage9'"),
+    ({"freeze": "classifier"}, "freeze 'classifier'"),
     ({"gamma": 0.0}, "gamma 0.0"),
     ({"gamma": 1.5}, "gamma 1.5"),
     ({"augment": "cutout"}, "augment 'cutout'"),

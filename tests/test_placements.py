@@ -78,7 +78,7 @@ def test_steps_of_fresh_networks_have_the_same_bits(dtype):
 
 def test_no_operation_of_the_generated_code_may_be_reordered_or_fused():
     calls = (
-        (loss.softmax_cross_entropy, (np.empty((3, 5)), np.zeros((3, 5)), np.zeros(3, np.int64))),
+        (loss.softmax_cross_entropy, (np.empty((3, 5)), np.zeros((3, 5)), np.zeros(3, np.int64), np.ones(5))),
         (linear.forward, (np.empty((3, 5)), np.ones((3, 17)), np.ones((5, 17)), np.zeros(5))),
     )
     for kernel, arguments in calls:

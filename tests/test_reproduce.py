@@ -43,7 +43,7 @@ def test_a_run_that_is_stopped_has_no_result_and_ends_with_the_same_weights(camp
     )
     assert one["history"]["test_accuracy"] == other["history"]["test_accuracy"] and len(one["history"]["epoch"]) == 40
     assert one["test_accuracy"] == one["last"]["test_accuracy"] and set(one["class_accuracy"]) == {"red", "green", "blue"}
-    assert one["options"] == OPTIONS.recipe() and one["command"] == OPTIONS.command()
+    assert one["options"] == OPTIONS.provenance() and one["command"] == OPTIONS.command()
 
 
 def test_a_comparison_does_not_look_at_the_test_images(campaign):

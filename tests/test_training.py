@@ -263,10 +263,10 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(finished, data, 
     """Nothing can be saved at the kill itself, and the files beside last.h5 may be newer than it or gone."""
     plain = Trainer._evaluate
 
-    def killed(trainer, part):
+    def killed(trainer, *arguments):
         if trainer.state.epoch == 1:
             raise MemoryError
-        return plain(trainer, part)
+        return plain(trainer, *arguments)
 
     monkeypatch.setattr(Trainer, "_evaluate", killed)
     with pytest.raises(MemoryError):

@@ -10,7 +10,7 @@ from minisqx.checkpoint import load_checkpoint
 from minisqx.training.run_folder import COLUMNS, RunFolder
 
 # 53 training images in batches of 13 after 7 are set aside: the last batch of an epoch has 1 image.
-SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "threads": 1}
+SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "threads": 1, "recipe": "paper"}
 
 
 def write_data(

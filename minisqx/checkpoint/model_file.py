@@ -31,7 +31,7 @@ from minisqx.spec import NetworkSpec, zoo
 FORMAT = "minisqx checkpoint"
 VERSION = 1
 # Enough for the names of 100,000 classes, or the history of 10,000 epochs. Parsed JSON may take 30 times its size in memory.
-MAX_INDEX_BYTES = 4 << 20
+MAX_INDEX_BYTES = 8 << 20
 DTYPES = {"float32": "<f4", "float64": "<f8"}
 BUFFERS = "buffers"  # the optimizer's array that has a number for each running statistic
 MAX_REASON = 300  # characters of an error message that may quote the file

@@ -171,7 +171,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(added, "MODEL")
     added.add_argument("--data", metavar="PATH", help=_DATA)
     added.add_argument("--groups", metavar="HOW", help=options.GROUPS)
-    added.add_argument("--all", action="store_true", help="use all images of the data set, not only its test images")
+    added.add_argument(
+        "--all",
+        action="store_true",
+        help="use all images, not only the test images, or those that the training of MODEL set aside of this data",
+    )
     added.add_argument("--skip-bad-images", action="store_true", help=options.SKIP_BAD_IMAGES)
     text = "a new folder for a list of all mistakes, and for the images of the surest ones"
     added.add_argument("--mistakes", metavar="DIR", help=text)
@@ -346,7 +350,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from minisqx.data.dataset import say_on_stderr
     from minisqx.data.sources import open_parts
     from minisqx.inference.model import load
-    from minisqx.training.evaluation import evaluate, model_labels, with_classes
+    from minisqx.training.evaluation import evaluate, model_labels, trained_with, with_classes
 
     model = load(args.MODEL)
     if model.mean is None:
@@ -358,10 +362,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         groups=args.groups,
         say=say_on_stderr,
     )
-    part = data.measured(args.all, say_on_stderr)
+    part = data.measured(args.all, say_on_stderr, trained_with(model, data.name))
     model = with_classes(model, data.classes, say_on_stderr)
     labels = model_labels(model, data.classes, part.labels, say_on_stderr)
-    print(f"{model.name} on {'all' if args.all else 'the test'} images of {data.name}")
+    everything = len(part) == sum(map(len, data.parts.values()))
+    print(f"{model.name} on {'all' if everything else 'the test'} images of {data.name}")
     result = evaluate(model, part.images, labels, args.batch_size)
     _print(report.evaluation(result))
     if args.mistakes is not None:

@@ -42,6 +42,7 @@ def summary(spec: NetworkSpec) -> Iterator[str]:
 def evaluation(result: "Evaluation") -> Iterator[str]:
     """The overall accuracy, the calibration, the accuracy of each class, and the confusion matrix."""
     yield f"accuracy {100 * result.accuracy:.2f} % ({result.correct} of {result.images} images), mean loss {result.loss:.4f}"
+    yield f"balanced accuracy {100 * result.balanced_accuracy:.2f} %: the mean of the classes' accuracies"
     yield f"expected calibration error {100 * result.calibration_error:.2f} %: between probability and accuracy"
     yield ""
     rows = [("class", "images", "accuracy")]

@@ -8,6 +8,16 @@ import numpy as np
 INTERVALS = 15  # of a probability, for the calibration
 
 
+def recalls(right: np.ndarray, images: np.ndarray) -> list[float | None]:
+    """The share of each class's images that are named right; None for a class without images. right, images: counts."""
+    return [float(correct / total) if total else None for correct, total in zip(right, images)]
+
+
+def balanced(recalls: list[float | None]) -> float:
+    """Balanced accuracy: the mean recall of the classes that have images, 0 to 1."""
+    return float(np.mean([recall for recall in recalls if recall is not None]))
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """classes: names. labels, predicted: int64 (N,), the true and the predicted class of each image. probability: float64 (N,),
@@ -46,9 +56,13 @@ class Answers:
 
     @property
     def class_accuracy(self) -> list[float | None]:
-        """The accuracy on the images of each class; None for a class without images."""
-        sums = self.confusion.sum(axis=1)
-        return [float(right / total) if total else None for right, total in zip(self.confusion.diagonal(), sums)]
+        """The accuracy on the images of each class, its recall; None for a class without images."""
+        return recalls(self.confusion.diagonal(), self.confusion.sum(axis=1))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of the accuracies of all classes with images, 0 to 1: a rare class counts as much as a frequent one."""
+        return balanced(self.class_accuracy)
 
     def intervals(self) -> list[tuple[float, float, int]]:
         """Mean probability, accuracy and number of images for each interval of the probability that has images."""

@@ -13,7 +13,7 @@ from minisqx.kernels.blocks import flip_taps
 from minisqx.kernels.compiler.tasks import Call, Task
 from minisqx.kernels.geometry import Geometry, Taps
 from minisqx.kernels.layout import Layout
-from minisqx.kernels.structures import SCRATCH_STRIDE, Convolution, Folded, Norm, Output, Parameters, Rows
+from minisqx.kernels.structures import EPSILON, SCRATCH_STRIDE, Convolution, Folded, Norm, Output, Parameters, Rows
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
 from minisqx.layers.activation_backward import NormActivationBackward
 from minisqx.layers.checks import check_gradient, check_input
@@ -109,13 +109,26 @@ class BasicBlock(NetworkPart):
             coefficients=np.empty((3, self.channels), dtype),
         )
         self.x: Any = None
+        self.is_frozen = False
         self.buffers_for = PerLayout(self._make_buffers)
+
+    def freeze(self) -> None:
+        """From now on `forward` normalises with the running statistics and leaves them as they are; there is no backward."""
+        self.is_frozen, self.buffers_for = True, PerLayout(self._make_buffers)
+
+    def fix_norm(self) -> None:
+        """Before a frozen block's `forward`: writes the scale and shift that follow from the running statistics."""
+        if self.has_norm:
+            norm, parameters = self.norm, self.parameters
+            scale = parameters.gamma / np.sqrt(norm.running_var.astype(np.float64) + EPSILON)
+            norm.scale[:], norm.shift[:] = scale, parameters.beta - norm.running_mean * scale
 
     def _make_buffers(self, inputs: Layout) -> BlockBuffers:
         """The buffers for an input of this layout."""
         spec, size, dtype = self.specs[0], (inputs.height, inputs.width), self.workspace.dtype
         layout = inputs.resized(*spec.size_after(size))
-        if self.has_norm and layout.images * layout.map_pixels < 2:
+        measures = self.has_norm and not self.is_frozen
+        if measures and layout.images * layout.map_pixels < 2:
             raise OptionError(
                 f"{spec.name} has one value per channel in this batch, and batch norm needs two: use a larger batch or image"
             )
@@ -140,7 +153,7 @@ class BasicBlock(NetworkPart):
             e=e,
             live=live,
             flip=Task(flip_taps).bind((flipped, live.parameters.weight, tap_count)) if tap_count > 1 else None,
-            moments=np.empty((chunks, 2, channels if self.has_norm else 0)),
+            moments=np.empty((chunks, 2, channels if measures else 0)),
             gradients=np.empty((chunks, channels, depth + tap_count), dtype),
             y=y,
             parts=[
@@ -163,8 +176,13 @@ class BasicBlock(NetworkPart):
             zeros, ones = self.workspace.constants(0)
             # The reader applies an activation that comes after the batch norm.
             computed = self._convolution(0 if self.norm_first else self.activated)
+            parameters = b.live.parameters
+            if self.is_frozen:
+                # To the kernel a frozen block has no batch norm: what `fix_norm` wrote, the reader applies.
+                nothing = np.empty(0, self.workspace.dtype)
+                parameters = parameters._replace(gamma=nothing, beta=nothing)
             arguments = (
-                Rows(b.e, self.row), self.norm, x.tensor(), b.live.parameters, computed, b.pixels,
+                Rows(b.e, self.row), self.norm, x.tensor(), parameters, computed, b.pixels,
                 Folded(self.folded_weight, self.folded_bias, ones, zeros),
                 self.workspace.for_kernel(columns=b.live.depth + self.moment_rows, by_chunk=b.moments),
             )  # fmt: skip

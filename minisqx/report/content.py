@@ -1,11 +1,25 @@
 """What a report shows of a run, as plain values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from minisqx.inference.answers import Answers
 from minisqx.spec import NetworkSpec
+
+
+def is_over(options: Mapping[str, Any], history: list[dict]) -> bool:
+    """Whether a run has come to its end: the planned one, or that of its patience. options: those of its config."""
+    done, patience = len(history), options.get("patience")
+    if done >= options["epochs"]:
+        return True
+    if not patience or not history:
+        return False
+    accuracies = [row["validation_accuracy"] for row in history]
+    begun = max([0, *(epoch for epoch in options.get("restarts") or () if epoch <= done)])
+    return done - max(accuracies.index(max(accuracies)) + 1, begun) >= patience
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,4 +59,4 @@ class Content:
 
     @property
     def is_finished(self) -> bool:
-        return len(self.history) >= self.epochs
+        return is_over(self.config["options"], self.history)

@@ -78,6 +78,7 @@ def _tiles(content: Content) -> Iterator[str]:
     last, spec = content.history[-1], content.spec
     tiles = [(f"{part} accuracy", _percent(last[f"{part}_accuracy"])) for part in ("test", "validation", "train")
              if last[f"{part}_accuracy"] is not None]  # fmt: skip
+    tiles += [("balanced accuracy", _percent(content.measured.balanced_accuracy))]
     tiles += [
         ("parameters", f"{spec.parameters:,}"),
         ("state", f"{spec.state_bytes / 1e3:,.1f} KB"),
@@ -96,7 +97,7 @@ def _table(rows: Iterable[Iterable[str]], kind: str = "") -> str:
 
 def _classes(content: Content) -> Iterator[str]:
     confusion = content.measured.confusion
-    rows = [("class", "images", "of these right", "", "of its predictions right")]
+    rows = [("class", "images", "of these right (recall)", "", "of its predictions right")]
     for number, name in enumerate(content.classes):
         images, predictions, right = confusion[number].sum(), confusion[:, number].sum(), confusion[number, number]
         share = right / images if images else 0

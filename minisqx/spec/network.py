@@ -85,6 +85,18 @@ class NetworkSpec:
         """Tuples of basic blocks that are computed together, in the order of the forward pass."""
         return tuple(group for unit in self.units for group in unit.groups)
 
+    def units_up_to(self, name: str) -> int:
+        """The number of units up to the last one called `name`, or in the stage of this name: stage2 has stage2.block1 and so on.
+
+        Raises OptionError if there is none, or if no layer with parameters comes after it.
+        """
+        found = [number for number, unit in enumerate(self.units, 1) if (unit.name + ".").startswith(f"{name}.")]
+        most = max(number for number, unit in enumerate(self.units) if unit.layers)
+        if not found or found[-1] > most:
+            names = dict.fromkeys(part for unit in self.units[:most] for part in (unit.name.partition(".")[0], unit.name))
+            raise OptionError(f"freeze {name!r}: expected a stage or unit of {self.name} before its last: {', '.join(names)}")
+        return found[-1]
+
     def _shapes(self, attribute: str) -> dict[str, tuple[int, ...]]:
         return {f"{layer.name}.{key}": shape for layer in self.layers for key, shape in getattr(layer, attribute).items()}
 

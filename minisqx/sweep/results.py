@@ -16,6 +16,7 @@ from minisqx.errors import MinisqxError
 from minisqx.machine.folders import replace_file
 from minisqx.paper import printed
 from minisqx.paper.tables import NONE, Cell, Table, markdown, record
+from minisqx.report.content import is_over
 from minisqx.sweep.grid import Trial
 from minisqx.training.run_folder import RunFolder, was_begun
 from minisqx.training.run_state import load_run
@@ -61,8 +62,9 @@ def result_of(trial: Trial) -> Result:
     """The result that a trial's run folder has: finished, or none yet."""
     if was_begun(trial.folder):
         with suppress(MinisqxError):
-            _, state = load_run(RunFolder(trial.folder), lambda line: None)
-            if state.epoch >= trial.options.epochs:
+            folder = RunFolder(trial.folder)
+            _, state = load_run(folder, lambda line: None)
+            if is_over(folder.read_config()["options"], state.history):
                 return Result(trial, FINISHED, tuple(state.history))
     return Result(trial)
 

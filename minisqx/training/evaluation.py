@@ -53,6 +53,12 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     return Evaluation(model.classes, labels, predicted, probability, loss_sum / len(labels))
 
 
+def trained_with(model: Model, data: str) -> dict | None:
+    """The recipe that the model was trained with, if it was trained on data of this name; else None."""
+    recipe = model.provenance.get("recipe")
+    return recipe if isinstance(recipe, dict) and model.provenance.get("data") == data else None
+
+
 def with_classes(model: Model, classes: tuple[str, ...], say: Say) -> Model:
     """The model, with the class names of a data set if it has none of its own, which is reported through `say`.
 

@@ -10,11 +10,12 @@ from minisqx.errors import OptionError
 from minisqx.kernels import loss, sgd
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+def cross_entropy(logits: np.ndarray, labels: np.ndarray, class_weights: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """The mean softmax cross-entropy of logits (N, classes) and integer labels (N,), and its gradient (N, classes).
 
+    class_weights: (classes,), over 0; the mean is then weighted by the class of each image. None: all count the same.
     float16 logits are converted to float32, long doubles to float64; the gradient has the dtype of the converted logits. Raises
-    OptionError for other shapes or dtypes, and for labels outside 0 to classes - 1.
+    OptionError for other shapes, dtypes or weights, and for labels outside 0 to classes - 1.
     """
     logits = np.ascontiguousarray(logits)
     labels = np.asarray(labels)
@@ -27,7 +28,21 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.nda
         raise OptionError(f"labels {given}: expected at least one, each from 0 to {logits.shape[1] - 1}")
     logits = logits.astype(np.float32 if logits.dtype.itemsize <= 4 else np.float64, copy=False)
     dlogits = np.empty_like(logits)
-    return loss.softmax_cross_entropy(dlogits, logits, labels.astype(np.int64, copy=False)), dlogits
+    weights = np.ones(logits.shape[1]) if class_weights is None else np.asarray(class_weights, np.float64)
+    if weights.shape != logits.shape[1:] or not (np.isfinite(weights).all() and (weights > 0).all()):
+        raise OptionError(f"class weights of shape {weights.shape}: expected {logits.shape[1]} finite numbers over 0")
+    return loss.softmax_cross_entropy(dlogits, logits, labels.astype(np.int64, copy=False), weights), dlogits
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Class weights (classes,) with which the images of each class count as much together as those of any other.
+
+    labels: int64 (N,), of all training images. The weight of a class is N / (classes * its images), as in scikit-learn, so an
+    image's weight is 1 on average; a class without images has the weight 1.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    present = np.count_nonzero(counts)
+    return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 1.0)
 
 
 class SGD:
@@ -78,7 +93,7 @@ class SGD:
         return f"SGD({self.network.spec.name}, {options})"
 
     def step(self) -> None:
-        """Updates the parameters with the gradients that the last `backward` wrote."""
-        net = self.network
-        options = (self.lr, self.momentum, self.weight_decay, self.nesterov)
-        sgd.step(net.flat_parameters, net.flat_gradients, self.velocity, *options)
+        """Updates the parameters, but for those that the network has frozen, with the gradients that `backward` wrote last."""
+        net, options = self.network, (self.lr, self.momentum, self.weight_decay, self.nesterov)
+        trained = slice(net.frozen_parameters, None)
+        sgd.step(net.flat_parameters[trained], net.flat_gradients[trained], self.velocity[trained], *options)

@@ -4,18 +4,21 @@ This module reads no files and does not import Numba, so that invalid options ar
 """
 
 import argparse
+import os
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
-from minisqx.checks import is_number, is_whole, make_fields_plain, require
-from minisqx.data import GROUPINGS
+from minisqx.checks import make_fields_plain
+from minisqx.data import DRAWN, FILES
 from minisqx.data.augmentation import AUTO, NONE, USUAL, Augmentation
 from minisqx.errors import OptionError
 from minisqx.spec import BLOCK_ORDERS, NetworkSpec, zoo
 from minisqx.spec.activations import ACTIVATIONS
 from minisqx.spec.squeezenext import SEPARABLE_ORDERS, SqueezeNextSpec
+from minisqx.training.option_checks import BALANCED, SCHEDULES, check_options
+from minisqx.training.recipes import MODERN, PAPER, PAPER_VALUES, PAPERS_DATA, modern
 
-SCHEDULES = ("step", "one-cycle")
 NETWORK_OPTIONS = (
     "width", "blocks", "dropout", "activation", "block_order", "stem_padding", "separable_order", "shortcut_activation",
 )  # fmt: skip
@@ -24,14 +27,23 @@ GROUPS = (
     "files of an image folder that belong together, such as frames of a film, and stay in one part: prefix (one name up to a"
     " number at its end) or folder (<class>/<group>/<image>); an HDF5 file has an array 'groups'"
 )
+SPLIT = (
+    "how images of a folder are set aside for testing and validation: files (by each file's name alone, so that another"
+    " photograph moves no other) or drawn (exact shares, drawn with the seed); other data is always drawn"
+)
+BY_RECIPE: Any = None  # a value that the recipe has yet to give, see `TrainingOptions.settled`
+# Options that older runs lack, and which then change nothing.
+LATER = ("recipe", "init", "freeze", "restarts", "patience", "class_weights")
 # Options that may change when a run is resumed, since they don't change its results.
 PLACE_OPTIONS = ("data", "threads")
-MAX_EPOCHS = 10_000  # limited by the size of the history in a checkpoint
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """All options of a training run. The defaults are the paper's recipe; docs/design.md says what the paper leaves open.
+    """All options of a training run. What isn't given comes from a recipe; docs/design.md says what the paper leaves open.
+
+    Without `data`, or with CIFAR-10 or the embedded data, that is the paper's recipe. For images of one's own it depends on their
+    number: epochs, batch_size, lr, weight_decay, schedule and augment are None until `settled`.
 
     model: "shallow" or another name of `zoo`.
     width, blocks, dropout, activation, block_order, stem_padding, separable_order, shortcut_activation: see
@@ -39,9 +51,16 @@ class TrainingOptions:
     data: archive, folder, HDF5 file, or a name; None: CIFAR-10 or, without network, the embedded data (see `open_dataset`).
     image_size: side in pixels to which the images of an image folder are resized; None: their own size.
     skip_bad_images: skip the files of an image folder that can't be used, with a line for each, instead of raising DataError.
-    groups: which images of a folder belong together and stay in one part, as in `open_dataset`; None: each image is alone.
+    groups, split: which images of a folder belong together and stay in one part, and how some are set aside, as in
+        `open_dataset`.
+    recipe: "modern" or "paper" (`recipes`); None: by the data.
+    init: a checkpoint, or the name of shipped weights, whose weights the network starts from where their shapes fit.
+    freeze: the network's units up to this one, or up to this stage, are not trained: see `Network.freeze`.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
         "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
+    restarts: epochs after which the schedule begins anew, over the epochs up to the next one or to the end.
+    patience: the run ends after so many epochs without a better validation accuracy; None: never before the planned end.
+    class_weights: "balanced" weighs images in the loss so that all classes count the same; None: all images count the same.
     average: the decay of the moving average of the weights (`MovingAverage`), which is then evaluated and saved, at least 0 and
         below 1; 0: none.
     augment: the text of an `Augmentation`, such as "crop,flip", "auto" or "none".
@@ -66,17 +85,24 @@ class TrainingOptions:
     image_size: int | None = None
     skip_bad_images: bool = False
     groups: str | None = None
-    epochs: int = 200
-    batch_size: int = 128
-    lr: float = 0.1
+    split: str = FILES
+    recipe: str | None = None
+    init: str | None = None
+    freeze: str | None = None
+    epochs: int = BY_RECIPE
+    batch_size: int = BY_RECIPE
+    lr: float = BY_RECIPE
     momentum: float = 0.9
     nesterov: bool = True
-    weight_decay: float = 1e-4
-    schedule: str = "step"
+    weight_decay: float = BY_RECIPE
+    schedule: str = BY_RECIPE
     milestones: tuple[int, ...] | None = None
     gamma: float = 0.2
+    restarts: tuple[int, ...] | None = None
+    patience: int | None = None
     average: float = 0.0
-    augment: str = "crop,flip"
+    class_weights: str | None = None
+    augment: str = BY_RECIPE
     validation: float = 0.1
     seed: int = 0
     threads: int | None = None
@@ -84,17 +110,38 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         make_fields_plain(self)
-        _check(self)
-        object.__setattr__(self, "augment", str(Augmentation.parse(self.augment)))
-        for name in ("blocks", "milestones"):
+        for name in ("data", "init", "out"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else str(path))
+        if self.recipe is None and self.data in PAPERS_DATA:
+            object.__setattr__(self, "recipe", PAPER)
+        if self.schedule is None and self.milestones is not None:
+            object.__setattr__(self, "schedule", "step")
+        if self.recipe == PAPER:
+            for name, value in PAPER_VALUES.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
+        check_options(self)
+        if self.augment is not None:
+            object.__setattr__(self, "augment", str(Augmentation.parse(self.augment)))
+        for name in ("blocks", "milestones", "restarts"):
             given = getattr(self, name)
             # What is no list is refused below, or by the network.
             object.__setattr__(self, name, tuple(given) if isinstance(given, list) else given)
-        for name in ("data", "out"):
-            path = getattr(self, name)
-            object.__setattr__(self, name, None if path is None else str(path))
         side = self.image_size or 32
-        self.network(input_size=(side, side))
+        spec = self.network(input_size=(side, side))
+        if self.freeze is not None:
+            spec.units_up_to(self.freeze)
+
+    def settled(self, images: int, own: bool, has_norm: bool = True) -> "TrainingOptions":
+        """The options with the values of their recipe in the place of those that were not given.
+
+        images: for training. own: whether they are the user's own, not CIFAR-10. has_norm: whether the network has batch norm.
+        """
+        recipe = self.recipe or (MODERN if own else PAPER)
+        given = {name: value for name in PAPER_VALUES if (value := getattr(self, name)) is not None}
+        values = PAPER_VALUES if recipe == PAPER else modern(images, has_norm, given)
+        return replace(self, recipe=recipe, **values | given)
 
     @classmethod
     def from_dict(cls, options: dict) -> "TrainingOptions":
@@ -102,7 +149,8 @@ class TrainingOptions:
         names = {field.name for field in fields(cls)}
         if isinstance(options, dict):
             # The config of an older run lacks these options.
-            options = {"skip_bad_images": False, "groups": None, "average": 0.0, **options}
+            options = {"skip_bad_images": False, "groups": None, "average": 0.0, "split": DRAWN, **options}
+            options = dict.fromkeys(LATER) | {"recipe": PAPER} | options
         if not isinstance(options, dict) or set(options) != names:
             given = sorted(options) if isinstance(options, dict) else options
             raise OptionError(f"training options {given!r}: expected the entries {', '.join(sorted(names))}")
@@ -112,9 +160,10 @@ class TrainingOptions:
         """Every option, in JSON types."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
-    def recipe(self) -> dict:
-        """`to_dict` without the options that don't affect results: data, threads, out."""
-        return {key: value for key, value in self.to_dict().items() if key not in (*PLACE_OPTIONS, "out")}
+    def provenance(self) -> dict:
+        """`to_dict` without the options that don't affect results: data, threads, out; and of `init` only the file's name."""
+        kept = {key: value for key, value in self.to_dict().items() if key not in (*PLACE_OPTIONS, "out")}
+        return kept | {"init": None if self.init is None else os.path.basename(self.init)}
 
     def command(self) -> str:
         """The equivalent command line: every option that differs from its default, except --threads and --out."""
@@ -124,8 +173,10 @@ class TrainingOptions:
         """The words of `command`."""
         words = ["minisqx", "train"]
         for name, value in asdict(self).items():
-            option = name.replace("_", "-")
-            if name in ("threads", "out") or value == getattr(TrainingOptions, name):
+            option, default = name.replace("_", "-"), getattr(TrainingOptions, name)
+            if self.recipe == PAPER:
+                default = PAPER_VALUES.get(name, PAPER if name == "recipe" and self.data in PAPERS_DATA else default)
+            if name in ("threads", "out") or value == default:
                 continue
             if isinstance(value, bool):
                 words.append(f"--{option}" if value else f"--no-{option}")
@@ -137,54 +188,6 @@ class TrainingOptions:
         """The network for this number of classes and these images, (height, width) in pixels."""
         chosen = {name: getattr(self, name) for name in NETWORK_OPTIONS if getattr(self, name) is not None}
         return zoo.network(self.model, num_classes=num_classes, input_size=input_size, **chosen)
-
-
-def _check(options: TrainingOptions) -> None:
-    o = options
-    require(
-        o.image_size is None or is_whole(o.image_size, 1, 4096),
-        "image size",
-        o.image_size,
-        "a side in pixels from 1 to 4096, such as 64",
-    )
-    require(isinstance(o.skip_bad_images, bool), "skip bad images", o.skip_bad_images, "True or False")
-    require(o.groups is None or o.groups in GROUPINGS, "groups", o.groups, "one of " + ", ".join(GROUPINGS))
-    require(is_whole(o.epochs, 1, MAX_EPOCHS), "epochs", o.epochs, f"a whole number from 1 to {MAX_EPOCHS}")
-    require(is_whole(o.batch_size, 1, 65_536), "batch size", o.batch_size, "a whole number of images from 1 to 65536")
-    require(is_number(o.lr) and o.lr > 0, "lr", o.lr, "a learning rate over 0, such as 0.1")
-    require(is_number(o.momentum) and 0 <= o.momentum < 1, "momentum", o.momentum, "a number of at least 0 and below 1")
-    require(isinstance(o.nesterov, bool), "nesterov", o.nesterov, "True or False")
-    if o.nesterov and o.momentum == 0:
-        raise OptionError("momentum 0 with nesterov: expected a momentum over 0, or --no-nesterov (nesterov=False)")
-    require(
-        is_number(o.weight_decay) and 0 <= o.weight_decay <= 1,
-        "weight decay",
-        o.weight_decay,
-        "a number from 0 to 1, such as 1e-4",
-    )
-    require(o.schedule in SCHEDULES, "schedule", o.schedule, "one of " + ", ".join(SCHEDULES))
-    require(is_number(o.gamma) and 0 < o.gamma <= 1, "gamma", o.gamma, "a factor over 0 and up to 1, such as 0.2")
-    require(is_number(o.average) and 0 <= o.average < 1, "average", o.average, "a decay of at least 0 and below 1, such as 0.999")
-    validation_ok = is_number(o.validation) and o.validation >= 0 and (o.validation < 1 or is_whole(o.validation, 1, 2**31))
-    require(
-        validation_ok,
-        "validation",
-        o.validation,
-        "a share of the training images below 1, such as 0.1, or a whole number of them, or 0",
-    )
-    require(is_whole(o.seed, 0, 2**63 - 1), "seed", o.seed, "a whole number from 0 to 9223372036854775807")
-    require(o.threads is None or is_whole(o.threads, 1, 1024), "threads", o.threads, "a whole number from 1 to 1024")
-    if o.milestones is not None:
-        require(
-            o.schedule == "step",
-            "milestones",
-            o.milestones,
-            "none with the one-cycle schedule: leave them out or use the step schedule",
-        )
-        steps = o.milestones
-        rising = isinstance(steps, (tuple, list)) and all(is_whole(m, 1, 2**31) for m in steps)
-        rising = rising and all(before < after for before, after in zip(steps, steps[1:]))
-        require(rising, "milestones", steps, "increasing positive epochs, such as 60,120,150,180")
 
 
 def whole(text: str) -> int:
@@ -223,8 +226,10 @@ class _Group:
         self._group = parser.add_argument_group(heading)
 
     def value(self, option: str, convert, metavar: str, text: str, default: str | None = None) -> None:
+        name = option[2:].replace("-", "_")
+        if default is None and name in PAPER_VALUES:
+            default = f"by the recipe; the paper's: {PAPER_VALUES[name]}"
         if default is None:
-            name = option[2:].replace("-", "_")
             known = getattr(SqueezeNextSpec if name in NETWORK_OPTIONS else TrainingOptions, name)
             default = ",".join(map(str, known)) if isinstance(known, tuple) else str(known)
         self._group.add_argument(
@@ -266,7 +271,13 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help="continue a stopped run to its planned end; only --data and --threads may be given with it",
+        help="continue a stopped run to its planned end; only --data, --threads and --extend may be given with it",
+    )
+    parser.add_argument(
+        "--extend",
+        type=whole,
+        metavar="N",
+        help="with --resume: train a finished run for N more epochs, over which its schedule begins anew",
     )
     parser.add_argument(
         "--distributed",
@@ -296,6 +307,13 @@ def add_run_arguments(parser) -> None:
     group.value("--image-size", whole, "N", "resize and crop the images of an image folder to N x N pixels", "their own size")
     group.flag("--skip-bad-images", "skip_bad_images", SKIP_BAD_IMAGES, value=True)
     group.value("--groups", str, "HOW", GROUPS, "each image is alone")
+    group.value("--split", str, "HOW", SPLIT)
+    text = "gives the values that you don't: modern (one cycle; batch size and epochs by the number of images) or paper"
+    group.value("--recipe", str, "NAME", text, "modern for images of your own, paper for CIFAR-10 and the embedded data")
+    text = "start from the weights of this checkpoint, or of a name such as shallow-06-0.2x, where their shapes fit"
+    group.value("--init", str, "MODEL", text, "random weights")
+    text = "don't train the network up to this stage, such as stem, stage2 or stage2.block1: its weights and statistics stay"
+    group.value("--freeze", str, "STAGE", text, "train all")
     group.value("--epochs", whole, "N", "passes over the training images")
     group.value("--batch-size", whole, "N", "images per step")
     group.value("--lr", number, "X", "learning rate at the start (step) or at the peak (one-cycle)")
@@ -311,6 +329,12 @@ def add_run_arguments(parser) -> None:
         "30, 60, 75 and 90 %% of the epochs",
     )
     group.value("--gamma", number, "X", "factor by which the step schedule lowers the learning rate")
+    text = "epochs after which the schedule begins anew, over the epochs up to the next one or to the end"
+    group.value("--restarts", _whole_numbers, "E,E,...", text, "none")
+    text = "end the run after N epochs without a better validation accuracy"
+    group.value("--patience", whole, "N", text, "never before the planned end")
+    text = f"{BALANCED}: weigh images in the loss so that all classes count the same, however many images they have"
+    group.value("--class-weights", str, "HOW", text, "all images count the same")
     group.value(
         "--average", number, "X", "decay of a moving average of the weights, which is evaluated and saved, such as 0.999; 0: none"
     )

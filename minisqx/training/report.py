@@ -12,7 +12,7 @@ from minisqx.inference.prediction import softmax
 from minisqx.machine.folders import replace_file
 from minisqx.network import Network
 from minisqx.plan import Plan
-from minisqx.report.content import Content, Measured
+from minisqx.report.content import Content, Measured, is_over
 from minisqx.report.page import html
 from minisqx.training.data import TrainingData, open_training_data
 from minisqx.training.options import TrainingOptions
@@ -44,7 +44,7 @@ class Reporter:
 
 def content_of(plan: Plan, data: TrainingData, config: dict, history: list[dict]) -> Content:
     """What a report shows. While a run goes on, and there are validation images, the test images are not looked at."""
-    is_finished = len(history) >= config["options"]["epochs"]
+    is_finished = is_over(config["options"], history)
     part = "validation" if len(data.validation) and not is_finished else "test"
     counted = {"train": data.train, "validation": data.validation, "test": data.test}
     images = {name: np.bincount(each.labels, minlength=len(data.classes)).tolist() for name, each in counted.items() if len(each)}
@@ -78,7 +78,7 @@ def report(run_folder: Path, data: str | None, out: Path | None, say) -> Path:
     if not state.history:
         raise TrainingError(f"{str(run_folder)!r} has no complete epoch yet: there is nothing to report")
     options = TrainingOptions.from_dict(config["options"] | ({} if data is None else {"data": data}))
-    images = open_training_data(options, say)
+    images = open_training_data(options, say, None if options.init is None else checkpoint)
     if images.digest != (checkpoint.training or {}).get("data_digest"):
         raise TrainingError(f"{images.name} is not the data that {str(run_folder)!r} was trained on: give that with --data")
     content = content_of(Plan(checkpoint.spec, checkpoint.state), images, config, state.history)

@@ -120,10 +120,13 @@ def _train(job: dict) -> TrainingDigests:
     path = Path(job["folder"])
     resumed = path.exists()
     with RunFolder.open(path) if resumed else RunFolder.create(str(path), "") as folder:
-        trainer = Trainer(options, open_training_data(options, _silent), folder, "", _silent)
+        initial = None if options.init is None else load(options.init)
+        trainer = Trainer(options, open_training_data(options, _silent, initial), folder, "", _silent)
         if resumed:
             trainer.restore(*load_run(folder, _silent))
         else:
+            if initial is not None:
+                trainer.begin_with(initial)
             folder.write_config(trainer.config())
         checkpoint = trainer.train_batches(job["batches"] or len(trainer.loader))
     model, images = load(folder.last), list(trainer.data.train.images[:IMAGES])

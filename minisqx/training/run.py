@@ -5,6 +5,7 @@ resumed. Numba and other large packages are imported only after the options are 
 """
 
 import functools
+import hashlib
 import shlex
 import signal
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from minisqx.checks import is_whole, require
 from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
 from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.machine.threads import thread_count, use_threads
+from minisqx.training.option_checks import MAX_EPOCHS
 from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
 
 __all__ = ["TrainingOptions", "TrainingResult", "add_arguments", "resume", "run", "train"]
@@ -53,6 +56,9 @@ def train(options: TrainingOptions, say: Say = print, ranks: Ranks = ALONE) -> T
         if options.data is not None and Path(options.data).exists():
             # The run may be resumed from another working directory.
             options = replace(options, data=str(Path(options.data).absolute()))
+        from minisqx.training.transfer import load
+
+        initial = None if options.init is None else load(options.init)
         if ranks.is_first:
             created = RunFolder.create(options.out, options.network().name)
             ranks.from_first(lambda: created.path)
@@ -60,9 +66,11 @@ def train(options: TrainingOptions, say: Say = print, ranks: Ranks = ALONE) -> T
             created = OthersFolder(ranks.from_first(Path))
         with created as folder:
             try:
-                images = ranks.one_by_host(lambda: open_training_data(options, say))
+                images = ranks.one_by_host(lambda: open_training_data(options, say, initial))
                 trainer = Trainer(options, images, folder, command, say, ranks)
-                _check_same(trainer.config(), ranks)
+                if initial is not None:
+                    trainer.begin_with(initial)
+                _check_same(trainer, ranks)
                 folder.write_config(trainer.config())
                 trainer.save()
             except BaseException:
@@ -72,13 +80,21 @@ def train(options: TrainingOptions, say: Say = print, ranks: Ranks = ALONE) -> T
 
 
 def resume(
-    run_folder: str | Path, say: Say = print, data: str | None = None, threads: int | None = None, ranks: Ranks = ALONE
+    run_folder: str | Path,
+    say: Say = print,
+    data: str | None = None,
+    threads: int | None = None,
+    extend: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
-    data: the new place of the data, if it was moved. threads: None: as before. ranks: as of `train`; their number may be another.
-    Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed;
-    CheckpointError if both last.h5 and previous.h5 are damaged; and the errors of `train`.
+    data: the new place of the data, if it was moved. threads: None: as before. extend: lengthens a finished run by this many
+    epochs; its schedule begins anew over them, so the result is that of a run that was planned with this restart. ranks: as of
+    `train`; their number may be another.
+    Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed; OptionError
+    if a run that is not finished is to be extended; CheckpointError if both last.h5 and previous.h5 are damaged; and the errors
+    of `train`.
     """
     with _stoppable():
         from minisqx.training.run_folder import OthersFolder, RunFolder
@@ -92,19 +108,24 @@ def resume(
                 options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
             )
             _use_threads(options, say, ranks)
+            from minisqx.report.content import is_over
             from minisqx.training.data import open_training_data
             from minisqx.training.run_state import load_run
             from minisqx.training.trainer import Trainer
 
             checkpoint, state = ranks.from_first(lambda: load_run(folder, say))
-            if state.epoch >= options.epochs:
+            ended = is_over(options.to_dict(), state.history)
+            if extend is not None:
+                options = _extended(options, extend, state.epoch, ended)
+            elif ended:
                 # The run may have failed as it wrote history.csv, after last.h5.
                 folder.write_history(state.history)
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
             try:
-                images = ranks.one_by_host(lambda: open_training_data(options, say))
+                described = None if options.init is None else checkpoint
+                images = ranks.one_by_host(lambda: open_training_data(options, say, described))
             except DataError as error:
                 if data is not None or options.data is None:
                     raise
@@ -112,12 +133,26 @@ def resume(
                 raise DataError(
                     f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
-            trainer = Trainer(options, images, folder, str(config.get("command", "")), say, ranks)
-            _check_same(trainer.config(), ranks)
+            command = str(config.get("command", "")) if extend is None else options.command()
+            trainer = Trainer(options, images, folder, command, say, ranks)
             trainer.restore(checkpoint, state)
+            _check_same(trainer, ranks)
             _warn_of_another_machine(config, trainer.config(), say)
+            if extend is not None:
+                folder.write_config(trainer.config())
             trainer.save()
             return _run(trainer, say)
+
+
+def _extended(options: TrainingOptions, epochs: int, done: int, ended: bool) -> TrainingOptions:
+    """The options of a run with so many epochs more."""
+    if not ended:
+        raise OptionError(
+            f"extend {epochs}: the run has {done} of its {options.epochs} epochs; expected a finished run: resume it without"
+            " --extend"
+        )
+    require(is_whole(epochs, 1, MAX_EPOCHS - done), "extend", epochs, f"epochs from 1 to {MAX_EPOCHS - done}")
+    return replace(options, epochs=done + epochs, restarts=(*(options.restarts or ()), done))
 
 
 @contextmanager
@@ -154,11 +189,12 @@ def _machine(config: dict) -> dict:
     return {**(versions if isinstance(versions, dict) else {}), "CPU": config.get("cpu")}
 
 
-def _check_same(config: dict, ranks: Ranks) -> None:
-    """Raises OptionError unless all ranks have the options, data, versions and CPU of the first one."""
-    places = (*PLACE_OPTIONS, "out")
+def _check_same(trainer, ranks: Ranks) -> None:
+    """Raises OptionError unless all ranks have the options, data, weights, versions and CPU of the first one."""
+    config, places = trainer.config(), (*PLACE_OPTIONS, "out")
     options = {f"--{name.replace('_', '-')}": value for name, value in config["options"].items() if name not in places}
-    mine = {**options, "data": config["data"]["sha256"][:16], **_machine(config)}
+    weights = hashlib.sha256(trainer.network.flat_parameters.tobytes()).hexdigest()
+    mine = {**options, "data": config["data"]["sha256"][:16], "weights": weights[:16], **_machine(config)}
     first, *others = ranks.everyones(mine)
     for number, other in enumerate(others, start=1):
         for name, value in first.items():
@@ -237,12 +273,14 @@ def _run_command(args, ranks: Ranks) -> None:
             )
         check_reproducible(TrainingOptions(**given), say)
     elif args.resume is None:
+        if args.extend is not None:
+            raise OptionError(f"--extend {args.extend} without --resume: expected both, to train a finished run further")
         train(TrainingOptions(**given), say, ranks)
     else:
         fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
         if fixed:
             raise OptionError(
-                f"{', '.join(fixed)} with --resume: expected only --data and --threads;"
+                f"{', '.join(fixed)} with --resume: expected only --data, --threads and --extend;"
                 " the other options of a run can't change, so start a new run"
             )
-        resume(args.resume, say, **given, ranks=ranks)
+        resume(args.resume, say, **given, extend=args.extend, ranks=ranks)

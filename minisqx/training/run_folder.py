@@ -29,7 +29,8 @@ from minisqx.machine.folders import lock, replace_file
 from minisqx.training.curves import draw_curves
 
 # loss: mean cross-entropy. accuracy: 0 to 1. train_*: averages over the epoch while the weights change, with dropout and
-# augmentation. seconds: the whole epoch with its evaluation. images_per_second: of training alone.
+# augmentation. seconds: the whole epoch with its evaluation. images_per_second: of training alone. recall: a list in JSON, of
+# each class the accuracy on its images, null for a class without; balanced_accuracy: the mean of these.
 COLUMNS = (
     "epoch",
     "lr",
@@ -41,7 +42,13 @@ COLUMNS = (
     "test_accuracy",
     "seconds",
     "images_per_second",
+    "validation_balanced_accuracy",
+    "test_balanced_accuracy",
+    "validation_recall",
+    "test_recall",
 )
+RECALLS = COLUMNS[-2:]
+LATER = COLUMNS[-4:]  # columns that the history of an older run lacks
 
 MAX_CONFIG_BYTES = 64 << 20
 
@@ -170,7 +177,8 @@ class RunFolder:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(history)
+        for row in history:
+            writer.writerow(row | {name: json.dumps(row[name]) for name in RECALLS if row[name] is not None})
         self._write(self.history, text.getvalue())
 
     def draw(self, history: list[dict], title: str) -> None:

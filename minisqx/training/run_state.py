@@ -11,7 +11,7 @@ import numpy as np
 from minisqx.checkpoint import Checkpoint, load_checkpoint
 from minisqx.checks import is_number, is_whole
 from minisqx.errors import CheckpointError, TrainingError
-from minisqx.training.run_folder import COLUMNS, RunFolder
+from minisqx.training.run_folder import COLUMNS, LATER, RECALLS, RunFolder
 
 # The optimizer's arrays in last.h5: without a moving average, where the state has the network's own weights, and with one, where
 # the state has the averages.
@@ -42,6 +42,9 @@ class RunState:
     @classmethod
     def from_dict(cls, state: Any) -> "RunState":
         """The inverse of `asdict`. Raises ValueError for invalid or inconsistent entries."""
+        if isinstance(state, dict) and isinstance(state.get("history"), list):
+            nothing = dict.fromkeys(LATER)
+            state = state | {"history": [nothing | row if isinstance(row, dict) else row for row in state["history"]]}
         _check_state(state)
         return cls(**state)
 
@@ -82,7 +85,8 @@ def _check_state(state: Any) -> None:
         )
         for name, value in row.items():
             empty = value is None and name.startswith(("validation_", "test_"))
-            require(empty or number(value), f"{name} of epoch {count} is {reprlib.repr(value)}")
+            listed = name in RECALLS and isinstance(value, list) and all(each is None or number(each) for each in value)
+            require(empty or listed or number(value), f"{name} of epoch {count} is {reprlib.repr(value)}")
     require(bool(state["best_epoch"]) == bool(epoch) and state["best_epoch"] <= epoch, f"its best epoch is {state['best_epoch']}")
     begun = bool(state["batch"])
     require(begun == bool(state["samples"]) == (state["seconds"] > 0), "its sums over the current epoch are inconsistent")

@@ -1,8 +1,14 @@
 """Learning rate schedules: the paper's steps, and one cycle for short runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from minisqx.checks import is_number, plain, require
+
+
+def cycle(epoch: int, epochs: int, restarts: Sequence[int]) -> tuple[int, int]:
+    """The first epoch, and the length, of the part of a run that lies between two restarts of the schedule. Epochs from 0."""
+    begun = max([0, *(each for each in restarts if each <= epoch)])
+    return begun, min([epochs, *(each for each in restarts if each > epoch)]) - begun
 
 
 class StepSchedule:

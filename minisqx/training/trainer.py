@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import chain, islice
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,25 +18,31 @@ from minisqx.checkpoint import Checkpoint
 from minisqx.data.dataset import Part
 from minisqx.data.loader import Batch, Loader
 from minisqx.errors import OptionError, TrainingError
+from minisqx.inference.answers import balanced, recalls
 from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.network import Network
+from minisqx.report.content import is_over
 from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
 from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
 from minisqx.training.memory import check_training
-from minisqx.training.optim import SGD, cross_entropy
-from minisqx.training.options import TrainingOptions
+from minisqx.training.optim import SGD, balanced_weights, cross_entropy
+from minisqx.training.options import BALANCED, TrainingOptions
 from minisqx.training.progress import EpochBar, epoch_line, missing_packages, rgb_text
+from minisqx.training.recipes import recipe_line
 from minisqx.training.report import Reporter
-from minisqx.training.run_folder import RunFolder, reason
+from minisqx.training.run_folder import COLUMNS, RunFolder, reason
 from minisqx.training.run_state import AVERAGED, PLAIN, RunState, load_run
-from minisqx.training.schedule import OneCycleSchedule, StepSchedule
+from minisqx.training.schedule import OneCycleSchedule, StepSchedule, cycle
+from minisqx.training.transfer import Model, take_weights
 from minisqx.training.warmup import compile_training
 
 SAVE_EVERY = 60.0  # seconds between checkpoints within an epoch
 EVALUATION_BATCH = 256  # images
+MEASURED = ("loss", "accuracy", "balanced_accuracy", "recall")  # columns of the history, for each part
+MAX_RECALLS = 120_000  # of each part; with more, classes times epochs, the history has none, since last.h5 would grow with them
 
 
 class Trainer:
@@ -55,24 +62,39 @@ class Trainer:
         say: Callable[[str], object],
         ranks: Ranks = ALONE,
     ) -> None:
-        self.options, self.data, self.folder, self.command, self._print = options, data, folder, command, say
         self.ranks = ranks
         self.spec = options.network(len(data.classes), data.image_size)
+        has_norm = any(layer.has_norm for layer in self.spec.convolutions)
+        self.options = options.settled(len(data.train), data.is_own, has_norm)
+        self._asked, options = options.recipe, self.options
+        self.data, self.folder, self.command, self._print = data, folder, command, say
         self._check_last_batch()
+        if options.patience is not None and not len(data.validation):
+            raise OptionError(f"patience {options.patience} without validation images: expected --validation over 0")
         evaluated = max(len(data.validation), len(data.test))
         check_training(self.spec, options.batch_size, len(data.train), evaluated, EVALUATION_BATCH, averaged=options.average > 0)
         self.network = Network(self.spec, seed=options.seed, ranks=ranks)
+        if options.freeze is not None:
+            self.network.freeze(options.freeze)
         self.optimizer = SGD(
             self.network, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay
         )
         # The network that is evaluated and saved.
         self.average = MovingAverage(self.network, options.average) if options.average else None
         self.loader = self._loader(data.train, options.batch_size, training=True)
+        balance = options.class_weights == BALANCED
+        self.class_weights = balanced_weights(data.train.labels, len(data.classes)) if balance else None
         self.state = RunState()
         self._reporter = Reporter(folder.report, data, self.config())
         self._stop = StopRequest()
         self._saved_at = self._drawn_at = time.monotonic()
         self._warned = False
+
+    def begin_with(self, model: Model) -> None:
+        """Takes the weights of a model for the first ones of a new run. Raises OptionError if no layer fits."""
+        for line in take_weights(self.network, model):
+            self.say(line)
+        self.result.load_state_dict(self.network.state_dict())
 
     @property
     def result(self) -> Network:
@@ -159,11 +181,13 @@ class Trainer:
         with self._stop:
             try:
                 self.folder.write_history(self.state.history)
-                while self.state.epoch < self.options.epochs:
+                while not is_over(self.options.to_dict(), self.state.history):
                     self._check_stop()
                     self._train_epoch()
                     self._finish_epoch()
                     self._report()
+                if self.state.epoch < self.options.epochs:
+                    self.say(f"stopped early: {self.options.patience} epochs without a better validation accuracy")
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -189,11 +213,12 @@ class Trainer:
 
     def _summary(self) -> list[str]:
         """The lines reported at the start."""
-        data, spec, state, batches = self.data, self.spec, self.state, len(self.loader)
-        source = "of the training images" if data.measured else "the usual constants of CIFAR-10"
+        data, spec, state, batches, options = self.data, self.spec, self.state, len(self.loader), self.options
+        source = data.normalised_by
         selected = f"best on {len(data.validation)} validation images" if len(data.validation) else "last epoch"
         resumed = f", from epoch {state.epoch + 1}, batch {state.batch + 1} on" if state.epoch or state.batch else ""
         return [
+            recipe_line(self._asked, options, data.name, len(data.train)),
             f"normalisation: mean {rgb_text(data.mean)}, standard deviation {rgb_text(data.std)} ({source})",
             f"network: {spec.name}, {spec.parameters} parameters, {spec.macs / 1e6:.3g} M multiply-adds per image",
             f"run: {self.options.epochs} x {batches} batches{resumed}; best.h5: the {selected}; in {str(self.folder.path)!r}",
@@ -235,7 +260,7 @@ class Trainer:
         self.optimizer.lr = self.state.lr = self._learning_rate()
         network = self.network
         logits = network.forward(batch, training=True)
-        loss, dlogits = cross_entropy(logits, batch.labels)
+        loss, dlogits = cross_entropy(logits, batch.labels, self.class_weights)
         if not math.isfinite(loss):
             first = first_nonfinite_output(network, batch, logits, self.ranks)
             raise self._not_finite(f"the loss is {loss} (first not finite: {first})")
@@ -253,49 +278,55 @@ class Trainer:
     def _learning_rate(self) -> float:
         """The learning rate of the next batch."""
         options, state = self.options, self.state
+        begun, epochs = cycle(state.epoch, options.epochs, options.restarts or ())
+        epoch = state.epoch - begun
         if options.schedule == "one-cycle":
-            return OneCycleSchedule(options.lr, options.epochs).lr(state.epoch + (state.batch + 0.5) / len(self.loader))
-        return StepSchedule(options.lr, options.epochs, options.milestones, options.gamma).lr(state.epoch)
+            return OneCycleSchedule(options.lr, epochs).lr(epoch + (state.batch + 0.5) / len(self.loader))
+        return StepSchedule(options.lr, epochs, options.milestones, options.gamma).lr(epoch)
 
-    def _evaluate(self, part: Part) -> tuple[float | None, float | None]:
-        """Mean loss and accuracy of a part in inference; (None, None) without images."""
+    def _evaluate(self, name: str, part: Part) -> dict[str, Any]:
+        """The columns of a part in the history, measured in inference; all None without images."""
+        found: dict[str, Any] = dict.fromkeys(f"{name}_{column}" for column in MEASURED)
         if not len(part):
-            return None, None
+            return found
+        classes = len(self.data.classes)
         plan, loader = self.result.plan(), self._loader(part, EVALUATION_BATCH, training=False)
         mine, measured = self.ranks.share(len(loader)), []
         for batch in islice(loader.epoch(0, start=mine.start), len(mine)):
             logits = plan.run(batch.data, batch.layout)
             loss, _ = cross_entropy(logits, batch.labels)
-            measured.append((float(loss), count_correct(logits, batch.labels), len(batch.labels)))
+            right = np.bincount(batch.labels[logits.argmax(axis=1) == batch.labels], minlength=classes)
+            measured.append((float(loss), right, len(batch.labels)))
             # The state has all batches of the epoch, so a resumed run starts with this evaluation again.
             if self.ranks.count == 1:
                 self._stop.check()
-        loss_sum, correct = 0.0, 0
-        for loss, right, images in chain.from_iterable(self.ranks.everyones(measured)):
+        loss_sum, right = 0.0, np.zeros(classes, np.int64)
+        for loss, correct, images in chain.from_iterable(self.ranks.everyones(measured)):
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss in the evaluation after the epoch is {loss}")
             loss_sum += loss * images
-            correct += right
+            right += correct
         self._check_stop()
-        return round(loss_sum / len(part), 6), round(correct / len(part), 6)
+        recall = recalls(right, np.bincount(part.labels, minlength=classes))
+        values = (loss_sum / len(part), int(right.sum()) / len(part), balanced(recall))
+        found |= {f"{name}_{column}": round(value, 6) for column, value in zip(MEASURED, values)}
+        if classes * self.options.epochs <= MAX_RECALLS:
+            found[f"{name}_recall"] = [None if value is None else round(value, 4) for value in recall]
+        return found
 
     def _finish_epoch(self) -> None:
         state, began = self.state, time.perf_counter()
-        validation_loss, validation_accuracy = self._evaluate(self.data.validation)
-        test_loss, test_accuracy = self._evaluate(self.data.test)
-        row = {
+        found = self._evaluate("validation", self.data.validation) | self._evaluate("test", self.data.test)
+        found |= {
             "epoch": state.epoch + 1,
             "lr": float(f"{state.lr:.6g}"),
             "train_loss": round(state.loss_sum / state.samples, 6),
             "train_accuracy": round(state.correct / state.samples, 6),
-            "validation_loss": validation_loss,
-            "validation_accuracy": validation_accuracy,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
             "seconds": round(state.seconds + time.perf_counter() - began, 3),
             "images_per_second": round(state.samples / state.seconds, 1),
         }
-        state.end_epoch(row)
+        validation_accuracy = found["validation_accuracy"]
+        state.end_epoch({name: found[name] for name in COLUMNS})
         if validation_accuracy is None or validation_accuracy > state.best_accuracy:
             state.best_epoch = state.epoch
             state.best_accuracy = -1.0 if validation_accuracy is None else validation_accuracy
@@ -350,7 +381,7 @@ class Trainer:
             metrics={} if self.state.batch else self._metrics(),
             provenance={
                 "data": self.data.name,
-                "recipe": self.options.recipe(),
+                "recipe": self.options.provenance(),
                 "command": self.command,
                 "versions": versions(),
             },
@@ -359,7 +390,7 @@ class Trainer:
 
     def _metrics(self) -> dict[str, float]:
         last = self.state.history[-1] if self.state.history else {}
-        return {name: value for name, value in last.items() if value is not None}
+        return {name: value for name, value in last.items() if value is not None and not isinstance(value, list)}
 
     def save(self) -> None:
         """Writes last.h5, with everything needed to resume."""
