@@ -10,6 +10,7 @@ how much, follows from the network's own stages. Latency and bandwidth are the u
 """
 
 import math
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def seconds_of_exchanges(ranks: Pretended, latency: float, bandwidth: float) -> 
 
 
 def seconds_of_step(spec: NetworkSpec, batch_size: int, ranks: Ranks) -> float:
-    """The least of the times of some steps."""
+    """The median of the times of some steps."""
     network = Network(spec, ranks=ranks)
     optimizer = SGD(network, lr=0.0)
     images = np.random.default_rng(0).integers(0, 256, (batch_size, *spec.input_size, 3), dtype=np.uint8)
@@ -98,4 +99,4 @@ def seconds_of_step(spec: NetworkSpec, batch_size: int, ranks: Ranks) -> float:
         network.backward(cross_entropy(network.forward(batch, training=True), batch.labels)[1])
         optimizer.step()
         taken.append(time.perf_counter() - began)
-    return min(taken[WARM:])
+    return statistics.median(taken[WARM:])
