@@ -22,6 +22,7 @@ from minisqx.machine.ranks import Ranks, Value
 STATUS_BYTES = 256  # more than MPI_Status has anywhere
 # For how long the other ranks leave it to the first one to report an error that all of them met.
 FIRST_SPEAKS = 3.0  # seconds
+FORWARDING = 0.5  # seconds that a launcher gets to pass on the line, before everything is ended
 OTHER_ERROR = 1
 PATIENCE = 0.002  # seconds between two looks of a rank that waits for others
 
@@ -96,6 +97,7 @@ class MpiRanks(Ranks):
         where = f"rank {self.number} of {self.count} on {socket.gethostname()}: " if self.count > 1 else ""
         sys.stdout.flush()
         print(f"minisqx: {where}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        time.sleep(FORWARDING)
         self._mpi.COMM_WORLD.Abort(code)
 
 

@@ -16,7 +16,7 @@ from tests import mpi_runs
 from tests.training_runs import SMALL, bits, write_data
 
 under_mpi = pytest.mark.skipif(bool(mpi_runs.missing()), reason=mpi_runs.missing() or "there is MPI")
-TRAIN = ("--width", 0.125, "--batch-size", 13, "--validation", 7, "--threads", 1)
+TRAIN = tuple(word for name, value in SMALL.items() if name != "epochs" for word in (f"--{name.replace('_', '-')}", value))
 
 
 @pytest.fixture(scope="module")
