@@ -20,6 +20,7 @@ from minisqx.checkpoint import CIFAR10_MEAN, CIFAR10_STD, load_checkpoint
 from minisqx.errors import CheckpointError, DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import SIGNALS, StopRequest
 from minisqx.network import Network
+from minisqx.report.content import best_epoch
 from minisqx.training import resume, train
 from minisqx.training.curves import draw_curves
 from minisqx.training.data import CIFAR10_CLASSES, channel_statistics, open_training_data
@@ -98,9 +99,14 @@ def test_checkpoints_say_what_they_are_and_where_they_come_from(finished):
     assert load_checkpoint(finished.best).optimizer is None and load_checkpoint(finished.best).training is None
 
 
-def test_best_is_the_first_epoch_with_the_highest_validation_accuracy(finished):
-    accuracies = [float(row["validation_accuracy"]) for row in rows(finished)]
-    assert load_checkpoint(finished.best).metrics["epoch"] == 1 + accuracies.index(max(accuracies))
+def test_best_has_the_highest_validation_accuracy_and_of_these_the_lowest_loss(finished):
+    results = [(float(row["validation_accuracy"]), -float(row["validation_loss"])) for row in rows(finished)]
+    assert load_checkpoint(finished.best).metrics["epoch"] == 1 + results.index(max(results))
+    history = [
+        dict(zip(("validation_accuracy", "validation_loss"), row)) for row in ((0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8))
+    ]
+    assert [best_epoch(history[:count]) for count in (1, 2, 3, 4)] == [1, 2, 3, 3]
+    assert best_epoch([dict.fromkeys(history[0])] * 3) == 3
 
 
 def test_the_history_has_what_the_saved_network_gives_on_the_whole_test_part(finished, data):

@@ -171,14 +171,15 @@ def test_patience_ends_a_run_and_a_resume_knows_that_it_ended(data, tmp_path, mo
     def measured(trainer, name, part):
         """The validation accuracy rises for two epochs and never after."""
         found = plain(trainer, name, part)
-        return found | ({"validation_accuracy": [0.2, 0.5][min(trainer.state.epoch, 1)]} if name == "validation" else {})
+        accuracy = [0.2, 0.5][min(trainer.state.epoch, 1)]
+        return found | ({"validation_accuracy": accuracy, "validation_loss": 1.0} if name == "validation" else {})
 
     monkeypatch.setattr(Trainer, "_evaluate", measured)
     lines: list[str] = []
     options = TrainingOptions(**SMALL | {"epochs": 30}, patience=3, data=data, out=tmp_path / "run")
     result = train(options, lines.append)
     assert (len(result.history), result.best_epoch) == (5, 2)
-    assert any(line == "stopped early: 3 epochs without a better validation accuracy" for line in lines)
+    assert any(line == "stopped early: 3 epochs without a better validation result" for line in lines)
     assert len(resume(result.folder, lines.append).history) == 5 and "complete" in lines[-1]
     assert len(resume(result.folder, lines.append, extend=9).history) == 8, "its patience begins anew, too"
     with pytest.raises(OptionError, match="patience 3 without validation images"):
@@ -187,7 +188,7 @@ def test_patience_ends_a_run_and_a_resume_knows_that_it_ended(data, tmp_path, mo
 
 def test_a_run_is_over_at_its_end_or_when_its_patience_is():
     def history(*accuracies):
-        return [{"validation_accuracy": accuracy} for accuracy in accuracies]
+        return [{"validation_accuracy": accuracy, "validation_loss": 1.0} for accuracy in accuracies]
 
     assert is_over({"epochs": 2}, history(None, None)) and not is_over({"epochs": 3}, history(None, None))
     options = {"epochs": 9, "patience": 2, "restarts": [4]}

@@ -10,6 +10,17 @@ from minisqx.inference.answers import Answers
 from minisqx.spec import NetworkSpec
 
 
+def best_epoch(history: list[dict]) -> int:
+    """The epoch, from 1, with the highest validation accuracy, of several such the one with the lowest validation loss; without
+    validation images the last one.
+
+    Of few images many epochs name all right, and the first of these is rarely the best.
+    """
+    if history[-1]["validation_accuracy"] is None:
+        return len(history)
+    return max(range(len(history)), key=lambda at: (history[at]["validation_accuracy"], -history[at]["validation_loss"])) + 1
+
+
 def is_over(options: Mapping[str, Any], history: list[dict]) -> bool:
     """Whether a run has come to its end: the planned one, or that of its patience. options: those of its config."""
     done, patience = len(history), options.get("patience")
@@ -17,9 +28,8 @@ def is_over(options: Mapping[str, Any], history: list[dict]) -> bool:
         return True
     if not patience or not history:
         return False
-    accuracies = [row["validation_accuracy"] for row in history]
     begun = max([0, *(epoch for epoch in options.get("restarts") or () if epoch <= done)])
-    return done - max(accuracies.index(max(accuracies)) + 1, begun) >= patience
+    return done - max(best_epoch(history), begun) >= patience
 
 
 @dataclass(frozen=True, eq=False)

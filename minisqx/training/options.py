@@ -59,7 +59,7 @@ class TrainingOptions:
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
         "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
     restarts: epochs after which the schedule begins anew, over the epochs up to the next one or to the end.
-    patience: the run ends after so many epochs without a better validation accuracy; None: never before the planned end.
+    patience: the run ends after so many epochs without a better validation result; None: never before the planned end.
     class_weights: "balanced" weighs images in the loss so that all classes count the same; None: all images count the same.
     average: the decay of the moving average of the weights (`MovingAverage`), which is then evaluated and saved, at least 0 and
         below 1; 0: none.
@@ -331,7 +331,7 @@ def add_run_arguments(parser) -> None:
     group.value("--gamma", number, "X", "factor by which the step schedule lowers the learning rate")
     text = "epochs after which the schedule begins anew, over the epochs up to the next one or to the end"
     group.value("--restarts", _whole_numbers, "E,E,...", text, "none")
-    text = "end the run after N epochs without a better validation accuracy"
+    text = "end the run after N epochs without a better validation accuracy or, at the same, a lower loss"
     group.value("--patience", whole, "N", text, "never before the planned end")
     text = f"{BALANCED}: weigh images in the loss so that all classes count the same, however many images they have"
     group.value("--class-weights", str, "HOW", text, "all images count the same")

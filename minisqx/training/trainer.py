@@ -23,7 +23,7 @@ from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
 from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.network import Network
-from minisqx.report.content import is_over
+from minisqx.report.content import best_epoch, is_over
 from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
 from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
@@ -187,7 +187,7 @@ class Trainer:
                     self._finish_epoch()
                     self._report()
                 if self.state.epoch < self.options.epochs:
-                    self.say(f"stopped early: {self.options.patience} epochs without a better validation accuracy")
+                    self.say(f"stopped early: {self.options.patience} epochs without a better validation result")
             except Stopped as stopped:
                 # After Ctrl-C a person may want the picture; a system that shuts down should not wait for it.
                 draw = stopped.cause == signal.SIGINT
@@ -327,7 +327,7 @@ class Trainer:
         }
         validation_accuracy = found["validation_accuracy"]
         state.end_epoch({name: found[name] for name in COLUMNS})
-        if validation_accuracy is None or validation_accuracy > state.best_accuracy:
+        if best_epoch(state.history) == state.epoch:
             state.best_epoch = state.epoch
             state.best_accuracy = -1.0 if validation_accuracy is None else validation_accuracy
             self.folder.save_best(self._checkpoint())
