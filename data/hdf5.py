@@ -32,6 +32,7 @@ _MAX_NAME_BYTES = 1024
 _MAX_OBJECTS = 2 * MAX_CLASSES  # in heaps of names
 _MAX_COMPRESSION = 1032  # deflate's largest ratio
 _SMALL_CHUNK_BYTES = 16 << 20
+_CHUNK_CACHE = 64 << 20  # bytes of an array that are kept while its images are read one by one
 _MAX_UNREAD = 100  # names of objects that are not read
 # Prefixes of the names `images` and `labels` -> part.
 _PREFIXES = {"": "train", "val_": "validation", "valid_": "validation", "validation_": "validation", "test_": "test"}
@@ -60,6 +61,23 @@ def read_hdf5(path: Path, say: Say) -> Parts:
         # For damaged files h5py raises OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError and more.
         if isinstance(error, OSError) and error.errno is not None:
             raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DataError(f"{shown!r} is damaged or cut off ({reason}): create or get the file again") from error
+
+
+def stored_images(path: Path) -> dict[str, h5py.Dataset]:
+    """Name -> array of images, uint8 (N, H, W, 3), of each part in the file `path`, checked but not read; the file stays open.
+
+    Raises DataError as `read_hdf5` does. Reading an image of a damaged file may raise OSError or RuntimeError.
+    """
+    shown = str(path)
+    try:
+        with _without_plugins():
+            file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+            return {f"{prefix}images": _images(file, prefix, shown) for prefix in _prefixes(file, shown)}
+    except DataError:
+        raise
+    except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise DataError(f"{shown!r} is damaged or cut off ({reason}): create or get the file again") from error
 
@@ -108,10 +126,8 @@ def _plain(file: h5py.File, name: str, shown: str) -> h5py.Dataset:
 
 def _part(file: h5py.File, prefix: str, shown: str) -> Part:
     """The images and labels of one part, after checking that they match and that their bytes are in the file."""
-    images = _array(file, f"{prefix}images", shown, "u", 4, "uint8 (N, height, width, 3)")
+    images = _images(file, prefix, shown)
     labels = _array(file, f"{prefix}labels", shown, "iu", 1, "integers (N,)")
-    if images.dtype != np.uint8:
-        raise DataError(f"{shown!r}: {images.name!r} is {images.dtype}; expected uint8 (N, height, width, 3)")
     if len(labels) != len(images):
         raise DataError(f"{shown!r}: {len(labels)} labels for {len(images)} images; expected one per image")
     if images.size + 16 * labels.size > MAX_BYTES:
@@ -125,6 +141,13 @@ def _part(file: h5py.File, prefix: str, shown: str) -> Part:
         groups = groups[...].astype(np.int64)
     names = tuple(f"{prefix}images[{at}]" for at in range(len(images)))
     return Part(images[...], labels[...].astype(np.int64), names, groups)
+
+
+def _images(file: h5py.File, prefix: str, shown: str) -> h5py.Dataset:
+    images = _array(file, f"{prefix}images", shown, "u", 4, "uint8 (N, height, width, 3)")
+    if images.dtype != np.uint8:
+        raise DataError(f"{shown!r}: {images.name!r} is {images.dtype}; expected uint8 (N, height, width, 3)")
+    return images
 
 
 def _array(file: h5py.File, name: str, shown: str, dtype_kinds: str, dimensions: int, expected: str) -> h5py.Dataset:

@@ -20,6 +20,7 @@ from minisqx.kernels.counters import AUGMENTATION, DISTORTION, SHUFFLE, permutat
 from minisqx.kernels.distort import Distortion
 from minisqx.kernels.layout import Layout, aligned_empty
 from minisqx.machine.limits import size_text
+from minisqx.machine.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,13 +104,15 @@ class Loader:
             return np.arange(len(self.images))
         return permutation(stream(self.seed, SHUFFLE, epoch), len(self.images))
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0, ranks: Ranks = ALONE) -> Iterator[Batch]:
         """The batches of epoch number `epoch`, from batch number `start` on.
+
+        ranks: the processes that train together; of a batch's `data`, only this one's chunks are written.
 
         A thread prepares the next batch while the caller works with this one; it ends with the iterator.
         Raises OptionError unless both are whole numbers from 0.
         """
-        return self._batches(_checked_number("epoch", epoch), _checked_number("start", start))
+        return self._batches(_checked_number("epoch", epoch), _checked_number("start", start), ranks)
 
     def _changes(self, epoch: int) -> Changes:
         """What the kernel does to the samples of an epoch."""
@@ -126,7 +129,7 @@ class Loader:
         key, distortion_key = stream(self.seed, AUGMENTATION, epoch), stream(self.seed, DISTORTION, epoch)
         return Changes(chosen.crop, chosen.flip, key, chosen.distorts, distortion, distortion_key)
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, start: int, ranks: Ranks) -> Iterator[Batch]:
         if start >= len(self):
             return
         order = self.order(epoch)
@@ -141,7 +144,9 @@ class Loader:
             if len(indices) != full.images:
                 layout = Layout.of_batch(len(indices), height, width, self._table.dtype, self.larger_chunks)
                 data = layout.empty(3, self._table.dtype)
-            fill_batch(self.images, indices, self._table, changes, layout.images_per_chunk, data)
+            chunks = ranks.share(layout.chunks)
+            mine = indices[chunks.start * layout.images_per_chunk : chunks.stop * layout.images_per_chunk]
+            fill_batch(self.images, mine, self._table, changes, layout.images_per_chunk, data[chunks.start : chunks.stop])
             return Batch(data, layout, self.labels[indices], indices)
 
         with ThreadPoolExecutor(1, "minisqx-loader") as worker:

@@ -21,7 +21,7 @@ release = version = re.search(r'^__version__ = "(.+)"$', (HERE.parent / "minisqx
 navigation = {
     "Start": ["docs/using", "docs/notebooks/first_steps", "docs/data", "docs/notebooks/own_data"],
     "Networks": ["docs/networks", "docs/results", "docs/paper", "docs/gallery", "docs/beside"],
-    "Deploy": ["docs/exporting", "examples/c/README", "examples/edge/README", "docs/reliability"],
+    "Deploy": ["docs/exporting", "examples/c/README", "examples/edge/README", "docs/distributed", "docs/reliability"],
     "How it works": [
         "docs/reading",
         "docs/backprop",

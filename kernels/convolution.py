@@ -45,7 +45,7 @@ from minisqx.kernels.blocks import (
     whole_vectors,
 )
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.compiler.tasks import Shared, Task
+from minisqx.kernels.compiler.tasks import Chunked, Gathered, Shared, Task
 from minisqx.kernels.geometry import PADDING_HEIGHT, PADDING_WIDTH
 from minisqx.kernels.structures import Affine, ChunkMoments, Extent, Matrix, Moments, NormBackward, Rows
 from minisqx.kernels.tiles.product import product, product_to_dz, product_with_moments, weight_gradient
@@ -152,13 +152,17 @@ def _chunks(stored, *_) -> int:
     return len(stored.data)
 
 
+def _sums_by_chunk(*arguments) -> np.ndarray:
+    return arguments[-1].by_chunk
+
+
 # The training forward pass of a basic block: forward(out, norm, x, parameters, convolution, pixels, folded, workspace).
 #
 # Writes out, `Rows` (M channels), and, if there is a batch norm, the `Norm`: the batch's mean and variance, scale and shift; and
 # updates its running statistics. x: `Tensor` (K channels). pixels: int64 (chunks,), of each chunk of out. folded: `Folded`,
 # written; its scale is 1, its shift 0. workspace.by_chunk: (chunks, 2, M or 0) float64, the moments of each chunk; its columns
 # are followed by 3 vectors an output.
-forward = Task(fold_weight, Shared(convolve, _chunks), normalise)
+forward = Task(fold_weight, Chunked(convolve, _chunks), Gathered(_sums_by_chunk), normalise)
 
 
 @njit
@@ -271,7 +275,13 @@ def _groups_of_rows(e, gradients, *_) -> int:
 # e: `Output` (M channels). gradients: `Parameters`, written. source: of the gradient of the output. x: `Tensor` (K channels), the
 # input, whose sums are written. norm: `Norm`, with the sums of this block's output; its coefficients are written. cut: of e.
 # workspace.by_chunk: (chunks, M, (K + 1) * taps), the sums G and B of each chunk; workspace.total: (M, (K + 1) * taps).
-backward = Task(start_backward, Shared(pass_back, _chunks), Shared(add_gradients, _groups_of_rows), finish_backward)
+backward = Task(
+    start_backward,
+    Chunked(pass_back, _chunks),
+    Gathered(_sums_by_chunk),
+    Shared(add_gradients, _groups_of_rows),
+    finish_backward,
+)
 
 
 @njit
@@ -331,4 +341,4 @@ def write_gradient(dx, source, cut, workspace, place):
 
 
 # input_gradient(dx, source, cut, workspace): the gradient that `source` describes, written to dx (chunks, K, stride).
-input_gradient = Task(Shared(write_gradient, lambda dx, *_: len(dx)))
+input_gradient = Task(Chunked(write_gradient, lambda dx, *_: len(dx)))

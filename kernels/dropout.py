@@ -10,7 +10,7 @@ import numpy as np
 
 from minisqx.kernels.blocks import chunk_of, clear_tail, images_of, matrix_of, whole_vectors
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.compiler.tasks import Shared, Task
+from minisqx.kernels.compiler.tasks import Chunked, Task
 from minisqx.kernels.counters import draw
 from minisqx.kernels.structures import Rows
 
@@ -45,4 +45,4 @@ def mask(out, x, probability, key, cut, place):
 #
 # x: `Tensor` of as many channels. key: uint64 (1,), of the stream (seed, DROPOUT, step). Forward with the input's deferred scale
 # and shift; backward on the gradient, with scale 1 and shift 0.
-apply = Task(Shared(mask, lambda out, *_: len(out)))
+apply = Task(Chunked(mask, lambda out, *_: len(out)))

@@ -18,7 +18,7 @@ from numba import types
 
 from minisqx.kernels.blocks import clear_tail, matrix_of, pixels_of, whole_vectors
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.compiler.tasks import Shared, Task
+from minisqx.kernels.compiler.tasks import Chunked, Task
 from minisqx.kernels.geometry import (
     IN_HEIGHT,
     IN_WIDTH,
@@ -204,7 +204,7 @@ def pool(out, index, x, taps, cut, place):
 
 # forward(out, index, x, taps, cut): out (chunks, rows, stride) of x, `Rows`; index: int32, of out's shape, receives where each
 # maximum was. cut: of out.
-forward = Task(Shared(pool, lambda out, *_: len(out)))
+forward = Task(Chunked(pool, lambda out, *_: len(out)))
 
 
 @njit
@@ -222,4 +222,4 @@ def scatter(dx, g, index, cut, pooled_cut, place):
 
 # backward(dx, g, index, cut, pooled_cut): dx (chunks, rows, stride) from g, of the pooled map, and `index`, both (chunks, rows,
 # its stride). cut: of dx; pooled_cut: of g.
-backward = Task(Shared(scatter, lambda dx, *_: len(dx)))
+backward = Task(Chunked(scatter, lambda dx, *_: len(dx)))

@@ -22,7 +22,7 @@ from minisqx.kernels.blocks import (
     source_columns,
 )
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.compiler.tasks import Shared, Task
+from minisqx.kernels.compiler.tasks import Chunked, Gathered, Task
 from minisqx.kernels.structures import Extent, Matrix, NormActivationBackward, Rows
 from minisqx.kernels.tiles.plain import activate, activation_backward, intrinsic_of, row_of_block
 from minisqx.kernels.tiles.product import product_to_ds
@@ -131,4 +131,4 @@ def add_sums(ds, source, y, activated, cut, workspace):
 # activated: `Activated`, f an activation of some of the rows. y: `Tensor`, whose sums are written: sum ds, and sum ds times the
 # stored y; its own activation is not used. cut: of ds. workspace.by_chunk: (chunks, rows, 2) float64; its columns hold 2 vectors
 # a row.
-backward = Task(Shared(pass_back, lambda ds, *_: len(ds)), add_sums)
+backward = Task(Chunked(pass_back, lambda ds, *_: len(ds)), Gathered(lambda *arguments: arguments[-1].by_chunk), add_sums)

@@ -9,12 +9,10 @@ import numpy as np
 
 from minisqx.kernels.blocks import chunk_of, clear_tail, images_of, matrix_of, scratch_of, whole_vectors
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.compiler.tasks import Shared, Task
+from minisqx.kernels.compiler.tasks import Chunked, Gathered, Task
 from minisqx.kernels.residual import load_row
 from minisqx.kernels.structures import Block, Rows
 from minisqx.kernels.tiles.sums import total
-
-CHANNELS = 4  # of which a thread computes the gradient at a time
 
 
 @njit
@@ -43,26 +41,41 @@ def average_chunk(features, x, cut, workspace, place):
 
 
 # forward(features, x, cut, workspace): features (N, C), the mean of every map of x, a `Tensor`. workspace.columns: one row.
-forward = Task(Shared(average_chunk, lambda features, x, *_: len(x.data)))
+forward = Task(
+    Chunked(average_chunk, lambda features, x, *_: len(x.data)),
+    Gathered(lambda features, *_: features, lambda features, x, cut, _: cut.images_per_chunk),
+)
 
 
 @njit
-def spread(dx, dfeatures, x, cut, place):
-    """A few channels of `backward`, in all chunks."""
+def spread(dx, dfeatures, x, totals, cut, place):
+    """The first stage of `backward`: one chunk of dx, and the totals of its images."""
+    chunk, map_pixels = place.piece, cut.map_pixels
+    first_image, images = chunk * cut.images_per_chunk, images_of(cut, chunk)
+    pixels = images * map_pixels
+    for k in range(dx.shape[1]):
+        for i in range(images):
+            dx[chunk, k, i * map_pixels : (i + 1) * map_pixels] = dfeatures[first_image + i, k] / map_pixels
+            totals[first_image + i, k] = total(x.data[chunk, x.row + k], i * map_pixels, map_pixels)
+    clear_tail(matrix_of(Rows(dx, 0), chunk), dx.shape[1], pixels, whole_vectors(pixels, dx.itemsize))
+
+
+@njit
+def add_sums(dx, dfeatures, x, totals, cut):
+    """The last stage of `backward`: the sums of all images, in their order."""
     map_pixels, sums = cut.map_pixels, x.sums
-    for k in range(place.piece * CHANNELS, min((place.piece + 1) * CHANNELS, dx.shape[1])):
-        sums[k] = 0
-        for chunk in range(dx.shape[0]):
-            images = images_of(cut, chunk)
-            for i in range(images):
-                g = dfeatures[chunk * cut.images_per_chunk + i, k] / map_pixels
-                dx[chunk, k, i * map_pixels : (i + 1) * map_pixels] = g
-                sums[k, 0] += np.float64(g) * map_pixels
-                sums[k, 1] += g * total(x.data[chunk, x.row + k], i * map_pixels, map_pixels)
-            pixels = images * map_pixels
-            clear_tail(matrix_of(Rows(dx, k), chunk), 1, pixels, whole_vectors(pixels, dx.itemsize))
+    sums[:] = 0
+    for image in range(cut.images):
+        for k in range(dx.shape[1]):
+            g = dfeatures[image, k] / map_pixels
+            sums[k, 0] += np.float64(g) * map_pixels
+            sums[k, 1] += g * totals[image, k]
 
 
-# backward(dx, dfeatures, x, cut): dx (chunks, C, stride), the gradient of y; the sums of x, a `Tensor`, are written: sum dx, and
-# sum dx times the stored x.
-backward = Task(Shared(spread, lambda dx, *_: -(-dx.shape[1] // CHANNELS)))
+# backward(dx, dfeatures, x, totals, cut): dx (chunks, C, stride), the gradient of y; the sums of x, a `Tensor`, are written: sum
+# dx, and sum dx times the stored x. totals: (N, C) float64, of each map as it is stored; written.
+backward = Task(
+    Chunked(spread, lambda dx, *_: len(dx)),
+    Gathered(lambda dx, dfeatures, x, totals, cut: totals, lambda *arguments: arguments[-1].images_per_chunk),
+    add_sums,
+)

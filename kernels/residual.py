@@ -25,7 +25,7 @@ from minisqx.kernels.blocks import (
     whole_vectors,
 )
 from minisqx.kernels.compiler.jit import njit
-from minisqx.kernels.compiler.tasks import Shared, Task
+from minisqx.kernels.compiler.tasks import Chunked, Gathered, Task
 from minisqx.kernels.sampling import sample
 from minisqx.kernels.structures import Chunk, Rows, Sampling
 from minisqx.kernels.tiles.activation_row import activate_row
@@ -143,7 +143,7 @@ def add(out, u, v, activation, cut, sampling, u_samples, v_samples, workspace, p
 #
 # u, v: `Tensor` of as many channels as out has rows. activation: the number of f. cut: of out. If sampling.sampled, only the
 # samples of u and v are added; u_samples and v_samples (chunks, rows, stride) then receive them.
-forward = Task(Shared(add, lambda out, *_: len(out)))
+forward = Task(Chunked(add, lambda out, *_: len(out)))
 
 
 def _ds(ds, g, y, u, v, m, activation, block, sums):
@@ -240,4 +240,4 @@ def add_sums(ds, source, activation, u, v, cut, workspace):
 #
 # activation: the number of f. u, v: `Tensor`, whose sums are written: sum ds, and sum ds times the stored u or v; their scale,
 # shift and activation are not used. cut: of ds. workspace.by_chunk: (chunks, rows, 3) float64.
-backward = Task(Shared(pass_back, lambda ds, *_: len(ds)), add_sums)
+backward = Task(Chunked(pass_back, lambda ds, *_: len(ds)), Gathered(lambda *arguments: arguments[-1].by_chunk), add_sums)

@@ -31,6 +31,7 @@ from minisqx.layers import (
 )
 from minisqx.layers.part import Layers
 from minisqx.machine.limits import size_text
+from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.plan import Plan
 from minisqx.spec import (
     BottleneckSpec,
@@ -55,7 +56,7 @@ BUFFERS = ("flat_parameters", "flat_gradients", "flat_buffers")
 FIXED = ("spec", "dtype", "seed", "layers", *BUFFERS)
 # Attributes that a copy builds again.
 _DERIVED = (
-    "layers", "_sequence", "_stem", "_workspace", "_layout", "_not_ready",
+    "layers", "_sequence", "_stem", "_ranks", "_workspace", "_layout", "_not_ready",
     "_parameters", "_gradients", "_buffers", "_parameter_sections", "_gradient_sections", "_buffer_sections",
     "_current_plan", "_inputs", "_packed_for", "_dx_for", "_dlogits_for",
 )  # fmt: skip
@@ -65,7 +66,8 @@ class Network:
     """A network of any family, with hand-written `forward` and `backward`.
 
     spec: its description. seed: for the initial weights and dropout's masks, 0 to 2^63 - 1. dtype: "float32", or "float64" for
-    gradient checks. Raises OptionError for an invalid seed or dtype.
+    gradient checks. ranks: the processes that train it together, each with a network of its own; each stores only its chunks of
+    a batch, and all compute the same logits and gradients. Raises OptionError for an invalid seed or dtype.
 
     frozen_parameters: how many `freeze` excludes from training: the first ones of `flat_parameters`.
     classes, mean, std: written by `save`, as in `Checkpoint`; None until set, or those of the `Model` that the network is from.
@@ -79,8 +81,8 @@ class Network:
     mean: Sequence[float] | None
     std: Sequence[float] | None
 
-    def __init__(self, spec: NetworkSpec, seed: int = 0, dtype: str = "float32"):
-        self.spec = spec
+    def __init__(self, spec: NetworkSpec, seed: int = 0, dtype: str = "float32", ranks: Ranks = ALONE):
+        self.spec, self._ranks = spec, ranks
         self.dtype = _checked_dtype(dtype)
         self.seed = plain(seed)
         require(is_whole(self.seed, 0, 2**63 - 1), "seed", self.seed, "a whole number from 0 to 9223372036854775807")
@@ -92,7 +94,7 @@ class Network:
 
     def _build(self, not_ready: str) -> None:
         """Allocates the buffers and builds the layers. not_ready: why `backward` can't run yet, for its error message."""
-        self._workspace = Workspace(self.dtype, self.seed)
+        self._workspace = Workspace(self.dtype, self.seed, self._ranks)
         self._allocate()
         self._inputs: list[Activation] = []
         self._packed_for = PerLayout(lambda layout: layout.empty(3, self.dtype))
@@ -141,6 +143,7 @@ class Network:
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update((name, value) for name, value in state.items() if name not in BUFFERS)
+        self._ranks = ALONE
         self._build("of a copy, which has no forward pass of its own")
         for name in BUFFERS:
             getattr(self, name)[:] = state[name]

@@ -1198,8 +1198,8 @@ FAULTS = (
     Fault(
         "the next stage begins when the last piece is taken, not when all are done",
         "kernels/compiler/team.py",
-        "if _take(state, DONE) + 1 < table[step, 2]:",
-        "if piece + 1 < table[step, 2]:",
+        "if _take(state, DONE) + 1 < table[step, 3]:",
+        "if piece + 1 < table[step, 3]:",
         TASKS,
     ),
     Fault(
@@ -1632,5 +1632,62 @@ FAULTS = (
         "not target.exists() or (wanted",
         "(wanted",
         (SMALL_SITE,),
+    ),
+    # Several processes.
+    Fault(
+        "ranks leave out a piece",
+        "minisqx/machine/ranks.py",
+        "(self.number + 1) * pieces // self.count)",
+        "(self.number + 1) * (pieces - 1) // self.count)",
+        ("test_distributed.py::test_every_piece_has_one_rank_and_no_rank_two_more_than_another",),
+    ),
+    Fault(
+        "ranks add the sums of their own chunks alone",
+        "minisqx/mpi.py",
+        "if self.count == 1 or not array.size:",
+        "if array.ndim == 3:",
+        ("test_distributed.py::test_two_ranks_train_to_the_bits_of_one_process",),
+    ),
+    Fault(
+        "an exchange isn't waited for",
+        "kernels/exchange.py",
+        "    _call(wait, request, status)\n",
+        "",
+        ("test_tasks.py::test_an_exchange_starts_its_request_and_then_waits_for_it",),
+    ),
+    Fault(
+        "ranks with other options train together",
+        "minisqx/training/run.py",
+        "if other.get(name) != value:",
+        "if False:",
+        ("test_distributed.py::test_ranks_with_other_options_end_with_a_line_that_says_which",),
+    ),
+    Fault(
+        "images that changed under a bulk inference are joined",
+        "minisqx/inference/shards.py",
+        "if kept < len(block):",
+        "if False:",
+        ("test_bulk.py::test_images_that_change_while_they_are_classified_are_an_error",),
+    ),
+    Fault(
+        "ranks of a bulk inference all take the first shards",
+        "minisqx/inference/shards.py",
+        "number % ranks.count == ranks.number",
+        "number % ranks.count == 0",
+        ("test_bulk.py::test_shards_of_killed_ranks_are_continued_by_others_to_the_file_of_one",),
+    ),
+    Fault(
+        "a failed trial isn't tried again",
+        "minisqx/sweep/runner.py",
+        "ATTEMPTS = 2",
+        "ATTEMPTS = 1",
+        ("test_sweep.py::test_a_trial_that_fails_is_tried_twice_and_reported_while_the_others_go_on",),
+    ),
+    Fault(
+        "a range misses its end",
+        "minisqx/sweep/grid.py",
+        "count = int((stop - start) / step) + 1",
+        "count = max(int((stop - start) / step), 1)",
+        ("test_sweep.py::test_a_range_has_both_ends_and_decimal_steps",),
     ),
 )

@@ -1,5 +1,7 @@
 """Tasks: every piece is computed once, stages follow each other, and a network's pass is one row of them."""
 
+import ctypes
+
 import numba
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import minisqx
 from minisqx.errors import OptionError
 from minisqx.kernels import sgd
 from minisqx.kernels.compiler.tasks import Program, Shared, Task
+from minisqx.kernels.exchange import exchange
 from minisqx.layers import Workspace
 from minisqx.machine.threads import max_threads, threads, use_threads
 
@@ -104,3 +107,12 @@ def test_logits_and_gradients_stay_the_callers_when_a_network_goes_on():
         network.backward(dlogits, input_gradient=True)
     assert np.array_equal(logits, kept[0]) and np.array_equal(dx, kept[1])
     assert before is not None and not any(np.shares_memory(before[name], activations[name]) for name in activations)
+
+
+def test_an_exchange_starts_its_request_and_then_waits_for_it():
+    # strcpy and strcat in the place of MPI_Start and MPI_Wait: they, too, take two addresses.
+    library = ctypes.CDLL(None)
+    functions = [ctypes.cast(each, ctypes.c_void_p).value for each in (library.strcpy, library.strcat)]
+    request, status = np.zeros(8, np.uint8), np.frombuffer(bytearray(b"ab\0"), np.uint8)
+    exchange(*functions, request.ctypes.data, status.ctypes.data)
+    assert request.tobytes() == b"abab\0\0\0\0"

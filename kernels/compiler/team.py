@@ -112,14 +112,14 @@ def _sleep(typing_context, code, duration):
 
 @njit
 def _work(table, state, thread, sleep, duration):
-    """One thread's share of a table (steps, 3) of `Step`."""
+    """One thread's share of a table (steps, 4) of `Step`."""
     looks = 0
     while True:
         ticket = _load(state, TICKET)
         if ticket >> PIECE_BITS >= table.shape[0]:
             return
         # Tickets are taken only where there are pieces: their number must not grow while a thread waits.
-        if ticket & PIECE >= table[ticket >> PIECE_BITS, 2]:
+        if ticket & PIECE >= table[ticket >> PIECE_BITS, 3]:
             looks += 1
             if looks < LOOKS:
                 _relax()
@@ -128,16 +128,16 @@ def _work(table, state, thread, sleep, duration):
             continue
         ticket = _take(state, TICKET)
         step, piece = ticket >> PIECE_BITS, ticket & PIECE
-        if step >= table.shape[0] or piece >= table[step, 2]:
+        if step >= table.shape[0] or piece >= table[step, 3]:
             continue
         looks = 0
-        _call(table[step, 0], table[step, 1], piece, thread)
-        if _take(state, DONE) + 1 < table[step, 2]:
+        _call(table[step, 0], table[step, 1], table[step, 2] + piece, thread)
+        if _take(state, DONE) + 1 < table[step, 3]:
             continue
         # This was the step's last piece. Steps of one piece that follow are not worth handing on.
         step += 1
-        while step < table.shape[0] and table[step, 2] == 1:
-            _call(table[step, 0], table[step, 1], 0, thread)
+        while step < table.shape[0] and table[step, 3] == 1:
+            _call(table[step, 0], table[step, 1], table[step, 2], thread)
             step += 1
         _store(state, DONE, 0)
         _store(state, TICKET, step << PIECE_BITS)
@@ -161,5 +161,5 @@ _SLEEP = _sleep_function()
 
 
 def run(table: np.ndarray) -> None:
-    """Runs a table (steps, 3) of `tasks.Step` on all threads. Raises TrainingError where `alone.run_alone` does."""
+    """Runs a table (steps, 4) of `tasks.Step` on all threads. Raises TrainingError where `alone.run_alone` does."""
     work_together(table, np.zeros(_STATE, np.int64), alone.chosen_threads(), *_SLEEP)

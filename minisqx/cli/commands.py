@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from minisqx.cli import infer
+from minisqx.cli import infer, scale_plan, sweep
 from minisqx.data.augmentation import AUTO
 from minisqx.errors import MinisqxError, OptionError
 from minisqx.machine.threads import thread_count, use_threads
@@ -123,13 +123,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, run, help: str, example: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", example=example)
+    def command(name: str, run, help: str, example: str, **settings) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", example=example, **settings)
         added.set_defaults(command=run)
         return added
 
     added = command("train", training.run, "train a network", "minisqx train --width 0.2 --epochs 30 --data cifar10")
     training.add_arguments(added)
+
+    added = command("sweep", sweep.run, sweep.HELP, sweep.EXAMPLE, conflict_handler="resolve")
+    sweep.add_arguments(added)
+
+    scale_plan.add_arguments(command("scale-plan", scale_plan.run, scale_plan.HELP, scale_plan.EXAMPLE))
 
     added = command("models", _models, "list the named networks", "minisqx models")
 

@@ -2,27 +2,55 @@
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from minisqx.errors import ImageError
 from minisqx.inference.model import IMAGES_AT_ONCE, Model
 from minisqx.inference.prediction import Prediction
+from minisqx.inference.stored import stored_image
 from minisqx.inference.table import Table, header, key_of, row
 
+BLOCKS_AT_ONCE = 2
 STDIN = "-"  # an image's name: its content comes from standard input
 
 Answer = tuple[str, Prediction | ImageError]
 
 
 def answers(model: Model, names: Iterable[str]) -> Iterator[list[Answer]]:
-    """Blocks of (name, its prediction or why there is none), in the order of the names."""
-    remaining = iter(names)
-    while block := list(islice(remaining, IMAGES_AT_ONCE)):
-        sources = [sys.stdin.buffer if name == STDIN else name for name in block]
-        found = model.infer(sources, errors="return")
-        yield [(name, _alone(answer)) for name, answer in zip(block, found)]
+    """Blocks of (name, its prediction or why there is none), in the order of the names.
+
+    While the images of one block are decoded, which may mean waiting for a disk, the one before is computed.
+    """
+    remaining, pending = iter(names), deque[Future[list[Answer]]]()
+    with ThreadPoolExecutor(BLOCKS_AT_ONCE, "minisqx-images") as workers:
+        while block := list(islice(remaining, IMAGES_AT_ONCE)):
+            pending.append(workers.submit(_answers, model, block))
+            if len(pending) == BLOCKS_AT_ONCE:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _answers(model: Model, block: list[str]) -> list[Answer]:
+    sources = [_source(name) for name in block]
+    found = iter(model.infer([source for source in sources if not isinstance(source, ImageError)], errors="return"))
+    return [(name, source if isinstance(source, ImageError) else _alone(next(found))) for name, source in zip(block, sources)]
+
+
+def _source(name: str) -> Any:
+    """The image with this name as `Model.infer` takes it, or an ImageError."""
+    if name == STDIN:
+        return sys.stdin.buffer
+    try:
+        stored = stored_image(name)
+    except ImageError as error:
+        return error
+    return name if stored is None else stored
 
 
 def _alone(answer: Prediction | ImageError) -> Prediction | ImageError:

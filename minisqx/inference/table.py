@@ -118,6 +118,10 @@ class Table:
                 line += more
             yield next(csv.reader(io.StringIO(line.decode(**ENCODING), newline=""))), self._file.tell()
 
+    def rows(self) -> Iterator[list[str]]:
+        """The rows that are there."""
+        return (cells for cells, _ in self._rows())
+
     def add(self, rows: Iterable[Sequence[str]]) -> None:
         """Adds rows, which a kill of the process can't take away any more."""
         try:

@@ -69,15 +69,17 @@ class AveragePool(NetworkPart):
         """Tensors kept for batches of one shape: of the input's shape (dx), and of the output's."""
         return 1, 0
 
-    def _make_buffers(self, layout: Layout) -> tuple[np.ndarray, Gradient]:
-        features = np.empty((layout.images, self.spec.channels), self.workspace.dtype)
-        return features, Gradient(stored=self.workspace.empty(layout, self.spec.channels))
+    def _make_buffers(self, layout: Layout) -> tuple[np.ndarray, np.ndarray, Gradient]:
+        """features; the sum of each stored map; dx."""
+        shape = layout.images, self.spec.channels
+        dx = Gradient(stored=self.workspace.empty(layout, self.spec.channels))
+        return np.empty(shape, self.workspace.dtype), np.empty(shape), dx
 
     def forward(self, x: Activation) -> np.ndarray:
         """x: (N, C, H, W). Returns the mean of each map, (N, C), which the next forward pass overwrites."""
         check_input(self, x, self.spec.channels, self.workspace.dtype)
         self.x = x
-        self.features, self.dx = self.buffers_for(x.layout)
+        self.features, self.totals, self.dx = self.buffers_for(x.layout)
         arguments = lambda: (self.features, x.tensor(), cut_of(x.layout), self._scratch(x.layout))  # noqa: E731
         self.forward_call(x, self.features, arguments=arguments)
         return self.features
@@ -86,7 +88,7 @@ class AveragePool(NetworkPart):
         """dfeatures: (N, C). Returns the gradient of x, stored; writes the sums of x's batch norm."""
         x = self.x
         check_array(self, "backward", dfeatures, self.features.shape, self.features.dtype)
-        arguments = self.dx.stored, dfeatures, x.tensor(), cut_of(x.layout)
+        arguments = self.dx.stored, dfeatures, x.tensor(), self.totals, cut_of(x.layout)
         self.backward_call(x, dfeatures, self.dx, arguments=lambda: arguments)
         return self.dx
 

@@ -18,22 +18,23 @@ from minisqx.kernels.structures import BLOCK, SCRATCH_STRIDE, Cut
 from minisqx.kernels.tiles import product
 from minisqx.layers.part import NetworkPart
 from minisqx.layers.tensors import Activation, Gradient
+from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.machine.threads import max_threads
 
 
 class Workspace(NetworkPart):
     """Shared by all layers of a network: the dtype, scratch memory for each thread, rows of zeros and ones, dropout's counters.
 
-    numbers: counts the basic blocks. seed; dropout_step, the number of training forward passes: dropout draws its masks from
-    them.
+    ranks: the processes that train together. numbers: counts the basic blocks. seed; dropout_step, the number of training forward
+    passes: dropout draws its masks from them.
     """
 
     # How many are kept: more calls than a step makes, and forward and backward for three shapes of batches, in either buffer of a
     # loader.
     CALLS, PROGRAMS = 256, 12
 
-    def __init__(self, dtype, seed: int = 0):
-        self.dtype, self.seed = np.dtype(dtype), seed
+    def __init__(self, dtype, seed: int = 0, ranks: Ranks = ALONE):
+        self.dtype, self.seed, self.ranks = np.dtype(dtype), seed, ranks
         self.dropout_step = 0
         second_process.start("convolution.pass_back", "minisqx.training.warmup", "compile_backward", self.dtype.name)
         im2col.prepare(self.dtype)
@@ -59,7 +60,7 @@ class Workspace(NetworkPart):
     def run(self, call: Call) -> None:
         """Runs a call; within `one_program`, at its end."""
         if self._waiting is None:
-            Program([call]).run()
+            Program([call], self.ranks).run()
         else:
             self._waiting.append(call)
 
@@ -74,7 +75,7 @@ class Workspace(NetworkPart):
             self._waiting = None
         if calls not in self._programs:
             drop_oldest(self._programs, self.PROGRAMS)
-            self._programs[calls] = Program(calls)
+            self._programs[calls] = Program(calls, self.ranks)
         self._programs[calls].run()
 
     def scratch(self, rows: int) -> np.ndarray:

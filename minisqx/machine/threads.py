@@ -22,12 +22,12 @@ NUMBA_FILE = ".numba_config.yaml"  # in the working directory, where Numba looks
 MAX_THREADS = 1024
 
 
-def thread_count(requested: int | None = None) -> tuple[int, str]:
+def thread_count(requested: int | None = None, processes: int = 1) -> tuple[int, str]:
     """The number of threads, and its source in words.
 
     requested: of the option --threads; it takes precedence over MINISQX_NUM_THREADS. Without either, the number is the smallest
-    of the CPUs available to this process, the CPU quota of its control groups, OMP_NUM_THREADS and NUMBA_NUM_THREADS. Raises
-    OptionError unless it is from 1 to 1024.
+    of the CPUs available to this process, the CPU quota of its control groups, OMP_NUM_THREADS and NUMBA_NUM_THREADS, divided by
+    `processes`, which share these CPUs. Raises OptionError unless it is from 1 to 1024.
     """
     if requested is not None:
         return _checked("threads", requested), OPTION
@@ -45,6 +45,8 @@ def thread_count(requested: int | None = None) -> tuple[int, str]:
     if numba_limit is not None:
         limits.append((numba_limit, NUMBA_VARIABLE))
     count, source = min(limits, key=lambda limit: limit[0])
+    if processes > 1:
+        count, source = max(1, count // processes), f"{source}, shared by {processes} processes"
     return min(count, MAX_THREADS), source
 
 

@@ -266,7 +266,35 @@ def add_network_arguments(parser) -> None:
 
 
 def add_arguments(parser) -> None:
-    """Adds all options of training to an `argparse` parser; `given_options` reads them."""
+    """Adds all options of `minisqx train` to an `argparse` parser; `given_options` reads those of a run."""
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        metavar="RUN_DIR",
+        help="continue a stopped run to its planned end; only --data, --threads and --extend may be given with it",
+    )
+    parser.add_argument(
+        "--extend",
+        type=whole,
+        metavar="N",
+        help="with --resume: train a finished run for N more epochs, over which its schedule begins anew",
+    )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="train with all processes that MPI has started, as in `mpiexec -n 4 minisqx train --distributed`; the results are"
+        " those of one process",
+    )
+    parser.add_argument(
+        "--check-reproducible",
+        action="store_true",
+        help="instead of training, check that the first batches give identical bits on 1 to 4 threads, and when stopped and"
+        " resumed; leaves no files",
+    )
+
+
+def add_run_arguments(parser) -> None:
+    """Adds the options of a run, the fields of `TrainingOptions`."""
     add_model_arguments(parser)
     group = _Group(parser, "training")
     group.value(
@@ -328,23 +356,6 @@ def add_arguments(parser) -> None:
     group.value("--seed", whole, "N", "seed for weights, dropout, shuffling and augmentation; results do not depend on --threads")
     group.value("--threads", whole, "N", "threads", "MINISQX_NUM_THREADS, else the CPUs available to this process")
     group.value("--out", str, "DIR", "run folder; if it isn't empty, the run gets a new folder in it", "runs/NETWORK-TIME")
-    parser.add_argument(
-        "--resume",
-        metavar="RUN_DIR",
-        help="continue a stopped run to its planned end; only --data, --threads and --extend may be given with it",
-    )
-    parser.add_argument(
-        "--extend",
-        type=whole,
-        metavar="N",
-        help="with --resume: train a finished run for N more epochs, over which its schedule begins anew",
-    )
-    parser.add_argument(
-        "--check-reproducible",
-        action="store_true",
-        help="instead of training, check that the first batches give identical bits on 1 to 4 threads, and when stopped and"
-        " resumed; leaves no files",
-    )
 
 
 def given_network(args: argparse.Namespace, model: str | None = None) -> NetworkSpec:

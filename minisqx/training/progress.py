@@ -9,12 +9,12 @@ from typing import Any
 class ImageBar:
     """A progress bar over images, on stderr; nothing if stderr is not a terminal or tqdm is missing.
 
-    images: the number of all. done: how many of them are done already.
+    images: the number of all. done: how many of them are done already. shown: False: nothing.
     """
 
-    def __init__(self, title: str, images: int, done: int) -> None:
+    def __init__(self, title: str, images: int, done: int, shown: bool = True) -> None:
         self._bar = None
-        if not _on_terminal():
+        if not (shown and _on_terminal()):
             return
         try:
             from tqdm import tqdm
@@ -48,11 +48,14 @@ class EpochBar(ImageBar):
 
 
 class Terminal:
-    """Where a person sees a run: a bar in each epoch, and a line after it."""
+    """Where a person sees a run: a bar in each epoch, and a line after it. shown: False: no bar, on a rank after the first."""
+
+    def __init__(self, shown: bool = True) -> None:
+        self._shown = shown
 
     def bar(self, title: str, images: int, done: int) -> Any:
         """The bar of an epoch, with `update` and `close`."""
-        return EpochBar(title, images, done)
+        return EpochBar(title, images, done, self._shown)
 
     def epoch(self, history: list[dict], epochs: int, title: str, last: bool) -> str | None:
         """What is to be said after an epoch; None: nothing, since it is shown. title: of the run's picture. last: of the run."""

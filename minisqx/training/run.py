@@ -5,6 +5,7 @@ resumed. Numba and other large packages are imported only after the options are 
 """
 
 import functools
+import hashlib
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from minisqx.checks import is_whole, require
 from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
+from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.machine.threads import thread_count, use_threads
 from minisqx.training.callbacks import Callback
 from minisqx.training.option_checks import MAX_EPOCHS
@@ -28,9 +30,15 @@ Say = Callable[[str], object]
 
 
 def train(
-    options: TrainingOptions, say: Say = print, callbacks: Sequence[Callback] = (), screen: Terminal | None = None
+    options: TrainingOptions,
+    say: Say = print,
+    callbacks: Sequence[Callback] = (),
+    screen: Terminal | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Trains a new network to the planned end. say: called with each line of the report. callbacks, screen: as in `Trainer`.
+
+    ranks: the processes that train it together, of which the first one reports and writes (`minisqx.mpi`).
 
     Ctrl-C saves the run after the current batch and raises KeyboardInterrupt; SIGTERM and SIGHUP save it and raise SystemExit.
     Before the first batch, and at the second signal, the exception is raised at once. If `say` raises OSError, the run is saved
@@ -39,9 +47,10 @@ def train(
     the run folder can't be written.
     """
     with _stoppable():
-        _use_threads(options, say)
+        say = say if ranks.is_first else _nothing
+        _use_threads(options, say, ranks)
         from minisqx.training.data import open_training_data
-        from minisqx.training.run_folder import RunFolder
+        from minisqx.training.run_folder import OthersFolder, RunFolder
         from minisqx.training.trainer import Trainer
 
         command = options.command()
@@ -51,12 +60,18 @@ def train(
         from minisqx.training.transfer import load
 
         initial = None if options.init is None else load(options.init)
-        with RunFolder.create(options.out, options.network().name) as folder:
+        if ranks.is_first:
+            created = RunFolder.create(options.out, options.network().name)
+            ranks.from_first(lambda: created.path)
+        else:
+            created = OthersFolder(ranks.from_first(Path))
+        with created as folder:
             try:
-                images = open_training_data(options, say, initial)
-                trainer = Trainer(options, images, folder, command, say, callbacks, screen)
+                images = ranks.one_by_host(lambda: open_training_data(options, say, initial))
+                trainer = Trainer(options, images, folder, command, say, callbacks, screen, ranks)
                 if initial is not None:
                     trainer.begin_with(initial)
+                _check_same(trainer, ranks)
                 folder.write_config(trainer.config())
                 trainer.save()
             except BaseException:
@@ -73,33 +88,35 @@ def resume(
     extend: int | None = None,
     callbacks: Sequence[Callback] = (),
     screen: Terminal | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
     data: the new place of the data, if it was moved. threads: None: as before. extend: lengthens a finished run by this many
     epochs; its schedule begins anew over them, so the result is that of a run that was planned with this restart.
-    callbacks, screen: as in `Trainer`.
+    callbacks, screen: as in `Trainer`. ranks: as of `train`; their number may be another.
     Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed; OptionError
     if a run that is not finished is to be extended; CheckpointError if both last.h5 and previous.h5 are damaged; and the errors
     of `train`.
     """
     with _stoppable():
-        from minisqx.training.run_folder import RunFolder
+        from minisqx.training.run_folder import OthersFolder, RunFolder
 
-        with RunFolder.open(run_folder) as folder:
+        say = say if ranks.is_first else _nothing
+        with RunFolder.open(run_folder) if ranks.is_first else OthersFolder(Path(run_folder)) as folder:
             folder.remove_leftovers()
-            config = folder.read_config()
+            config = ranks.from_first(folder.read_config)
             options = _read_options(folder, config)
             options = replace(
                 options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
             )
-            _use_threads(options, say)
+            _use_threads(options, say, ranks)
             from minisqx.report.content import is_over
             from minisqx.training.data import open_training_data
             from minisqx.training.run_state import load_run
             from minisqx.training.trainer import Trainer
 
-            checkpoint, state = load_run(folder, say)
+            checkpoint, state = ranks.from_first(lambda: load_run(folder, say))
             ended = is_over(options.to_dict(), state.history)
             if extend is not None:
                 options = _extended(options, extend, state.epoch, ended)
@@ -110,7 +127,8 @@ def resume(
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
             try:
-                images = open_training_data(options, say, None if options.init is None else checkpoint)
+                described = None if options.init is None else checkpoint
+                images = ranks.one_by_host(lambda: open_training_data(options, say, described))
             except DataError as error:
                 if data is not None or options.data is None:
                     raise
@@ -119,8 +137,9 @@ def resume(
                     f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
             command = str(config.get("command", "")) if extend is None else options.command()
-            trainer = Trainer(options, images, folder, command, say, callbacks, screen)
+            trainer = Trainer(options, images, folder, command, say, callbacks, screen, ranks)
             trainer.restore(checkpoint, state)
+            _check_same(trainer, ranks)
             _warn_of_another_machine(config, trainer.config(), say)
             if extend is not None:
                 folder.write_config(trainer.config())
@@ -173,19 +192,39 @@ def _machine(config: dict) -> dict:
     return {**(versions if isinstance(versions, dict) else {}), "CPU": config.get("cpu")}
 
 
+def _check_same(trainer, ranks: Ranks) -> None:
+    """Raises OptionError unless all ranks have the options, data, weights, versions and CPU of the first one."""
+    config, places = trainer.config(), (*PLACE_OPTIONS, "out")
+    options = {f"--{name.replace('_', '-')}": value for name, value in config["options"].items() if name not in places}
+    weights = hashlib.sha256(trainer.network.flat_parameters.tobytes()).hexdigest()
+    mine = {**options, "data": config["data"]["sha256"][:16], "weights": weights[:16], **_machine(config)}
+    first, *others = ranks.everyones(mine)
+    for number, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other.get(name) != value:
+                raise OptionError(
+                    f"rank {number} has {name} {other.get(name)}, rank 0 has {value}: expected the same on all ranks, since"
+                    " otherwise they would compute other bits"
+                )
+
+
 def check_reproducible(options: TrainingOptions, say: Say = print) -> None:
     """Checks that the first batches of a run give the same bits every time; see `reproducible.check`."""
     with _stoppable():
-        _use_threads(options, say)
+        _use_threads(options, say, ALONE)
         from minisqx.training.reproducible import check
 
         check(options, say)
 
 
-def _use_threads(options: TrainingOptions, say: Say) -> None:
-    count, source = thread_count(options.threads)
+def _nothing(line: str) -> None:
+    """What ranks after the first one say."""
+
+
+def _use_threads(options: TrainingOptions, say: Say, ranks: Ranks) -> None:
+    count, source = thread_count(options.threads, ranks.on_host)
     use_threads(count, source)
-    say(f"threads: {count} ({source})")
+    say(f"threads: {count} ({source})" + (f", on each of {ranks.count} ranks" if ranks.count > 1 else ""))
 
 
 def _run(trainer, say: Say) -> TrainingResult:
@@ -193,6 +232,8 @@ def _run(trainer, say: Say) -> TrainingResult:
     try:
         trainer.run()
     except Stopped:
+        # A launcher may kill the others as soon as one ends.
+        trainer.ranks.wait()
         # If the reason is that `say` failed, the run is saved all the same.
         with suppress(OSError):
             say(f"stopped and saved; to continue: minisqx train --resume {shlex.quote(str(folder.path))}")
@@ -204,27 +245,37 @@ def _run(trainer, say: Say) -> TrainingResult:
 
 def run(args) -> int:
     """Runs the command `train`; args: parsed by a parser with `add_arguments`. Returns the exit code."""
-    say = functools.partial(print, flush=True)
-    given = given_options(args)
     try:
-        if args.check_reproducible:
-            if args.resume is not None:
-                raise OptionError(
-                    "--check-reproducible with --resume: expected one of the two; the check needs the options of a new run"
-                )
-            check_reproducible(TrainingOptions(**given), say)
-        elif args.resume is None:
-            if args.extend is not None:
-                raise OptionError(f"--extend {args.extend} without --resume: expected both, to train a finished run further")
-            train(TrainingOptions(**given), say)
+        if args.distributed:
+            from minisqx.mpi import ranks_of_mpi
+
+            with ranks_of_mpi() as ranks:
+                _run_command(args, ranks)
         else:
-            fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
-            if fixed:
-                raise OptionError(
-                    f"{', '.join(fixed)} with --resume: expected only --data, --threads and --extend;"
-                    " the other options of a run can't change, so start a new run"
-                )
-            resume(args.resume, say, extend=args.extend, **given)
+            _run_command(args, ALONE)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def _run_command(args, ranks: Ranks) -> None:
+    say, given = functools.partial(print, flush=True), given_options(args)
+    if args.check_reproducible:
+        if args.resume is not None or args.distributed:
+            other = "--resume" if args.resume is not None else "--distributed"
+            raise OptionError(
+                f"--check-reproducible with {other}: expected one of the two; the check needs the options of a new run"
+            )
+        check_reproducible(TrainingOptions(**given), say)
+    elif args.resume is None:
+        if args.extend is not None:
+            raise OptionError(f"--extend {args.extend} without --resume: expected both, to train a finished run further")
+        train(TrainingOptions(**given), say, ranks)
+    else:
+        fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
+        if fixed:
+            raise OptionError(
+                f"{', '.join(fixed)} with --resume: expected only --data, --threads and --extend;"
+                " the other options of a run can't change, so start a new run"
+            )
+        resume(args.resume, say, **given, extend=args.extend, ranks=ranks)

@@ -243,6 +243,36 @@ class NoFolder:
         pass
 
 
+class OthersFolder(RunFolder):
+    """The run folder as the ranks after the first one have it: they know its name, and neither lock nor write anything."""
+
+    def __enter__(self) -> "OthersFolder":
+        return self
+
+    def remove(self) -> None:
+        pass
+
+    def remove_leftovers(self) -> None:
+        pass
+
+    def draw(self, history: list[dict], title: str) -> None:
+        pass
+
+    def _keep_previous(self) -> None:
+        pass
+
+    def _save(self, path: Path, checkpoint: Checkpoint) -> None:
+        pass
+
+    def _write(self, path: Path, text: str) -> None:
+        pass
+
+
+def was_begun(path: Path) -> bool:
+    """Whether `path` is the folder of a run that can be resumed."""
+    return any((path / name).is_file() for name in ("last.h5", "previous.h5"))
+
+
 def _lock(path: Path) -> int:
     """Locks a folder; returns the file descriptor that holds the lock until it is closed."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numba
@@ -21,6 +21,7 @@ from minisqx.errors import OptionError, TrainingError
 from minisqx.inference.answers import balanced, recalls
 from minisqx.kernels.compiler.identity import cpu_name
 from minisqx.machine.interrupt import Stopped, StopRequest
+from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.network import Network
 from minisqx.report.content import best_epoch, is_over
 from minisqx.training.average import MovingAverage
@@ -49,8 +50,8 @@ class Trainer:
     """A run in `folder`, new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
 
     command: the command line, for config.json. say: called with each line of the report. callbacks: called with a copy of each
-    row of the history. screen: shows the progress. Raises OptionError if the options don't fit the data, or training needs more
-    memory than is available.
+    row of the history. screen: shows the progress. ranks: the processes that train together, each with a trainer. Raises
+    OptionError if the options don't fit the data, or training needs more memory than is available.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Trainer:
         say: Callable[[str], object],
         callbacks: Sequence[Callable[[dict], object]] = (),
         screen: Terminal | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._callbacks, self._screen = callbacks, screen or Terminal()
+        self.ranks = ranks
+        self._callbacks, self._screen = callbacks, screen or Terminal(shown=ranks.is_first)
         self.spec = options.network(len(data.classes), data.image_size)
         has_norm = any(layer.has_norm for layer in self.spec.convolutions)
         self.options = options.settled(len(data.train), data.is_own, has_norm)
@@ -74,7 +77,7 @@ class Trainer:
             raise OptionError(f"patience {options.patience} without validation images: expected --validation over 0")
         evaluated = max(len(data.validation), len(data.test))
         check_training(self.spec, options.batch_size, len(data.train), evaluated, EVALUATION_BATCH, averaged=options.average > 0)
-        self.network = Network(self.spec, seed=options.seed)
+        self.network = Network(self.spec, seed=options.seed, ranks=ranks)
         if options.freeze is not None:
             self.network.freeze(options.freeze)
         self.optimizer = SGD(
@@ -180,7 +183,7 @@ class Trainer:
         for line in self._summary():
             self.say(line)
         # Compile before the clock starts. Nothing is lost if this is interrupted.
-        compile_training(self.spec)
+        self.ranks.one_by_host(lambda: compile_training(self.spec))
         # Free the network used for compiling, which is in a reference cycle.
         gc.collect()
         draw = True
@@ -188,11 +191,11 @@ class Trainer:
             try:
                 self.folder.write_history(self.state.history)
                 while not is_over(self.options.to_dict(), self.state.history):
-                    self._stop.check()
+                    self._check_stop()
                     self._train_epoch()
                     self._finish_epoch()
                     self._report()
-                    for callback in self._callbacks:
+                    for callback in self._callbacks if self.ranks.is_first else ():
                         callback(dict(self.state.history[-1]))
                 if self.state.epoch < self.options.epochs:
                     self.say(f"stopped early: {self.options.patience} epochs without a better validation result")
@@ -211,6 +214,13 @@ class Trainer:
             self._print(line)
         except OSError as error:
             self._stop.cause = self._stop.cause or error
+
+    def _check_stop(self) -> None:
+        """Raises Stopped on all ranks if a stop was requested on one, so that they stop after the same batch."""
+        cause = self._stop.cause
+        number = self.ranks.largest(0 if cause is None else cause if isinstance(cause, signal.Signals) else signal.SIGTERM)
+        if number:
+            raise Stopped(signal.Signals(number) if cause is None else cause)
 
     def _summary(self) -> list[str]:
         """The lines reported at the start."""
@@ -231,7 +241,7 @@ class Trainer:
         bar = self._screen.bar(f"epoch {state.epoch + 1}/{self.options.epochs}", len(self.data.train), state.samples)
         began = time.perf_counter()
         try:
-            for batch in self.loader.epoch(state.epoch, start=state.batch):
+            for batch in self.loader.epoch(state.epoch, start=state.batch, ranks=self.ranks):
                 loss, correct = self._train_batch(batch)
                 now = time.perf_counter()
                 state.add_batch(loss, correct, len(batch.labels), now - began)
@@ -239,7 +249,7 @@ class Trainer:
                 bar.update(len(batch.labels), state.loss_sum / state.samples, state.correct / state.samples)
                 if time.monotonic() - self._saved_at > SAVE_EVERY:
                     self.save()
-                self._stop.check()
+                self._check_stop()
         finally:
             bar.close()
 
@@ -260,7 +270,8 @@ class Trainer:
         logits = network.forward(batch, training=True)
         loss, dlogits = cross_entropy(logits, batch.labels, self.class_weights)
         if not math.isfinite(loss):
-            raise self._not_finite(f"the loss is {loss} (first not finite: {first_nonfinite_output(network, batch, logits)})")
+            first = first_nonfinite_output(network, batch, logits, self.ranks)
+            raise self._not_finite(f"the loss is {loss} (first not finite: {first})")
         network.backward(dlogits)
         # Gradients can overflow although the loss is finite, and the step although the gradients are.
         if not all_finite(network.flat_gradients):
@@ -287,18 +298,25 @@ class Trainer:
         if not len(part):
             return found
         classes = len(self.data.classes)
-        loss_sum, right, plan = 0.0, np.zeros(classes, np.int64), self.result.plan()
-        for batch in self._loader(part, EVALUATION_BATCH, training=False).epoch(0):
+        plan, loader = self.result.plan(), self._loader(part, EVALUATION_BATCH, training=False)
+        mine, measured = self.ranks.share(len(loader)), []
+        for batch in islice(loader.epoch(0, start=mine.start), len(mine)):
             logits = plan.run(batch.data, batch.layout)
-            if kept is not None:
-                kept.append(logits)
             loss, _ = cross_entropy(logits, batch.labels)
+            right = np.bincount(batch.labels[logits.argmax(axis=1) == batch.labels], minlength=classes)
+            measured.append((float(loss), right, len(batch.labels), None if kept is None else logits))
+            # The state has all batches of the epoch, so a resumed run starts with this evaluation again.
+            if self.ranks.count == 1:
+                self._stop.check()
+        loss_sum, right = 0.0, np.zeros(classes, np.int64)
+        for loss, correct, images, logits in chain.from_iterable(self.ranks.everyones(measured)):
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss in the evaluation after the epoch is {loss}")
-            loss_sum += float(loss) * len(batch.labels)
-            right += np.bincount(batch.labels[logits.argmax(axis=1) == batch.labels], minlength=classes)
-            # The state has all batches of the epoch, so a resumed run starts with this evaluation again.
-            self._stop.check()
+            loss_sum += loss * images
+            right += correct
+            if kept is not None:
+                kept.append(logits)
+        self._check_stop()
         recall = recalls(right, np.bincount(part.labels, minlength=classes))
         values = (loss_sum / len(part), int(right.sum()) / len(part), balanced(recall))
         found |= {f"{name}_{column}": round(value, 6) for column, value in zip(MEASURED, values)}
@@ -336,6 +354,8 @@ class Trainer:
 
     def _report(self) -> None:
         """Writes report.html; an error only gives a line."""
+        if not self.ranks.is_first:
+            return
         try:
             self._reporter.update(self.result, self.state.history)
         except Exception as error:

@@ -14,7 +14,7 @@ from minisqx.spec.squeezenext import SqueezeNextSpec
 # Stages that a second process compiles.
 BACKWARD = {
     *(f"convolution.{stage}" for stage in ("start_backward", "pass_back", "add_gradients", "finish_backward", "write_gradient")),
-    *("residual.pass_back", "residual.add_sums", "pooling.spread", "linear.backward"),
+    *("residual.pass_back", "residual.add_sums", "pooling.spread", "pooling.add_sums", "linear.backward"),
 }
 
 

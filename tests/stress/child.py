@@ -1,12 +1,14 @@
 """A training in its own process, with an injected fault: `python -m tests.stress.child FAULT ... -- train ...`."""
 
 import argparse
+import json
 import mmap
 import os
 import resource
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 from minisqx.checkpoint import model_file as checkpoint
@@ -93,6 +95,31 @@ def before_writing(fault) -> None:
         setattr(RunFolder, name, lambda *arguments, plain=plain: (fault(), plain(*arguments))[1])
 
 
+def log_images(prefix: str) -> None:
+    """Writes a line of JSON for each batch that this process trains: the epoch, the batch, and the images of its chunks."""
+    file, plain = open(f"{prefix}-{os.getpid()}", "w"), Trainer._train_batch  # noqa: SIM115
+
+    def train_batch(self, batch):
+        result, layout = plain(self, batch), batch.layout
+        chunks, size = self.ranks.share(layout.chunks), layout.images_per_chunk
+        images = batch.indices[chunks.start * size : chunks.stop * size].tolist()
+        print(json.dumps({"epoch": self.state.epoch, "batch": self.state.batch, "images": images}), file=file, flush=True)
+        return result
+
+    Trainer._train_batch = train_batch
+
+
+def slow_down(seconds: float) -> None:
+    """Waits after each batch, so that a kill at a random time meets a run of the smallest network."""
+    plain = Trainer._train_batch
+
+    def train_batch(self, batch):
+        time.sleep(seconds)
+        return plain(self, batch)
+
+    Trainer._train_batch = train_batch
+
+
 def close(run: Trainer) -> None:
     """Makes the run's folder read-only."""
     run.folder.path.chmod(0o555)
@@ -111,9 +138,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--uid", type=int, metavar="N", help="become this user, with --closed then, else before anything is written"
     )
+    parser.add_argument("--log", metavar="PREFIX", help="list the trained images in PREFIX-PID")
+    parser.add_argument("--slow", type=float, default=0, metavar="SECONDS", help="wait after each batch")
     parser.add_argument("words", nargs="+", metavar="WORD", help="arguments of minisqx")
     chosen = parser.parse_args(arguments)
     trainer.SAVE_EVERY = chosen.save_every
+    if chosen.slow:
+        slow_down(chosen.slow)
+    if chosen.log:
+        log_images(chosen.log)
     if chosen.watch:
         watch(chosen.watch)
     if not chosen.full or not chosen.full.startswith("curves.png"):

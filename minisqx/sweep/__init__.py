@@ -1,0 +1,1 @@
+"""Many trainings that differ in a few options, and what came out of them."""
