@@ -53,8 +53,8 @@ autodoc_class_signature = "separated"
 
 html_theme = "furo"
 html_title = f"minisqx {release}"
-html_static_path = ["site.css"]
-html_css_files = ["site.css"]
+html_static_path = ["site.css", "site.js"]
+html_css_files, html_js_files = ["site.css"], [("site.js", {"defer": "defer"})]
 html_copy_source = html_show_sourcelink = False
 html_show_sphinx = False
 html_domain_indices = False

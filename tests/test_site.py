@@ -90,7 +90,7 @@ def test_the_version_is_the_same_in_every_place():
 @pytest.mark.skipif(find_spec("sphinx") is None or find_spec("furo") is None, reason="the extra docs is not installed")
 def test_a_page_without_a_place_is_still_found_and_no_link_is_broken(tmp_path):
     """A small site with the real configuration: a front page, a page without a place, and a file that both link to."""
-    for name in ("conf.py", "source_pages.py", "site.css"):
+    for name in ("conf.py", "source_pages.py", "site.css", "site.js"):
         (tmp_path / "docs").mkdir(exist_ok=True)
         (tmp_path / "docs" / name).write_bytes((DOCS / name).read_bytes() + b"\nnavigation = {}" * (name == "conf.py"))
     (tmp_path / "minisqx").mkdir()
