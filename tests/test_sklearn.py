@@ -53,6 +53,7 @@ def test_its_parameters_are_the_options_of_a_run():
 
 def test_fit_is_the_training_of_the_command_to_the_bit(tmp_path):
     options = {"width": 0.125, "epochs": 3, "batch_size": 13, "schedule": "one-cycle", "augment": "crop", "validation": 9}
+    options |= {"lr": 0.1, "weight_decay": 5e-4}
     made = ShallowSqueezeNextClassifier(**options, random_state=5).fit(X, Y)
     import h5py
 
