@@ -4,13 +4,14 @@ Nothing here decides what is computed. Values travel as pickles or bytes, so the
 """
 
 import ctypes
+import os
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,10 +21,9 @@ from minisqx.kernels.exchange import exchange
 from minisqx.machine.ranks import Ranks, Value
 
 STATUS_BYTES = 256  # more than MPI_Status has anywhere
-# For how long the other ranks leave it to the first one to report an error that all of them met.
-FIRST_SPEAKS = 3.0  # seconds
-FORWARDING = 0.5  # seconds that a launcher gets to pass on the line, before everything is ended
 OTHER_ERROR = 1
+FORWARDING = 0.5  # seconds that a launcher gets to pass on the line, before everything is ended
+ALONE_AFTER = 2.0  # seconds after which a rank knows that not all have failed
 PATIENCE = 0.002  # seconds between two looks of a rank that waits for others
 
 
@@ -34,6 +34,7 @@ class MpiRanks(Ranks):
         self._mpi, self._communicator = mpi, mpi.COMM_WORLD.Dup()
         self._communicator.Set_errhandler(mpi.ERRORS_ARE_FATAL)
         self.number, self.count = self._communicator.rank, self._communicator.size
+        self._failed = self._communicator.Dup()
         self._host = self._communicator.Split_type(mpi.COMM_TYPE_SHARED)
         self.on_host = self._host.size
         library = ctypes.CDLL(mpi.__file__)
@@ -87,18 +88,33 @@ class MpiRanks(Ranks):
             request.Free()
         self._gatherings.clear()
 
-    def abort(self, error: Exception) -> None:
+    def abort(self, error: Exception) -> NoReturn:
         """Reports an error that this rank met and ends all ranks. If all have met it, only the first one speaks."""
+        all_failed = self._failed.Ibarrier()
+        if self.is_first:
+            self._report(error)
+        end = time.monotonic() + (FORWARDING if self.is_first else ALONE_AFTER)
+        while time.monotonic() < end and (self.is_first or not all_failed.Test()):
+            all_failed.Test()
+            time.sleep(PATIENCE)
         if not self.is_first:
-            time.sleep(FIRST_SPEAKS)
-        code = error.exit_code if isinstance(error, MinisqxError) else OTHER_ERROR
-        if code == OTHER_ERROR:
+            if not all_failed.Test():
+                self._report(error)
+            time.sleep(ALONE_AFTER)
+        self._mpi.COMM_WORLD.Abort(_code(error))
+        os._exit(_code(error))  # Abort may return before this process is ended
+
+    def _report(self, error: Exception) -> None:
+        if _code(error) == OTHER_ERROR:
             traceback.print_exception(error)
         where = f"rank {self.number} of {self.count} on {socket.gethostname()}: " if self.count > 1 else ""
         sys.stdout.flush()
         print(f"minisqx: {where}{' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        time.sleep(FORWARDING)
-        self._mpi.COMM_WORLD.Abort(code)
+
+
+def _code(error: Exception) -> int:
+    """The exit code for an error."""
+    return error.exit_code if isinstance(error, MinisqxError) else OTHER_ERROR
 
 
 def _wait(communicator: Any) -> None:
@@ -126,6 +142,5 @@ def ranks_of_mpi() -> Iterator[MpiRanks]:
         yield ranks
     except Exception as error:
         ranks.abort(error)
-        raise
     finally:
         ranks.close()
