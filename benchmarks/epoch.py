@@ -14,7 +14,6 @@ training step, is reported separately.
 
 import argparse
 import copy
-import json
 import os
 import sys
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 import minisqx
-from benchmarks.machine import describe
+from benchmarks.machine import describe, keep_row
 from benchmarks.training import OURS, PACKAGES, check_ours, torch_peers
 from benchmarks.turns import Contestant, ContestantError, ratios
 from minisqx.spec import zoo
@@ -269,11 +268,10 @@ def main() -> None:
     facts = describe(PACKAGES) | {"threads": options.threads, "repeats": options.repeats, "fraction": options.fraction}
     print(f"{facts['cpu']}, {options.threads} threads, {options.fraction:g} of an epoch, median of {options.repeats}")
     output = options.output or (RESULTS if options.model == [zoo.DEFAULT] else None)
-    found = []
     for model in options.model:
-        found.append(contest(model, options))
+        found = contest(model, options)
         if output:
-            output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
+            keep_row(output, facts, found)
 
 
 if __name__ == "__main__":

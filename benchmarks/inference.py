@@ -10,7 +10,6 @@ all logits are compared with PyTorch in float64. An engine that can't run is nam
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -28,7 +27,7 @@ from benchmarks.engines.onnx_runtime import OnnxRuntime
 from benchmarks.engines.openvino import OpenVino
 from benchmarks.engines.ours import Ours
 from benchmarks.engines.pytorch import PyTorch
-from benchmarks.machine import describe
+from benchmarks.machine import describe, keep_row
 from benchmarks.turns import Contestant, ContestantError, ratios, take_turns
 from minisqx.spec import NetworkSpec, zoo
 
@@ -233,7 +232,7 @@ def main() -> None:
     options = parser.parse_args()
     facts = describe(PACKAGES) | {"repeats": options.repeats, "turn_seconds": options.seconds}
     print(f"{facts['cpu']}, median of {options.repeats} turns")
-    workshop, found = Contestant("workshop", Workshop, {}), []
+    workshop = Contestant("workshop", Workshop, {})
     for batch_size, threads in SIZES:
         # The contestants' processes inherit these before they import anything.
         for variable in ("OMP_NUM_THREADS", "MINISQX_NUM_THREADS"):
@@ -245,10 +244,10 @@ def main() -> None:
                 for title, one in variants.items()
                 if one.precision in ("float32", *options.precision) and (one.engine is not PyTorch or name in COMPILED)
             }
-            found.append(row(name, chosen, batch_size, threads, workshop, options.repeats, options.seconds))
-            print_row(found[-1])
+            found = row(name, chosen, batch_size, threads, workshop, options.repeats, options.seconds)
+            print_row(found)
+            keep_row(options.output, facts, found)
     workshop.close()
-    options.output.write_text(json.dumps(facts | {"rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The facts of a result file about the machine and the date of its numbers."""
 
 import fcntl
+import json
 import os
 import platform
 import signal
@@ -62,3 +63,17 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def keep_row(path: Path, facts: dict[str, object], row: dict[str, object]) -> None:
+    """Puts a measured row into a result file, in the place of an earlier one of the same network and batch size.
+
+    A run that is stopped keeps what it has measured, and a run of some networks leaves the others. Each row has its own facts.
+    """
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    key = [(each["network"], each.get("batch_size")) for each in rows]
+    try:
+        rows[key.index((row["network"], row.get("batch_size")))] = facts | row
+    except ValueError:
+        rows.append(facts | row)
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")

@@ -13,7 +13,6 @@ with all compilation, is reported separately. `--busy` measures all rounds a sec
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, keep_row
 from benchmarks.turns import Contestant, ContestantError, Steps, busy_process, measure, ratios
 from minisqx.spec import NetworkSpec, zoo
 
@@ -282,13 +281,12 @@ def main() -> None:
     facts = describe(PACKAGES) | {"batch_size": options.batch_size, "threads": options.threads}
     turns = options.starts * options.repeats
     print(f"{facts['cpu']}, {options.threads} threads, batch {options.batch_size}, median of {turns} turns")
-    found = []
-    for name in options.network or usual:
-        found.append(row(name, options))
-        print_row(found[-1])
     output = options.output or (None if options.network else RESULTS / ("busy.json" if options.busy else "training.json"))
-    if output:
-        output.write_text(json.dumps(facts | {"starts": options.starts, "rounds": turns, "rows": found}, indent=1) + "\n")
+    for name in options.network or usual:
+        found = row(name, options)
+        print_row(found)
+        if output:
+            keep_row(output, facts | {"starts": options.starts, "rounds": turns}, found)
 
 
 if __name__ == "__main__":

@@ -99,11 +99,12 @@ class _Graph:
         channels = 3 if piece.step == INPUT else self.program.steps[piece.step].y.channels
         if piece.count == channels:
             return value
-        return self._sliced(value, name, [piece.first], [piece.first + piece.count], [1], [1])
+        return self._channels(value, name, piece.first, piece.first + piece.count)
 
-    def _sliced(self, value: str, name: str, starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> str:
-        parts = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
-        arrays = [self.constant(np.array(numbers, np.int64), f"{name}.{part}") for part, numbers in parts.items()]
+    def _channels(self, value: str, name: str, first: int, last: int) -> str:
+        """Channels first to last - 1."""
+        parts = {"starts": first, "ends": last, "axes": 1}
+        arrays = [self.constant(np.array([number], np.int64), f"{name}.{part}") for part, number in parts.items()]
         return self.node("Slice", [value, *arrays], name)
 
     def _step(self, step: Step, values: list[str], name: str) -> str:
@@ -111,9 +112,10 @@ class _Graph:
             case Convolution():
                 return self._convolution(step, values[0], name)
             case Sum():
-                other, size = values[1], step.other.size
-                if size != step.y.size:
-                    other = self._sliced(other, f"{name}.samples", [0, 0], list(size), [2, 3], [2, 2])
+                other = values[1]
+                if step.other.size != step.y.size:
+                    # Every other pixel of every other row, as an operator that every converter knows.
+                    other = self.node("MaxPool", [other], f"{name}.samples", kernel_shape=(1, 1), strides=(2, 2))
                 total = self.node("Add", [values[0], other], f"{name}.add")
                 return self._activated(total, step.activation, name)
             case MaxPool():
@@ -135,7 +137,7 @@ class _Graph:
             y = self._activated(y, step.activation, name)
         else:
             parts = [
-                self._sliced(y, f"{name}.part{first}", [first], [last], [1], [1])
+                self._channels(y, f"{name}.part{first}", first, last)
                 for first, last in ((0, step.activated), (step.activated, channels))
             ]
             y = self.node("Concat", [self._activated(parts[0], step.activation, name), parts[1]], f"{name}.parts", axis=1)
