@@ -253,7 +253,7 @@ def test_hostile_class_names_come_out_of_python_as_they_are():
     tree = ast.parse(module_source(model_of(SMALL, hostile), "net"))
     (classes,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CLASSES"]
     assert tuple(ast.literal_eval(classes)) == hostile
-    assert [type(node) for node in tree.body].count(ast.Assign) == 5  # sizes, mean, deviation, classes, stages
+    assert [type(node) for node in tree.body].count(ast.Assign) == 6  # sizes, mean, deviation, temperature, classes, stages
 
 
 def test_the_module_imports_torch_alone_in_lines_of_at_most_130_characters():

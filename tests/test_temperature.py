@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from minisqx.training.options import TrainingOptions
 from minisqx.training.temperature import fit_temperature
 from tests.exported_models import images_for, model_of
 from tests.onnx_runtimes import onnx_runtime
+from tests.torch_modules import imported
 from tests.training_runs import SMALL, write_data
 
 
@@ -112,6 +114,11 @@ def test_every_export_has_the_temperature_in_its_probabilities(name, tmp_path):
     images = images_for(model)
     minisqx.export(model, tmp_path / "net.onnx", image_input=True)
     assert np.abs(onnx_runtime(tmp_path / "net.onnx", images) - model.probabilities(images)).max() < 1e-5
+    if find_spec("torch"):
+        module = imported(minisqx.export(model, tmp_path / "net.py")[0])
+        found = module.probabilities(module.load(), module.torch.as_tensor(images)).detach().numpy()
+        assert np.abs(found - model.probabilities(images)).max() < 1e-5
+        assert minisqx.load(tmp_path / "net.pt").temperature == 1.7
     minisqx.export(model, tmp_path / "net.safetensors")
     minisqx.export(tmp_path / "net.safetensors", tmp_path / "net.h5", threshold=0.8)
     read = minisqx.load(tmp_path / "net.h5")

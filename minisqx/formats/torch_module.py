@@ -43,6 +43,7 @@ def module_source(model: Model, name: str) -> str:
         width=width,
         mean=model.mean,
         std=model.std,
+        temperature=model.temperature,
         classes="\n".join(_lines(map(repr, model.classes or ()))),
     )
     tail = _filled("module_tail", dtype=next(iter(model.state.values())).dtype.name)
