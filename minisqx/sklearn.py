@@ -72,7 +72,8 @@ class ShallowSqueezeNextClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(self, **parameters: Any) -> None:
-        vars(self).update(DEFAULT_PARAMETERS | parameters)
+        for name, value in (DEFAULT_PARAMETERS | parameters).items():
+            setattr(self, name, value)
         if unknown := set(parameters) - set(DEFAULT_PARAMETERS):
             raise TypeError(f"unexpected parameters {', '.join(sorted(unknown))}: expected {', '.join(DEFAULT_PARAMETERS)}")
 
@@ -81,7 +82,7 @@ class ShallowSqueezeNextClassifier(ClassifierMixin, BaseEstimator):
         images, labels = self._first(X, y, None)
         options = self._options(len(images))
         data = training_data_of("arrays", self._names(), images, labels, options)
-        say = print if self.verbose else _nothing  # type: ignore[attr-defined]
+        say = print if self.verbose else _nothing
         use_threads(*thread_count(options.threads))
         folder = NoFolder()
         trainer = Trainer(options, data, folder, "", say)
@@ -175,7 +176,7 @@ class ShallowSqueezeNextClassifier(ClassifierMixin, BaseEstimator):
 
     def _unrolled(self, rows: np.ndarray) -> np.ndarray:
         """Rows (N, numbers) as images."""
-        shape, numbers = self.image_shape, rows.shape[1]  # type: ignore[attr-defined]
+        shape, numbers = self.image_shape, rows.shape[1]
         if shape is not None:
             if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 3) or math.prod(shape) != numbers:
                 raise OptionError(f"image_shape {shape!r} for rows of {numbers}: expected (height, width) or (height, width, 3)")
@@ -200,7 +201,7 @@ class ShallowSqueezeNextClassifier(ClassifierMixin, BaseEstimator):
     def _options(self, images: int) -> TrainingOptions:
         """The options of a run on so many images."""
         given = {name: getattr(self, name) for name in OPTIONS}
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))  # type: ignore[attr-defined]
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         options = TrainingOptions(**given, recipe=MODERN, seed=seed).settled(images, own=True)
         # A last batch of one image is too few for batch norm, and the folds of a cross-validation have any size.
         while options.batch_size > 2 and (images - 1) % options.batch_size == 0:
@@ -213,7 +214,7 @@ class ShallowSqueezeNextClassifier(ClassifierMixin, BaseEstimator):
         spec = options.network(len(self.classes_), images.shape[1:3])
         network, (mean, std) = Network(spec, seed=options.seed), channel_statistics(images)
         self.model_ = Model(spec.name, spec, network.state_dict(), self._names(), mean, std, {}, {})
-        self.history_: list[dict] = []
+        self.history_ = []
         self._learning = None
 
     def _learner(self, options: TrainingOptions) -> tuple[Network, SGD]:

@@ -227,7 +227,7 @@ class RunFolder:
 class NoFolder:
     """In the place of a `RunFolder`: a run that leaves no files. best: the checkpoint of its best epoch."""
 
-    path = last = curves = report = Path("no run folder")
+    path = config = last = curves = report = Path("no run folder")
     best: Checkpoint | None = None
 
     def save_last(self, checkpoint: Checkpoint) -> None:
