@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import minisqx
+from minisqx.data import sheet
 from minisqx.data.shapes import draw_shapes
-from minisqx.draw import sheet
 from minisqx.images.load import load_image
 from minisqx.paper import printed
 from minisqx.spec import zoo

@@ -107,7 +107,8 @@ def test_a_file_that_is_gone_when_all_are_decoded_costs_a_line(tmp_path, monkeyp
     folder, lines = bitmaps(tmp_path / "photos"), []
     real = image_folder.decode_images
     monkeypatch.setattr(image_folder, "decode_images", lambda *given: (real(*given), shutil.rmtree(folder))[0])
-    assert len(open_dataset(folder, say=lines.append).train.labels) == 12
+    dataset = open_dataset(folder, say=lines.append)
+    assert len(dataset.train.labels) + len(dataset.test.labels) == 14
     assert sum("changed while" in line for line in lines) == 1
 
 

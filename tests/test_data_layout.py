@@ -136,7 +136,7 @@ def test_a_part_without_class_folders_beside_one_with_them_is_named(tmp_path):
 
 
 def test_a_folder_beside_the_parts_that_may_not_be_read_is_only_named(tmp_path, monkeypatch):
-    folder, entries = make_folder(tmp_path / "photos"), image_folder._entries
+    folder, entries = make_folder(tmp_path / "photos"), image_folder.entries
     (folder / "lost+found").mkdir()
 
     def forbidden(path):
@@ -144,7 +144,7 @@ def test_a_folder_beside_the_parts_that_may_not_be_read_is_only_named(tmp_path, 
             raise PermissionError(13, "Permission denied", str(path))
         return entries(path)
 
-    monkeypatch.setattr(image_folder, "_entries", forbidden)
+    monkeypatch.setattr(image_folder, "entries", forbidden)
     assert any("not read: 'lost+found'" in line for line in read(folder)[1])
 
 

@@ -119,8 +119,8 @@ def test_a_moving_average_goes_its_share_of_the_way(dtype):
 
 def test_the_optimizer_steps_over_all_parameters_with_its_own_settings():
     generator = np.random.default_rng(0)
-    net = SimpleNamespace(flat_parameters=generator.normal(size=50), flat_gradients=generator.normal(size=50))
-    weights = net.flat_parameters.copy()
+    weights, gradients = generator.normal(size=(2, 50))
+    net = SimpleNamespace(flat_parameters=weights.copy(), flat_gradients=gradients, frozen_parameters=0)
     optimizer = minisqx.SGD(net, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01)
     assert not optimizer.velocity.any()
     velocity = optimizer.velocity.copy()

@@ -168,9 +168,9 @@ def test_a_frozen_stage_keeps_its_weights_and_statistics_through_a_run(data, fir
 def test_patience_ends_a_run_and_a_resume_knows_that_it_ended(data, tmp_path, monkeypatch):
     plain = Trainer._evaluate
 
-    def measured(trainer, name, part):
+    def measured(trainer, name, part, kept=None):
         """The validation accuracy rises for two epochs and never after."""
-        found = plain(trainer, name, part)
+        found = plain(trainer, name, part, kept)
         accuracy = [0.2, 0.5][min(trainer.state.epoch, 1)]
         return found | ({"validation_accuracy": accuracy, "validation_loss": 1.0} if name == "validation" else {})
 

@@ -5,9 +5,10 @@ the same decisions. `minisqx.mpi` has the ranks of several processes; code that 
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Value = TypeVar("Value")
 
@@ -26,7 +27,7 @@ class Ranks:
         """The pieces of `pieces` that this rank computes: neighbours, of which every rank has as many as another, or one more."""
         return range(self.number * pieces // self.count, (self.number + 1) * pieces // self.count)
 
-    def gathering(self, array: np.ndarray, rows: int) -> Any:
+    def gathering(self, array: "np.ndarray", rows: int) -> Any:
         """The call (`kernels.compiler.tasks.Call`) that fills `array` with the rows of all ranks; None if none are missing.
 
         rows: of each piece; a rank has those of its `share` of the pieces.

@@ -270,7 +270,7 @@ def _run_command(args, ranks: Ranks) -> None:
     elif args.resume is None:
         if args.extend is not None:
             raise OptionError(f"--extend {args.extend} without --resume: expected both, to train a finished run further")
-        train(TrainingOptions(**given), say, ranks)
+        train(TrainingOptions(**given), say, ranks=ranks)
     else:
         fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
         if fixed:
