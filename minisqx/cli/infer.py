@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from minisqx.errors import ImageError, OptionError
-from minisqx.inference.stored import names_of
 from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.machine.threads import thread_count, use_threads
 from minisqx.spec import zoo
@@ -48,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     use_threads(*thread_count(args.threads, ranks.on_host))
     from minisqx.inference.model import load
+    from minisqx.inference.stored import names_of
 
     model = load(args.model or zoo.DEFAULT, threshold=args.threshold)
     classes = model.spec.num_classes
@@ -88,6 +88,7 @@ def _content(name: str, answer: "Prediction | ImageError", topk: int) -> dict:
 def _write(args: argparse.Namespace, model: "Model", topk: int, ranks: Ranks) -> int:
     from minisqx.inference.by_name import write_table
     from minisqx.inference.shards import write_shards
+    from minisqx.inference.stored import names_of
     from minisqx.training.progress import ImageBar
 
     def names() -> Iterator[str]:

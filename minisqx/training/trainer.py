@@ -309,13 +309,13 @@ class Trainer:
             if self.ranks.count == 1:
                 self._stop.check()
         loss_sum, right = 0.0, np.zeros(classes, np.int64)
-        for loss, correct, images, logits in chain.from_iterable(self.ranks.everyones(measured)):
+        for loss, correct, images, answers in chain.from_iterable(self.ranks.everyones(measured)):
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss in the evaluation after the epoch is {loss}")
             loss_sum += loss * images
             right += correct
-            if kept is not None:
-                kept.append(logits)
+            if kept is not None and answers is not None:
+                kept.append(answers)
         self._check_stop()
         recall = recalls(right, np.bincount(part.labels, minlength=classes))
         values = (loss_sum / len(part), int(right.sum()) / len(part), balanced(recall))
