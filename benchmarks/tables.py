@@ -122,11 +122,11 @@ def startup() -> Rows:
 
 def epoch() -> Rows:
     """Whole epochs beside the best of PyTorch."""
-    rows = [["network", "minisqx", "best peer", "ratio", "rounds"], ["---"] * 5]
+    rows = [["network", "minisqx", "best peer", "ratio", "rounds", "part of an epoch"], ["---"] * 6]
     for row in result("epoch")["rows"]:
         ours, peer = (row["contestants"][name]["median"] for name in (OURS, row["best_peer"]))
         cells = [f"{ours:.2f} s", f"{row['best_peer']}: {peer:.1f} s", ratio_text(row["ratio"]), spread_text(row["ratio"])]
-        rows.append([row["network"], *cells])
+        rows.append([row["network"], *cells, f"{row['fraction']:g}"])
     return rows
 
 
@@ -157,7 +157,7 @@ def summary() -> Rows:
     """0.2x, the rows of the other tables: work, minisqx, the best peer, ratio."""
     work = {
         "a training step, batch of 128, 2 threads": training(),
-        "a whole epoch, 2 threads": epoch(),
+        f"{epoch()[2][-1]} of an epoch with its test pass, 2 threads": epoch(),
         "one image, 1 thread": inference(False),
         "a batch of 128, 2 threads": inference(True),
     }
