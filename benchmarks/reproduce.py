@@ -85,7 +85,10 @@ class Campaign:
         config = json.loads((folder / "config.json").read_text())
         last = load_checkpoint(folder / "last.h5")
         with (folder / "history.csv").open(newline="") as file:
-            rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+            rows = [
+                {name: float(text) for name, text in row.items() if text and not name.endswith("_recall")}
+                for row in csv.DictReader(file)
+            ]
         compared = training.table == "comparison"
         columns = [name for name in rows[0] if not (compared and name.startswith("test_"))]
         return {
