@@ -76,8 +76,8 @@ def test_one_split_is_divided_the_same_way_every_time_by_its_files_names(tmp_pat
     train, test = np.bincount(first.train.labels), np.bincount(first.test.labels)
     assert (train + test).tolist() == [12, 12] and (test >= 1).all() and (test <= 5).all()
     assert any("of its 24 images are set aside" in line for line in lines)
-    shutil.move(folder / "train", tmp_path / "plain")
-    second = open_dataset(tmp_path / "plain")
+    shutil.move(folder, tmp_path / "moved")
+    second = open_dataset(tmp_path / "moved")
     np.testing.assert_array_equal(first.test.images, second.test.images)
     together = np.concatenate([first.train.images, first.test.images]).reshape(24, -1)
     assert len(np.unique(together, axis=0)) == 24
