@@ -5,6 +5,7 @@ import difflib
 import functools
 import inspect
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -74,10 +75,12 @@ def _describe() -> None:
     wide = functools.partial(argparse.HelpFormatter, width=110, max_help_position=30)
     parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False, formatter_class=wide)
     add_arguments(parser)
+    # A literal block for the documentation site, which would take the list for its own kind of lists.
     head = (
-        "The options, as on the command line; here with `_` for `-`, and, of --no-shortcut-activation, shortcut_activation=False:"
+        "The options, as on the command line; here with `_` for `-`, and shortcut_activation=False for --no-shortcut-activation::"
     )
-    train.__doc__ = f"{inspect.cleandoc(train.__doc__ or '')}\n\n{head}\n\n{parser.format_help().strip()}\n"
+    described = textwrap.indent(parser.format_help().strip(), "    ")
+    train.__doc__ = f"{inspect.cleandoc(train.__doc__ or '')}\n\n{head}\n\n{described}\n"
 
 
 _describe()
