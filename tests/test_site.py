@@ -24,7 +24,10 @@ FOLDERS = ("docs", "benchmarks", "data", "examples", "tests", "minisqx", "kernel
 
 def pages_of_the_repository():
     """The Markdown files and notebooks."""
-    files = [*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*"))]
+    files = [
+        *ROOT.glob("*.md"),
+        *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*") if "node_modules" not in file.parts),
+    ]
     return {
         file.relative_to(ROOT).as_posix()
         for file in files
