@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minisqx import flat, html
+from minisqx import flat
 from minisqx.checks import is_whole, plain, require
 from minisqx.current_plan import CurrentPlan
 from minisqx.errors import CheckpointError, OptionError
@@ -301,6 +301,7 @@ class Network:
             )
 
     def _repr_html_(self) -> str:
+        from minisqx import html
         from minisqx.draw.network import svg
 
         return html.wide(svg(self.spec))

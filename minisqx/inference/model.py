@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 
-from minisqx import html
 from minisqx.checkpoint import Checkpoint, load_weights
-from minisqx.draw.network import svg
 from minisqx.errors import CheckpointError, ImageError, OptionError
 from minisqx.images.load import ImageSource, load_image
 from minisqx.inference.prediction import Prediction, softmax
@@ -175,6 +173,9 @@ class Model:
         return ((np.arange(256) / 255 - mean) / std).astype(self._dtype)
 
     def _repr_html_(self) -> str:
+        from minisqx import html
+        from minisqx.draw.network import svg
+
         spec, named = self.spec, self.classes or ()
         rows = [("network", spec.name), ("parameters", f"{spec.parameters:,}"), ("classes", ", ".join(named[:20]) or "unnamed")]
         rows += [(name.replace("_", " "), f"{value:.4g}") for name, value in self.metrics.items()]

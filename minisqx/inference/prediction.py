@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minisqx import html
 from minisqx.checks import is_whole, plain, require
 from minisqx.kernels import softmax as kernels
 from minisqx.kernels.compiler.jit import bound
@@ -61,6 +60,8 @@ class Prediction:
         return text if self.is_confident else f"not sure: {text}"
 
     def _repr_html_(self) -> str:
+        from minisqx import html
+
         doubt = "" if self.is_confident else f"not sure: below the threshold of {100 * self.threshold:g} %"
         return html.heading(self.label, doubt) + html.bars(self.topk(min(5, len(self.classes))))
 

@@ -6,8 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minisqx import html
-
 if TYPE_CHECKING:
     from minisqx.inference.model import Model
 
@@ -49,6 +47,8 @@ class TrainingResult:
         return f"TrainingResult({len(self.history)} epochs, {self.outcome}, in {str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
+        from minisqx import html
+
         parts = [html.heading(f"{len(self.history)} epochs in {str(self.folder)!r}", self.outcome)]
         try:
             from minisqx.training.curves import draw_curves
