@@ -82,6 +82,13 @@ HOUSE = ("test_house.py",)
 FAULTS = (
     # Programs, notebooks, scikit-learn, and probabilities.
     Fault(
+        "a fork while a thread is inside LLVM leaves the child waiting",
+        "kernels/compiler/late.py",
+        "hold_during_forks(_LockOfLlvmlite())",
+        "_LockOfLlvmlite()",
+        ("test_numba_members.py::test_a_fork_waits_until_no_thread_is_inside_llvm",),
+    ),
+    Fault(
         "a network that made no mistake is told to be sure of everything",
         "minisqx/training/temperature.py",
         "- truth + inverse - 1",

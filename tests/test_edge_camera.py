@@ -88,11 +88,12 @@ def test_new_frames_are_followed_until_the_service_is_stopped(tmp_path):
         half.write_bytes(content[:40])
         time.sleep(0.2)
         half.write_bytes(content)
-        for number, name in enumerate(("002.png", "003.png")):  # noise, of another class than the dark frame
-            pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / f".{name}", "PNG")
+        noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)  # of another class than the dark frame
+        Image.fromarray(noise).save(folder / ".002.png", "PNG")
+        (folder / ".003.png").write_bytes(content)
+        for name in ("002.png", "003.png"):
             os.replace(folder / f".{name}", folder / name)
-        assert "00" in process.stdout.readline()
+            assert name in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and "4 frames, " in errors and "skipped" not in errors

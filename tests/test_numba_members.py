@@ -1,8 +1,12 @@
 """Numba's members that it doesn't promise: all as expected here, and where one is not, its public functions do."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
+
+import pytest
 
 from minisqx.kernels.compiler import choice, numba_members
 
@@ -53,3 +57,46 @@ def test_another_numba_computes_the_same_bits_and_one_line_says_why_it_is_slow(t
     assert found == usual
     assert len(lines) == 1 and "_optimize_final_module takes (self level), expected (self)" in lines[0]
     assert not list((tmp_path / "other").glob("kernels/*/*.nbc"))
+
+
+FORK = """
+import os
+import threading
+import time
+import warnings
+
+from minisqx.kernels.compiler import late
+
+warnings.simplefilter("ignore")
+late.module("choice")
+from llvmlite import binding as llvm
+
+inside = threading.Event()
+
+
+def stay_in_llvm():
+    with llvm.ffi.lib._lock:
+        inside.set()
+        time.sleep(0.3)
+
+
+thread = threading.Thread(target=stay_in_llvm)
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    llvm.get_default_triple()
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0 and llvm.get_default_triple()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_fork_waits_until_no_thread_is_inside_llvm():
+    with subprocess.Popen([sys.executable, "-c", FORK], start_new_session=True) as process:
+        try:
+            assert process.wait(60) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

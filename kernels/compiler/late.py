@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from importlib import import_module
+from typing import Any
 
 from minisqx.kernels.compiler.identity import has_default_settings
 
@@ -28,6 +29,28 @@ def hold_during_forks(lock) -> None:
         os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)
 
 
+class _LockOfLlvmlite:
+    """The lock that llvmlite holds while a thread is inside LLVM, if it is imported by then.
+
+    A thread may be there without Numba's lock, such as where it frees what was compiled.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[Any] = []
+
+    def acquire(self) -> None:
+        library = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
+        if (lock := getattr(library, "_lock", None)) is not None:
+            lock.__enter__()
+            self._held.append(lock)
+
+    def release(self) -> None:
+        if self._held:
+            self._held.pop().__exit__(None, None, None)
+
+
+# The last lock that a fork acquires: other threads hold Numba's, or import Numba, while they are inside LLVM.
+hold_during_forks(_LockOfLlvmlite())
 _importing = threading.RLock()
 hold_during_forks(_importing)
 
