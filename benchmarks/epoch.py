@@ -84,7 +84,7 @@ class Ours(Epochs):
 
     def tested(self) -> float:
         """Mean loss on the test images."""
-        return self.trainer._evaluate(self.trainer.data.test)[0]
+        return self.trainer._evaluate("test", self.trainer.data.test)["test_loss"]
 
     def statistics(self) -> tuple[float, float, int]:
         """Mean, standard deviation and number of the values in all batches of `passes` epochs."""

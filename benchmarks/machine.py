@@ -71,9 +71,10 @@ def keep_row(path: Path, facts: dict[str, object], row: dict[str, object]) -> No
     A run that is stopped keeps what it has measured, and a run of some networks leaves the others. Each row has its own facts.
     """
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    key = [(each["network"], each.get("batch_size")) for each in rows]
+    row = facts | row
+    keys = [(each["network"], each.get("batch_size")) for each in rows]
     try:
-        rows[key.index((row["network"], row.get("batch_size")))] = facts | row
+        rows[keys.index((row["network"], row.get("batch_size")))] = row
     except ValueError:
-        rows.append(facts | row)
+        rows.append(row)
     path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
