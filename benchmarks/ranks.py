@@ -3,11 +3,13 @@
     mpiexec -n 2 python -m benchmarks.ranks --width 0.2
     mpiexec -n 2 python -m benchmarks.ranks --width 1.0
 
-All ranks together have as many threads as the one process: 1 each. While the one process is measured, the others sleep. The
-latency and the bandwidth of which the prediction is made are measured between the first two ranks.
+A rank has one thread, and the one process has as many as there are ranks, at most one a CPU. While the one process is measured,
+the others sleep. The latency and the bandwidth of which the prediction is made are measured between the first two ranks.
 """
 
 import argparse
+import math
+import os
 import statistics
 import time
 
@@ -83,26 +85,32 @@ def measure(spec, batch_size: int, rounds: int, steps: int, ranks: MpiRanks) -> 
 
     is_first, count = ranks.is_first, ranks.count
     together, pretended = Run(spec, batch_size, ranks), scaling.Pretended(count)
+    threads = min(count, os.cpu_count() or 1)
     alone = Run(spec, batch_size, ALONE) if is_first else None
-    latency = one_way(MPI, SMALL, PINGS)
-    bandwidth = LARGE / one_way(MPI, LARGE, 10)
-    ratios, of_one, of_all = [], [], []
+    latency, bandwidth = 0.0, math.inf
+    if count > 1:
+        latency, bandwidth = one_way(MPI, SMALL, PINGS), LARGE / one_way(MPI, LARGE, 10)
+    exchanging = 0.0
+    ratios, of_one, of_all, predictions, accuracies = [], [], [], [], []
     for number in range(rounds + 1):
-        use_threads(count)
+        use_threads(threads)
         one = first_alone(MPI, lambda: alone.steps(steps))
         use_threads(1)
         all_ranks = together.steps(steps)
+        # All at once, since they share this machine's memory.
+        pretended = scaling.Pretended(count)
+        computing = max(ranks.everyones(scaling.seconds_of_step(spec, batch_size, pretended)))
+        exchanging = scaling.seconds_of_exchanges(pretended, latency, bandwidth)
         if number:  # the first round warms up
             of_one.append(one)
             of_all.append(all_ranks)
             ratios.append(one / all_ranks)
-    # All at once, since they share this machine's memory.
-    computing = max(ranks.everyones(scaling.seconds_of_step(spec, batch_size, pretended)))
-    exchanging = scaling.seconds_of_exchanges(pretended, latency, bandwidth)
+            predictions.append(computing + exchanging)
+            accuracies.append(predictions[-1] / all_ranks)
     if is_first:
-        measured, predicted = statistics.median(of_all), computing + exchanging
+        measured, predicted = statistics.median(of_all), statistics.median(predictions)
         print(f"{spec.name}, batch {batch_size}, {rounds} rounds in turns of {steps} steps")
-        print(f"  1 process x {count} threads: {1e3 * statistics.median(of_one):.2f} ms a step")
+        print(f"  1 process x {threads} threads: {1e3 * statistics.median(of_one):.2f} ms a step")
         print(
             f"  {count} ranks x 1 thread: {1e3 * measured:.2f} ms; efficiency {statistics.median(ratios):.3f} (median of ratios)"
         )
@@ -112,7 +120,8 @@ def measure(spec, batch_size: int, rounds: int, steps: int, ranks: MpiRanks) -> 
         )
         print(f"{sum(pretended.exchanges) / 1e6:.2f} MB")
         print(
-            f"  predicted: {1e3 * predicted:.2f} ms (computing {1e3 * computing:.2f}), {predicted / measured:.2f} of the measured"
+            f"  predicted: {1e3 * predicted:.2f} ms (exchanging {1e3 * exchanging:.2f}),"
+            f" {statistics.median(accuracies):.2f} of the measured (median of ratios)"
         )
 
 
@@ -126,7 +135,7 @@ def main() -> None:
     chosen = parser.parse_args()
     options = {"width": chosen.width} if chosen.model == zoo.SHALLOW else {}
     with ranks_of_mpi() as ranks:
-        use_threads(ranks.count)  # the most that are used
+        use_threads(min(ranks.count, os.cpu_count() or 1))  # the most that are used
         measure(zoo.network(chosen.model, **options), chosen.batch_size, chosen.rounds, chosen.steps, ranks)
 
 
