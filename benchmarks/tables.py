@@ -126,7 +126,7 @@ def epoch() -> Rows:
     for row in result("epoch")["rows"]:
         ours, peer = (row["contestants"][name]["median"] for name in (OURS, row["best_peer"]))
         cells = [f"{ours:.2f} s", f"{row['best_peer']}: {peer:.1f} s", ratio_text(row["ratio"]), spread_text(row["ratio"])]
-        rows.append([row["network"], *cells, f"{row['fraction']:g}"])
+        rows.append([row["network"], *cells, "all" if row["fraction"] == 1 else f"{row['fraction']:g}"])
     return rows
 
 
@@ -157,7 +157,7 @@ def summary() -> Rows:
     """0.2x, the rows of the other tables: work, minisqx, the best peer, ratio."""
     work = {
         "a training step, batch of 128, 2 threads": training(),
-        f"{epoch()[2][-1]} of an epoch with its test pass, 2 threads": epoch(),
+        f"an epoch ({epoch()[2][-1]} of it) with its test pass, 2 threads": epoch(),
         "one image, 1 thread": inference(False),
         "a batch of 128, 2 threads": inference(True),
     }
