@@ -186,7 +186,7 @@ def prepare_emulation() -> None:
 def infer(machine: Machine) -> bool:
     """Whether the included weights give the same prediction in the emulated machine as here."""
     picture = machine.root / "checks/shape.png"
-    Image.fromarray(draw_shapes().test_images[0]).resize((100, 80)).save(picture)
+    Image.fromarray(draw_shapes().test.images[0]).resize((100, 80)).save(picture)
     here = subprocess.run([sys.executable, "-m", "minisqx", "infer", str(picture)], cwd=TOP, capture_output=True, text=True)
     there = machine.run("python3", "-m", "minisqx", "infer", "shape.png", check=False, capture_output=True)
     answers = [done.stdout.replace(str(picture), picture.name).strip() for done in (here, there)]
