@@ -1,7 +1,7 @@
 """Kills a bulk inference of several ranks again and again: `python -m tests.stress.bulk --images 10000 --kills 5`.
 
-A trial kills one rank by `kill -9` at a random moment, and starts the command again on another number of ranks. Expected: at the
-end each image has one row, and the file has the bytes of the one that a single process writes.
+One rank is killed by `kill -9` when a random number of rows are there, and the command begins again on some number of ranks.
+Expected: at the end each image has one row, and the file has the bytes of the one that a single process writes.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from tests import mpi_runs
 from tests.stress.runs import Count, generator
 
 RANKS = (2, 3, 4)
-START_SECONDS = 2.0
 
 
 def write_images(folder: Path, count: int) -> Path:
@@ -53,6 +52,11 @@ def children(process: subprocess.Popen) -> list[int]:
     return found
 
 
+def rows_of(out: Path) -> int:
+    """The rows in the shards that are not joined yet."""
+    return sum(file.read_bytes().count(b"\n") for file in Path(f"{out}.shards").glob("*.part"))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.bulk", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000, metavar="N")
@@ -75,15 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
             ranks = random.choice(RANKS)
             process = mpi_runs.start((ranks, ("minisqx", "infer", "--bulk", images, "--out", out, "--threads", 1)))
             if kills < chosen.kills:
-                time.sleep(START_SECONDS + random.uniform(0, took / 2))
+                left = chosen.images - rows_of(out)
+                target = chosen.images - left + random.randint(1, left // (chosen.kills + 1 - kills))
+                while process.poll() is None and rows_of(out) < target:
+                    time.sleep(0.02)
                 victims = children(process)
                 if process.poll() is None and victims:
                     os.kill(random.choice(victims), signal.SIGKILL)
                     kills += 1
-            began = time.monotonic()
             output, errors = process.communicate(timeout=240)
-            rows = sum(len(list(csv.reader(file.open()))) - 1 for file in Path(f"{out}.shards").glob("*.part"))
-            print(f"{ranks} ranks ended with {process.returncode}, {rows} rows in shards", flush=True)
+            print(f"{ranks} ranks ended with {process.returncode}, {rows_of(out)} rows in shards", flush=True)
             if out.exists():
                 break
             if process.returncode == 0 or not kills:
@@ -97,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
                 faults.append(f"{len(names)} rows of {len(set(names))} images")
             if out.read_bytes() != alone.read_bytes():
                 faults.append("other bytes than those of one process")
+            if kills < chosen.kills:
+                faults.append(f"all ended after {kills} kills")
             print(f"{len(names)} rows, {sum(bool(row[-1]) for row in found)} of broken images, {kills} kills")
         count.add("bulk", faults)
     print(f"the largest process had {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
