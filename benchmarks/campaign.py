@@ -5,24 +5,63 @@ from dataclasses import dataclass
 
 from minisqx.training.options import TrainingOptions
 
-# The recipe that was chosen on validation images, and what it is compared with.
-RECIPE: dict[str, object] = {"schedule": "one-cycle", "lr": 0.3, "weight_decay": 5e-4, "dropout": 0.0, "augment": "none"}
+# What `modern` trains with, beside augmentation; docs/results.md has the measurements.
+RECIPE: dict[str, object] = {"schedule": "one-cycle", "lr": 0.3, "weight_decay": 5e-4, "dropout": 0.0}
+# Each row of the zoo and its epochs, the most useful first. A row has as many as fit into hours on two cores.
+ROWS = {
+    "shallow-06-0.2x": 200,
+    "shallow-06-0.4x": 200,
+    "shallow-06-0.125x": 200,
+    "shallow-06-0.3x": 200,
+    "shallow-06-0.5x": 200,
+    "shallow-09-0.5x": 150,
+    "shallow-14-0.2x": 200,
+    "shallow-12-0.4x": 150,
+    "shallow-06-0.575x": 150,
+    "shallow-06-0.6x": 150,
+    "shallow-14-0.5x": 100,
+    "shallow-07-0.7x": 100,
+    "shallow-06-0.8x": 100,
+    "shallow-06-0.9x": 80,
+    "squeezenet-v1.1": 100,
+    "squeezenet-v1.0": 60,
+    "shallow-21-0.7x": 60,
+    "shallow-06-1.5x": 40,
+    "shallow-06-2x": 30,
+    "squeezenext-23-1x-v5": 30,
+    "squeezenext-23-1x-v1": 30,
+    "shallow-14-2x": 20,
+    "squeezenext-23-2x-v5": 10,
+}
+# These networks are trained with three seeds, all others with one.
+THRICE = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.5x")
+# Networks trained as the paper says.
+PAPER = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.125x", "shallow-06-0.3x", "shallow-06-0.5x")
+# Images that a row of the zoo sets aside: enough for its temperature and a look at its course.
+ROW_VALIDATION = 1000
+
+# What the recipe is compared with, on validation images alone.
 CHANGES: dict[str, dict[str, object]] = {
     "recipe": {},
+    "augment-none": {"augment": "none"},
+    "augment-flip": {"augment": "flip"},
+    "augment-crop-flip": {"augment": "crop,flip"},
     "average": {"average": 0.999},
-    "crop-flip": {"augment": "crop,flip"},
-    "dropout-0.1": {"dropout": 0.1},
     "lr-0.15": {"lr": 0.15},
     "lr-0.6": {"lr": 0.6},
     "weight-decay-1e-4": {"weight_decay": 1e-4},
     "weight-decay-2e-4": {"weight_decay": 2e-4},
+    "weight-decay-1e-3": {"weight_decay": 1e-3},
     "batch-64": {"batch_size": 64, "lr": 0.2},
     "batch-256": {"batch_size": 256, "lr": 0.45},
+    "dropout-0.1": {"dropout": 0.1},
+    "dropout-0.3": {"dropout": 0.3},
+    "dropout-0.5": {"dropout": 0.5},
     "conv-bn-act": {"block_order": "conv-bn-act"},
     "stem-padding": {"stem_padding": 1},
-    "160-epochs": {"epochs": 160},
+    "80-epochs": {"epochs": 80},
 }
-COMPARED_EPOCHS, VALIDATION = 80, 5000
+COMPARED, COMPARED_EPOCHS, COMPARED_VALIDATION = ("shallow-06-0.2x", "shallow-06-0.4x"), 40, 5000
 
 
 @dataclass(frozen=True)
@@ -35,10 +74,37 @@ class Training:
     data: str = "cifar10"
 
 
+def augmentation(network: str) -> str:
+    """The smallest networks underfit without any."""
+    return "flip" if network in ("shallow-06-0.125x", "shallow-06-0.2x") else "crop,flip"
+
+
+def row(network: str, epochs: int, seed: int) -> Training:
+    """A row of the zoo."""
+    own = {"model": network, "augment": augmentation(network), "epochs": epochs, "validation": ROW_VALIDATION, "seed": seed}
+    return Training(f"{network}-modern-s{seed}", "modern", TrainingOptions(**RECIPE | own))
+
+
+def paper_row(network: str) -> Training:
+    """The paper's recipe: the defaults, on all training images."""
+    return Training(f"{network}-paper-s0", "paper", TrainingOptions(model=network, validation=0))
+
+
+def comparison(network: str, change: str, seed: int) -> Training:
+    own = {"model": network, "augment": augmentation(network), "epochs": COMPARED_EPOCHS, "validation": COMPARED_VALIDATION}
+    options = TrainingOptions(**RECIPE | own | {"seed": seed} | CHANGES[change])
+    return Training(f"comparison-{network}-{change}-s{seed}", "comparison", options)
+
+
 def trainings() -> Iterator[Training]:
-    """All trainings, the most useful first."""
+    """All trainings, the most useful first: the zoo, then what the recipe is compared with, then more seeds."""
+    for network, epochs in ROWS.items():
+        yield row(network, epochs, 0)
+        if network in PAPER:
+            yield paper_row(network)
     for seed in range(3):
-        for width in (0.2, 0.4):
-            for name, change in CHANGES.items():
-                options = {"width": width, "epochs": COMPARED_EPOCHS, "validation": VALIDATION, "seed": seed} | RECIPE | change
-                yield Training(f"comparison-{width:g}x-{name}-s{seed}", "comparison", TrainingOptions(**options))
+        for network in COMPARED:
+            changes = (name for name, change in CHANGES.items() if change.get("augment") != augmentation(network))
+            yield from (comparison(network, change, seed) for change in changes)
+        if seed:
+            yield from (row(network, ROWS[network], seed) for network in THRICE)

@@ -7,8 +7,13 @@ anew, so a figure can't differ from its file. `--print NAME...` prints tables in
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks import campaign
+from benchmarks.zoo import paper_accuracy
+from minisqx.spec import zoo
 
 HERE = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -153,6 +158,55 @@ def c_code() -> Rows:
     return rows
 
 
+def trained(name: str) -> list[dict]:
+    """The results of a training's seeds that have ended; name: without its seed."""
+    files = (RESULTS / "trainings" / f"{name}-s{seed}.json" for seed in range(3))
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def mean_text(values: list[float]) -> str:
+    """Mean in %, with its standard deviation where there are several values."""
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.2f}{spread}"
+
+
+def accuracy() -> Rows:
+    """The networks of the paper: test accuracy in % after the last epoch."""
+    rows = [["network", "state (KB)", "paper", "modern", "margin", "seeds", "epochs", "the paper's recipe, ours"]]
+    rows.append(["---", *["---:"] * 7])
+    for network in campaign.ROWS:
+        printed, state = paper_accuracy(network), f"{zoo.network(network).state_bytes / 1e3:,.1f}"
+        modern, paper = trained(f"{network}-modern"), trained(f"{network}-paper")
+        cells = ["not trained", "-", "-", "-"]
+        if modern:
+            found = [one["test_accuracy"] for one in modern]
+            margin = "-" if printed is None else f"{100 * statistics.mean(found) - float(printed):+.2f}"
+            cells = [f"**{mean_text(found)}**", margin, str(len(found)), str(modern[0]["options"]["epochs"])]
+        again = mean_text([one["test_accuracy"] for one in paper]) if paper else "not trained" * (network in campaign.PAPER)
+        rows.append([network, state, printed or "-", *cells, again])
+    return rows
+
+
+def comparison() -> Rows:
+    """What each change of the recipe is worth: the difference in validation accuracy, in points, with the same seeds."""
+    rows = [["change", *campaign.COMPARED], ["---", *["---:"] * len(campaign.COMPARED)]]
+    for change in campaign.CHANGES:
+        cells = []
+        for network in campaign.COMPARED:
+            base, found = (
+                {one["options"]["seed"]: one["last"]["validation_accuracy"] for one in trained(f"comparison-{network}-{name}")}
+                for name in ("recipe", change)
+            )
+            if change == "recipe":
+                cells.append(f"{mean_text(list(base.values()))} % ({len(base)})" if base else "-")
+            else:
+                gains = [100 * (found[seed] - base[seed]) for seed in found if seed in base]
+                spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
+                cells.append(f"{statistics.mean(gains):+.2f}{spread} ({len(gains)})" if gains else "-")
+        rows.append([change, *cells])
+    return rows
+
+
 def summary() -> Rows:
     """0.2x, the rows of the other tables: work, minisqx, the best peer, ratio."""
     work = {
@@ -198,6 +252,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "epoch": epoch,
     "scaling": scaling,
     "c-code": c_code,
+    "accuracy": accuracy,
+    "comparison": comparison,
 }
 
 

@@ -1,0 +1,126 @@
+"""The zoo from the results of the campaign: `python -m benchmarks.zoo`.
+
+For each network whose row `modern` has ended, with seed 0: its weights after the last epoch go to `data/weights` where its state
+is small enough, its card to `data/weights/README.md`, its figures to `data/measured.json`, which `minisqx paper` shows. Weights
+whose hash is not that of the result are refused. Cards and figures need the result files alone.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import minisqx
+from benchmarks.machine import CAMPAIGN
+from benchmarks.reproduce import RESULTS
+from minisqx.checkpoint import load_checkpoint
+from minisqx.paper import printed
+from minisqx.spec import zoo
+
+DATA = Path(__file__).parents[1] / "data"
+WEIGHTS, CARDS, MEASURED = DATA / "weights", DATA / "weights" / "README.md", DATA / "measured.json"
+SHIPPED_BYTES = 900_000  # of parameters and running statistics; all such networks together make a wheel below 8 MB
+BEGIN, END = "<!-- cards -->\n", "<!-- end of cards -->\n"
+SUFFIX = "-modern-s0"
+
+
+def rows() -> dict[str, dict]:
+    """Network -> the result of its row with seed 0, in the order of the zoo."""
+    found = {name: RESULTS / f"{name}{SUFFIX}.json" for name in zoo.names()}
+    return {name: json.loads(file.read_text()) for name, file in found.items() if file.exists()}
+
+
+def paper_accuracy(network: str) -> str | None:
+    """In %, as printed in Table I, III or V; None if the paper has no such network."""
+    return next((row.accuracy for number in ("I", "III", "V") for row in printed.rows(number) if row.network == network), None)
+
+
+def ships(network: str) -> bool:
+    return zoo.network(network).state_bytes <= SHIPPED_BYTES
+
+
+def take_weights(network: str, result: dict, runs: Path) -> None:
+    """Puts a run's last weights into `data/weights`, without what only training needs."""
+    last, target = runs / f"{network}{SUFFIX}" / "last.h5", WEIGHTS / f"{network}.h5"
+    if target.exists() and load_checkpoint(target).weights_sha256 == result["weights_sha256"]:
+        return
+    if not last.exists():
+        raise SystemExit(f"{last} is missing, and {target} has not the weights of {network}{SUFFIX}.json: train it again")
+    if load_checkpoint(last).weights_sha256 != result["weights_sha256"]:
+        raise SystemExit(f"{last} has not the weights of {network}{SUFFIX}.json: delete one of them and train again")
+    minisqx.export(last, target)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def card(network: str, result: dict) -> Iterator[str]:
+    """The lines of a network's card."""
+    spec, last, options = zoo.network(network), result["last"], result["options"]
+    printed_accuracy = paper_accuracy(network)
+    data = result["data"]
+    yield f"### {network}"
+    yield ""
+    yield "| what | |"
+    yield "|---|---|"
+    size = f"{spec.parameters:,} parameters, {spec.macs / 1e6:.3g} M multiply-adds, {spec.state_bytes / 1e3:,.1f} KB of state"
+    yield f"| network | {size} |"
+    where = f"`{network}.h5`" if ships(network) else "not included, as they are large: train them with the command below"
+    yield f"| weights | {where} |"
+    yield f"| SHA-256 of the weights | `{result['weights_sha256']}` |"
+    images = ", ".join(f"{count:,} {part}" for part, count in data["images"].items())
+    yield f"| data | {data['name']}: {images}; SHA-256 `{data['sha256']}` |"
+    took = f"{result['seconds'] / 60:.0f} minutes on one thread of {result['cpu']}"
+    yield f"| training | {options['epochs']} epochs, seed {options['seed']}, {took} |"
+    yield f"| validation accuracy | {percent(last['validation_accuracy'])} after the last epoch |"
+    compared = "" if printed_accuracy is None else f"; the paper: {printed_accuracy} %"
+    yield f"| test accuracy | **{percent(result['test_accuracy'])}** after the last epoch{compared} |"
+    yield f"| each class | {', '.join(f'{name} {100 * share:.1f}' for name, share in result['class_accuracy'].items())} |"
+    yield f"| expected calibration error | {percent(result['calibration_error'])} |"
+    yield f"| versions | {', '.join(f'{name} {version}' for name, version in result['versions'].items())} |"
+    yield ""
+    yield "```sh"
+    yield result["command"].replace("minisqx train", "minisqx train --data cifar-10-batches-bin", 1)
+    yield "```"
+    yield ""
+
+
+def cards(text: str) -> str:
+    """The page of the weights with all cards anew."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    lines = [line for network, result in rows().items() for line in card(network, result)]
+    return before + BEGIN + "\n" + "".join(f"{line}\n" for line in lines) + END + after
+
+
+def measured(figures: dict[str, dict]) -> dict[str, dict]:
+    """The figures of `minisqx paper` with those of the rows that have ended."""
+    for network, result in rows().items():
+        options = result["options"]
+        words = f"one-cycle with peak {options['lr']:g}, weight decay {options['weight_decay']:g}, augment {options['augment']}"
+        figures[network] = {
+            "accuracy": round(100 * result["test_accuracy"], 2),
+            "epochs": options["epochs"],
+            "recipe": f"{result['data']['name']}, {words}, seed {options['seed']}, test accuracy of the last epoch",
+            "seconds_per_epoch": round(result["seconds"] / options["epochs"], 1),
+            "machine": f"one thread of {result['cpu']}, two trainings at once",
+        }
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.zoo", description="Weights and cards from the campaign's results."
+    )
+    parser.add_argument("--runs", type=Path, default=CAMPAIGN.parent, help="folder of the runs (%(default)s)")
+    given = parser.parse_args()
+    for network, result in rows().items():
+        if ships(network):
+            take_weights(network, result, given.runs)
+    CARDS.write_text(cards(CARDS.read_text()))
+    MEASURED.write_text(json.dumps(measured(json.loads(MEASURED.read_text())), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
