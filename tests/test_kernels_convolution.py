@@ -7,6 +7,7 @@ import pytest
 
 from minisqx.errors import OptionError
 from minisqx.gradcheck import relative_difference
+from minisqx.kernels.blocks import blocks_in
 from minisqx.kernels.structures import EPSILON
 from minisqx.kernels.tiles.simd import VECTOR_BYTES
 from minisqx.layers import Gradient, materialise
@@ -28,8 +29,8 @@ VARIANTS = {
     "stride-2": Shape(6, (5,), (1, 1), 2, (0, 0), (7, 8)),
     "with-shortcut": Shape(5, (3, 6), (1, 1), 1, (0, 0), (6, 5)),
     "stride-2-with-shortcut": Shape(4, (3, 7), (1, 1), 2, (0, 0), (9, 7)),
-    "more-pixels-than-a-block": Shape(3, (4,), (3, 1), 1, (1, 0), (23, 29)),
-    "more-pixels-than-a-block-stride-2": Shape(3, (2, 2), (1, 1), 2, (0, 0), (39, 41)),
+    "more-pixels-than-a-block": Shape(3, (4,), (3, 1), 1, (1, 0), (39, 41)),
+    "more-pixels-than-a-block-stride-2": Shape(3, (2, 2), (1, 1), 2, (0, 0), (67, 69)),
 }
 
 
@@ -94,6 +95,12 @@ def test_a_basic_block_computes_what_its_naive_twin_does(variant, deferred, orde
     for shortcut in (True, False):
         shape, options = VARIANTS[variant], {"order": order, "activation": activation, "shortcut_activation": shortcut}
         check(BlockCase(shape, dtype, deferred=deferred, **options))
+
+
+def test_the_variants_of_several_blocks_have_them():
+    for name, shape in VARIANTS.items():
+        layout = BlockCase(shape, "float32").out_layout
+        assert (blocks_in(layout.images_per_chunk * layout.height * layout.width, 4) > 1) == name.startswith("more-pixels")
 
 
 @pytest.mark.parametrize("images", [*range(2, 10), 16, 17, 33, 130])
