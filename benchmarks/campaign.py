@@ -59,7 +59,9 @@ CHANGES: dict[str, dict[str, object]] = {
     "dropout-0.5": {"dropout": 0.5},
     "conv-bn-act": {"block_order": "conv-bn-act"},
     "stem-padding": {"stem_padding": 1},
-    "80-epochs": {"epochs": 80},
+    "augment-none-200-epochs": {"augment": "none", "epochs": 200},
+    "augment-flip-200-epochs": {"augment": "flip", "epochs": 200},
+    "augment-crop-flip-200-epochs": {"augment": "crop,flip", "epochs": 200},
 }
 COMPARED, COMPARED_EPOCHS, COMPARED_VALIDATION = ("shallow-06-0.2x", "shallow-06-0.4x"), 40, 5000
 
@@ -97,14 +99,17 @@ def comparison(network: str, change: str, seed: int) -> Training:
 
 
 def trainings() -> Iterator[Training]:
-    """All trainings, the most useful first: the zoo, then what the recipe is compared with, then more seeds."""
+    """All trainings, the most useful first: what the recipe hangs on, the zoo, what else it is compared with, more seeds."""
+    decisive = [comparison("shallow-06-0.2x", f"augment-{name}-200-epochs", 0) for name in ("flip", "none", "crop-flip")]
+    yield from decisive
     for network, epochs in ROWS.items():
         yield row(network, epochs, 0)
         if network in PAPER:
             yield paper_row(network)
     for seed in range(3):
         for network in COMPARED:
-            changes = (name for name, change in CHANGES.items() if change.get("augment") != augmentation(network))
-            yield from (comparison(network, change, seed) for change in changes)
+            changes = (name for name, change in CHANGES.items() if change != {"augment": augmentation(network)})
+            compared = (comparison(network, change, seed) for change in changes)
+            yield from (each for each in compared if each not in decisive)
         if seed:
             yield from (row(network, ROWS[network], seed) for network in THRICE)

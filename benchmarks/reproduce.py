@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,8 @@ def main() -> None:
         print(*(each.name for each in missing), sep="\n")
         return
     os.nice(19)
+    with suppress(OSError):  # between terminals this counts, not the priority of a process
+        Path("/proc/self/autogroup").write_text("19")
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, campaign.stop)
