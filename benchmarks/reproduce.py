@@ -145,7 +145,8 @@ def main() -> None:
     os.nice(19)
     with suppress(OSError):  # between terminals this counts, not the priority of a process
         Path("/proc/self/autogroup").write_text("19")
-    os.setpgid(0, 0)
+    if os.getpgid(0) != os.getpid():  # the leader of a session may not
+        os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, campaign.stop)
     CAMPAIGN.parent.mkdir(parents=True, exist_ok=True)
