@@ -56,7 +56,7 @@ def number_of_threads(request):
     use_threads(before)
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 16, 301])
+@pytest.mark.parametrize("pieces", [1, 2, 16, 301, 20_001])
 def test_every_piece_is_computed_once_before_the_next_stage_begins(pieces, number_of_threads, count):
     counts, order = np.zeros(pieces, np.int64), np.zeros(2, np.int64)
     program = Program([count.bind((counts, order))] * 40)
