@@ -11,6 +11,7 @@ from minisqx.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minisqx.cli import commands as cli
 from minisqx.errors import OptionError
 from minisqx.report.content import is_over
+from minisqx.spec import zoo
 from minisqx.training import resume, train
 from minisqx.training.data import open_training_data
 from minisqx.training.optim import balanced_weights
@@ -253,7 +254,8 @@ def test_own_images_take_the_modern_recipe_and_explicit_options_win(data, tmp_pa
     assert own.settled(50_000, own=False) == replace(paper, recipe="paper")
     steps = TrainingOptions(data=data, milestones=(2, 3)).settled(500, own=True)
     assert (steps.schedule, steps.lr) == ("step", 0.1)
-    assert own.settled(500, own=True, has_norm=False).lr == 0.02
+    assert own.settled(500, own=True, network=zoo.network("squeezenet-v1.1")).lr == 0.02
+    assert [replace(own, width=width).settled(40_000, own=True).augment for width in (0.2, 0.5)] == ["none", few.augment]
     lines: list[str] = []
     train(TrainingOptions(data=data, width=0.125, epochs=1, validation=7, out=tmp_path / "own"), lines.append)
     [line] = [line for line in lines if line.startswith("recipe: ")]

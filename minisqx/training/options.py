@@ -133,14 +133,14 @@ class TrainingOptions:
         if self.freeze is not None:
             spec.units_up_to(self.freeze)
 
-    def settled(self, images: int, own: bool, has_norm: bool = True) -> "TrainingOptions":
+    def settled(self, images: int, own: bool, network: NetworkSpec | None = None) -> "TrainingOptions":
         """The options with the values of their recipe in the place of those that were not given.
 
-        images: for training. own: whether they are the user's own, not CIFAR-10. has_norm: whether the network has batch norm.
+        images: for training. own: whether they are the user's own, not CIFAR-10. network: None: the options' for ten classes.
         """
         recipe = self.recipe or (MODERN if own else PAPER)
         given = {name: value for name in PAPER_VALUES if (value := getattr(self, name)) is not None}
-        values = PAPER_VALUES if recipe == PAPER else modern(images, has_norm, given)
+        values = PAPER_VALUES if recipe == PAPER else modern(images, network or self.network(), given)
         return replace(self, recipe=recipe, **values | given)
 
     @classmethod

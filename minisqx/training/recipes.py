@@ -9,6 +9,9 @@ of steps. docs/results.md has the measurements.
 
 import math
 
+from minisqx.data.augmentation import AUTO, NONE
+from minisqx.spec import NetworkSpec
+
 PAPER, MODERN = "paper", "modern"
 RECIPES = (MODERN, PAPER)
 PAPER_VALUES = {
@@ -17,19 +20,19 @@ PAPER_VALUES = {
 # Data sets by name that keep the paper's recipe, beside CIFAR-10 from anywhere.
 PAPERS_DATA = (None, "cifar10", "shapes")
 
+FEW, MANY = 2000, 10_000  # images, for which batches are small, and large
+# A network with fewer parameters learns less from many images that are augmented than from the same ones as they are.
+SMALL = 20_000
 STEPS = 6000  # of a modern run, where that takes neither fewer nor more than these epochs
 EPOCHS = (20, 120)
 # By the schedule: the peak of one cycle, or the rate that steps begin with. Without batch norm, higher ones diverge.
 RATES, RATES_WITHOUT_NORM = {"one-cycle": 0.3, "step": 0.1}, {"one-cycle": 0.02, "step": 0.02}
 
 
-def modern(images: int, has_norm: bool, given: dict) -> dict:
-    """The modern recipe for this many training images.
-
-    has_norm: whether the network has batch norm. given: the options that were given,
-    by name; the others depend on them.
-    """
-    batch_size = given.get("batch_size") or (32 if images < 2000 else 64 if images < 10_000 else 128)
+def modern(images: int, network: NetworkSpec, given: dict) -> dict:
+    """The modern recipe for this many training images; given: the options that were given, by name, on which others depend."""
+    has_norm = any(layer.has_norm for layer in network.convolutions)
+    batch_size = given.get("batch_size") or (32 if images < FEW else 64 if images < MANY else 128)
     fewest, most = EPOCHS
     epochs = min(max(fewest, round(STEPS / math.ceil(images / batch_size))), most)
     schedule = given.get("schedule") or "one-cycle"
@@ -39,7 +42,7 @@ def modern(images: int, has_norm: bool, given: dict) -> dict:
         "lr": (RATES if has_norm else RATES_WITHOUT_NORM)[schedule],
         "weight_decay": 5e-4,
         "schedule": schedule,
-        "augment": "auto",
+        "augment": NONE if images >= MANY and network.parameters < SMALL else AUTO,
     }
 
 

@@ -68,8 +68,7 @@ class Trainer:
         self.ranks = ranks
         self._callbacks, self._screen = callbacks, screen or Terminal(shown=ranks.is_first)
         self.spec = options.network(len(data.classes), data.image_size)
-        has_norm = any(layer.has_norm for layer in self.spec.convolutions)
-        self.options = options.settled(len(data.train), data.is_own, has_norm)
+        self.options = options.settled(len(data.train), data.is_own, self.spec)
         self._asked, options = options.recipe, self.options
         self.data, self.folder, self.command, self._print = data, folder, command, say
         self._check_last_batch()
