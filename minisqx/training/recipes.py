@@ -3,8 +3,8 @@
     paper    Duggal and El-Sharkawy's, for CIFAR-10: steps over 200 epochs
     modern   one cycle with a high peak; batch size and epochs by the number of images
 
-For some hundred images, `modern` was chosen by the accuracy on validation images; for many, its epochs only follow from a number
-of steps. docs/results.md has the measurements.
+`modern` was chosen by the accuracy on validation images; for many images its epochs only follow from a number of steps.
+docs/results.md has the measurements.
 """
 
 import math
