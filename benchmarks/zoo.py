@@ -18,15 +18,14 @@ from minisqx.paper import printed
 from minisqx.spec import zoo
 
 DATA = Path(__file__).parents[1] / "data"
-WEIGHTS, CARDS, MEASURED = DATA / "weights", DATA / "weights" / "README.md", DATA / "measured.json"
 SHIPPED_BYTES = 900_000  # of parameters and running statistics; all such networks together make a wheel below 8 MB
 BEGIN, END = "<!-- cards -->\n", "<!-- end of cards -->\n"
 SUFFIX = "-modern-s0"
 
 
-def rows() -> dict[str, dict]:
+def rows(results: Path) -> dict[str, dict]:
     """Network -> the result of its row with seed 0, in the order of the zoo."""
-    found = {name: RESULTS / f"{name}{SUFFIX}.json" for name in zoo.names()}
+    found = {name: results / f"{name}{SUFFIX}.json" for name in zoo.names()}
     return {name: json.loads(file.read_text()) for name, file in found.items() if file.exists()}
 
 
@@ -39,9 +38,9 @@ def ships(network: str) -> bool:
     return zoo.network(network).state_bytes <= SHIPPED_BYTES
 
 
-def take_weights(network: str, result: dict, runs: Path) -> None:
+def take_weights(network: str, result: dict, runs: Path, data: Path) -> None:
     """Puts a run's last weights into `data/weights`, without what only training needs."""
-    last, target = runs / f"{network}{SUFFIX}" / "last.h5", WEIGHTS / f"{network}.h5"
+    last, target = runs / f"{network}{SUFFIX}" / "last.h5", data / "weights" / f"{network}.h5"
     if target.exists() and load_checkpoint(target).weights_sha256 == result["weights_sha256"]:
         return
     if not last.exists():
@@ -86,17 +85,17 @@ def card(network: str, result: dict) -> Iterator[str]:
     yield ""
 
 
-def cards(text: str) -> str:
-    """The page of the weights with all cards anew."""
+def cards(text: str, found: dict[str, dict]) -> str:
+    """The page of the weights with all cards anew. found: as of `rows`."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    lines = [line for network, result in rows().items() for line in card(network, result)]
-    return before + BEGIN + "\n" + "".join(f"{line}\n" for line in lines) + END + after
+    lines = [line for network, result in found.items() for line in card(network, result)]
+    return before + BEGIN + "".join(f"\n{line}" for line in lines) + "\n" + END + after
 
 
-def measured(figures: dict[str, dict]) -> dict[str, dict]:
+def measured(figures: dict[str, dict], found: dict[str, dict]) -> dict[str, dict]:
     """The figures of `minisqx paper` with those of the rows that have ended."""
-    for network, result in rows().items():
+    for network, result in found.items():
         options = result["options"]
         words = f"one-cycle with peak {options['lr']:g}, weight decay {options['weight_decay']:g}, augment {options['augment']}"
         figures[network] = {
@@ -114,12 +113,18 @@ def main() -> None:
         prog="python -m benchmarks.zoo", description="Weights and cards from the campaign's results."
     )
     parser.add_argument("--runs", type=Path, default=CAMPAIGN.parent, help="folder of the runs (%(default)s)")
-    given = parser.parse_args()
-    for network, result in rows().items():
+    update(parser.parse_args().runs, RESULTS, DATA)
+
+
+def update(runs: Path, results: Path, data: Path) -> None:
+    """Weights, cards and figures in the folder `data` from the campaign's folders."""
+    found = rows(results)
+    for network, result in found.items():
         if ships(network):
-            take_weights(network, result, given.runs)
-    CARDS.write_text(cards(CARDS.read_text()))
-    MEASURED.write_text(json.dumps(measured(json.loads(MEASURED.read_text())), indent=1) + "\n")
+            take_weights(network, result, runs, data)
+    page, figures = data / "weights" / "README.md", data / "measured.json"
+    page.write_text(cards(page.read_text(), found))
+    figures.write_text(json.dumps(measured(json.loads(figures.read_text()), found), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import pytest
 
 import minisqx
 from benchmarks import tables
+from benchmarks import zoo as ended
 from benchmarks.engines.engine import Network
 from benchmarks.folding import fold
 from benchmarks.pictures import write
+from benchmarks.reproduce import RESULTS
 from benchmarks.turns import Contestant, ContestantError, Steps, measure, ratios
 from minisqx.spec import ConvolutionSpec, zoo
 from tests.exported_models import model_of
@@ -93,6 +95,12 @@ def test_a_picture_of_the_smallest_size_can_be_written(kind, tmp_path):
 def test_every_marked_table_says_what_its_result_file_says(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert tables.rewritten(text) == text
+
+
+def test_cards_and_figures_of_the_zoo_say_what_its_results_say():
+    found, page = ended.rows(RESULTS), (ROOT / "data/weights/README.md").read_text(encoding="utf-8")
+    figures = json.loads((ROOT / "data/measured.json").read_text(encoding="utf-8"))
+    assert ended.cards(page, found) == page and ended.measured(dict(figures), found) == figures
 
 
 def test_a_table_is_written_anew_and_the_text_around_it_stays(tmp_path, monkeypatch):

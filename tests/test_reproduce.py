@@ -3,9 +3,11 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
+from benchmarks import zoo
 from benchmarks.campaign import Training, trainings
 from benchmarks.reproduce import Campaign
 from minisqx.checkpoint import load_checkpoint
@@ -57,6 +59,28 @@ def test_a_result_for_other_options_is_refused(campaign):
     campaign.run(Training("run", "modern", OPTIONS))
     with pytest.raises(SystemExit, match="of other options than run"):
         campaign.missing([Training("run", "modern", TrainingOptions(width=0.125, epochs=41, batch_size=13, validation=7))])
+
+
+def test_a_row_that_has_ended_is_shipped_with_its_card_and_its_figures(campaign, tmp_path):
+    weights = tmp_path / "data" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "README.md").write_text(f"before\n{zoo.BEGIN}\nold\n{zoo.END}after\n")
+    (tmp_path / "data" / "measured.json").write_text("{}")
+    name = f"shallow-06-0.125x{zoo.SUFFIX}"
+    campaign.run(Training(name, "modern", replace(OPTIONS, epochs=2)))
+    for _ in range(2):
+        zoo.update(campaign.runs, campaign.results, tmp_path / "data")
+    result, model = json.loads((campaign.results / f"{name}.json").read_text()), weights / "shallow-06-0.125x.h5"
+    shipped = load_checkpoint(model)
+    assert shipped.weights_sha256 == result["weights_sha256"] and shipped.training is None
+    page, figures = (weights / "README.md").read_text(), json.loads((tmp_path / "data" / "measured.json").read_text())
+    assert page.startswith("before\n") and page.endswith("after\n") and "old" not in page
+    assert page.count(result["weights_sha256"]) == 1 and f"**{100 * result['test_accuracy']:.2f} %**" in page
+    assert figures["shallow-06-0.125x"]["accuracy"] == round(100 * result["test_accuracy"], 2)
+    model.unlink()
+    (campaign.results / f"{name}.json").write_text(json.dumps(result | {"weights_sha256": "0" * 64}))
+    with pytest.raises(SystemExit, match="has not the weights of"):
+        zoo.update(campaign.runs, campaign.results, tmp_path / "data")
 
 
 def test_a_run_that_fails_has_no_result_and_its_reason_in_the_log(campaign, capsys):
