@@ -15,7 +15,7 @@ import numbers
 import os
 import reprlib
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -96,8 +96,9 @@ class Checkpoint:
             if not is_number(value := plain(getattr(self, name))) or not low <= value <= high:
                 raise CheckpointError(f"{name} {value!r}: expected a number from {low:g} to {high:g}")
             object.__setattr__(self, name, float(value))
-        for name, array in (self.optimizer or {}).items():
-            if array.dtype.name != self.dtype or array.shape != (size := _optimizer_size(self.spec, name),):
+        optimizer = self.optimizer or {}
+        for (name, array), size in zip(optimizer.items(), _optimizer_sizes(self.spec, optimizer)):
+            if array.dtype.name != self.dtype or array.shape != (size,):
                 of_what = "statistic" if name == BUFFERS else "parameter"
                 expected = f"{self.dtype} ({size},), one number a {of_what}"
                 raise CheckpointError(f"the optimizer's {name} is {array.dtype} {array.shape}: expected {expected}")
@@ -215,9 +216,12 @@ def _shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     return {**spec.parameter_shapes, **spec.buffer_shapes}
 
 
-def _optimizer_size(spec: NetworkSpec, name: str) -> int:
-    """The number of elements of one of the optimizer's arrays."""
-    return sum(map(math.prod, spec.buffer_shapes.values())) if name == BUFFERS else spec.parameters
+def _optimizer_sizes(spec: NetworkSpec, names: Collection[str]) -> list[int]:
+    """The numbers of elements of some of the optimizer's arrays."""
+    if not names:  # of most files, and to count takes a moment
+        return []
+    buffers, parameters = sum(map(math.prod, spec.buffer_shapes.values())), spec.parameters
+    return [buffers if name == BUFFERS else parameters for name in names]
 
 
 def _weight_shapes(spec: NetworkSpec) -> dict[str, list[int]]:
@@ -270,7 +274,7 @@ def _read(file: BufferedReader, shown: str) -> Checkpoint:
         if entries["layers"] != _weight_shapes(spec):
             raise Damage("its tensors don't fit its network")
         dtype, optimizer = np.dtype(DTYPES[entries["dtype"]]), entries["optimizer"] or []
-        sizes = [*map(math.prod, shapes.values()), *(_optimizer_size(spec, name) for name in optimizer)]
+        sizes = [*map(math.prod, shapes.values()), *_optimizer_sizes(spec, optimizer)]
         if contents.payload.size != sum(sizes) * dtype.itemsize:
             raise Damage(f"its payload has {contents.payload.size} bytes, its network needs {sum(sizes) * dtype.itemsize}")
         flat = np.empty(sum(sizes), dtype)
