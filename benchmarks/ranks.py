@@ -84,13 +84,11 @@ def measure(spec, batch_size: int, rounds: int, steps: int, ranks: MpiRanks) -> 
     from mpi4py import MPI
 
     is_first, count = ranks.is_first, ranks.count
-    together, pretended = Run(spec, batch_size, ranks), scaling.Pretended(count)
-    threads = min(count, os.cpu_count() or 1)
+    together, threads = Run(spec, batch_size, ranks), min(count, os.cpu_count() or 1)
     alone = Run(spec, batch_size, ALONE) if is_first else None
     latency, bandwidth = 0.0, math.inf
     if count > 1:
         latency, bandwidth = one_way(MPI, SMALL, PINGS), LARGE / one_way(MPI, LARGE, 10)
-    exchanging = 0.0
     ratios, of_one, of_all, predictions, accuracies = [], [], [], [], []
     for number in range(rounds + 1):
         use_threads(threads)

@@ -11,6 +11,7 @@ from benchmarks import tables
 from benchmarks import zoo as ended
 from benchmarks.engines.engine import Network
 from benchmarks.folding import fold
+from benchmarks.machine import keep_row
 from benchmarks.pictures import write
 from benchmarks.reproduce import RESULTS
 from benchmarks.turns import Contestant, ContestantError, Steps, measure, ratios
@@ -95,6 +96,13 @@ def test_a_picture_of_the_smallest_size_can_be_written(kind, tmp_path):
 def test_every_marked_table_says_what_its_result_file_says(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert tables.rewritten(text) == text
+
+
+def test_a_row_measured_again_takes_the_place_of_the_earlier_one(tmp_path):
+    path = tmp_path / "steps.json"
+    for batch_size, ms in ((128, 1), (1, 2), (128, 3)):
+        keep_row(path, {"date": "today", "batch_size": batch_size}, {"network": "shallow-06-0.2x", "ms": ms})
+    assert [(row["batch_size"], row["ms"]) for row in json.loads(path.read_text())["rows"]] == [(128, 3), (1, 2)]
 
 
 def test_cards_and_figures_of_the_zoo_say_what_its_results_say():

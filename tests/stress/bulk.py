@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             process = mpi_runs.start((ranks, ("minisqx", "infer", "--bulk", images, "--out", out, "--threads", 1)))
             if kills < chosen.kills:
                 left = chosen.images - rows_of(out)
-                target = chosen.images - left + random.randint(1, left // (chosen.kills + 1 - kills))
+                target = chosen.images - left + random.randint(1, max(1, left // (chosen.kills + 1 - kills)))
                 while process.poll() is None and rows_of(out) < target:
                     time.sleep(0.02)
                 victims = children(process)
