@@ -40,7 +40,12 @@ PAPER = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.125x", "shallow-06-
 # Images that a row of the zoo sets aside: enough for its temperature and a look at its course.
 ROW_VALIDATION = 1000
 
-# What the recipe is compared with, on validation images alone.
+# Augmentation, chosen first, with one seed, in runs of the length of a row or near it: network -> epochs and what is compared.
+AUGMENTED = {
+    "shallow-06-0.4x": (60, ("flip", "crop=2,flip", "crop,flip")),
+    "shallow-06-0.2x": (200, ("none", "flip")),
+}
+# What else the recipe is compared with, with three seeds, in short runs.
 CHANGES: dict[str, dict[str, object]] = {
     "recipe": {},
     "augment-none": {"augment": "none"},
@@ -50,20 +55,17 @@ CHANGES: dict[str, dict[str, object]] = {
     "lr-0.15": {"lr": 0.15},
     "lr-0.6": {"lr": 0.6},
     "weight-decay-1e-4": {"weight_decay": 1e-4},
-    "weight-decay-2e-4": {"weight_decay": 2e-4},
     "weight-decay-1e-3": {"weight_decay": 1e-3},
     "batch-64": {"batch_size": 64, "lr": 0.2},
-    "batch-256": {"batch_size": 256, "lr": 0.45},
     "dropout-0.1": {"dropout": 0.1},
     "dropout-0.3": {"dropout": 0.3},
     "dropout-0.5": {"dropout": 0.5},
     "conv-bn-act": {"block_order": "conv-bn-act"},
     "stem-padding": {"stem_padding": 1},
-    "augment-none-200-epochs": {"augment": "none", "epochs": 200},
-    "augment-flip-200-epochs": {"augment": "flip", "epochs": 200},
-    "augment-crop-flip-200-epochs": {"augment": "crop,flip", "epochs": 200},
 }
-COMPARED, COMPARED_EPOCHS, COMPARED_VALIDATION = ("shallow-06-0.2x", "shallow-06-0.4x"), 40, 5000
+COMPARED, COMPARED_EPOCHS = ("shallow-06-0.2x", "shallow-06-0.4x"), 20
+# Images that a comparison sets aside; it never looks at the test images.
+COMPARED_VALIDATION = 5000
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,22 @@ def paper_row(network: str) -> Training:
     return Training(f"{network}-paper-s0", "paper", TrainingOptions(model=network, validation=0))
 
 
-def comparison(network: str, change: str, seed: int) -> Training:
+def compared(name: str, network: str, seed: int, changes: dict[str, object]) -> Training:
     own = {"model": network, "augment": augmentation(network), "epochs": COMPARED_EPOCHS, "validation": COMPARED_VALIDATION}
-    options = TrainingOptions(**RECIPE | own | {"seed": seed} | CHANGES[change])
-    return Training(f"comparison-{network}-{change}-s{seed}", "comparison", options)
+    options = TrainingOptions(**RECIPE | own | {"seed": seed} | changes)
+    return Training(f"comparison-{network}-{name}-s{seed}", "comparison", options)
+
+
+def augmented(network: str, epochs: int, augment: str) -> Training:
+    """A run of the comparison of augmentation."""
+    name = f"augment-{augment.replace(',', '-').replace('=', '-')}-{epochs}-epochs"
+    return compared(name, network, 0, {"augment": augment, "epochs": epochs})
 
 
 def trainings() -> Iterator[Training]:
     """All trainings, the most useful first: what the recipe hangs on, the zoo, what else it is compared with, more seeds."""
-    decisive = [comparison("shallow-06-0.2x", f"augment-{name}-200-epochs", 0) for name in ("flip", "none", "crop-flip")]
-    yield from decisive
+    for network, (epochs, augments) in AUGMENTED.items():
+        yield from (augmented(network, epochs, augment) for augment in augments)
     for network, epochs in ROWS.items():
         yield row(network, epochs, 0)
         if network in PAPER:
@@ -109,7 +117,6 @@ def trainings() -> Iterator[Training]:
     for seed in range(3):
         for network in COMPARED:
             changes = (name for name, change in CHANGES.items() if change != {"augment": augmentation(network)})
-            compared = (comparison(network, change, seed) for change in changes)
-            yield from (each for each in compared if each not in decisive)
+            yield from (compared(change, network, seed, CHANGES[change]) for change in changes)
         if seed:
             yield from (row(network, ROWS[network], seed) for network in THRICE)
