@@ -108,14 +108,20 @@ class Campaign:
         } | ({} if compared else self._measured(training, folder))
 
     def _measured(self, training: Training, folder: Path) -> dict:
-        """The accuracy of each class and the calibration on the test images, after the last epoch."""
+        """The weights after the last epoch: their temperature, from validation images, and on the test images the accuracy, that
+        of each class, and the calibration.
+        """
         from minisqx.inference.model import load
         from minisqx.training.data import open_training_data
-        from minisqx.training.evaluation import evaluate
+        from minisqx.training.evaluation import evaluate, logits_of
+        from minisqx.training.temperature import fit_temperature
 
-        test = open_training_data(replace(training.options, data=self.data[training.data]), lambda line: None).test
-        found = evaluate(load(folder / "last.h5"), test.images, test.labels)
+        data = open_training_data(replace(training.options, data=self.data[training.data]), lambda line: None)
+        model, held = load(folder / "last.h5"), data.validation
+        temperature = fit_temperature(logits_of(model, held.images), held.labels) if len(held) else 1.0
+        found = evaluate(replace(model, temperature=temperature), data.test.images, data.test.labels)
         return {
+            "temperature": temperature,
             "test_accuracy": found.accuracy,
             "class_accuracy": dict(zip(found.classes, found.class_accuracy)),
             "calibration_error": found.calibration_error,

@@ -8,6 +8,7 @@ whose hash is not that of the result are refused. Cards and figures need the res
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import minisqx
@@ -39,7 +40,7 @@ def ships(network: str) -> bool:
 
 
 def take_weights(network: str, result: dict, runs: Path, data: Path) -> None:
-    """Puts a run's last weights into `data/weights`, without what only training needs."""
+    """Puts a run's last weights into `data/weights`, with the result's temperature, without what only training needs."""
     last, target = runs / f"{network}{SUFFIX}" / "last.h5", data / "weights" / f"{network}.h5"
     if target.exists() and load_checkpoint(target).weights_sha256 == result["weights_sha256"]:
         return
@@ -47,7 +48,7 @@ def take_weights(network: str, result: dict, runs: Path, data: Path) -> None:
         raise SystemExit(f"{last} is missing, and {target} has not the weights of {network}{SUFFIX}.json: train it again")
     if load_checkpoint(last).weights_sha256 != result["weights_sha256"]:
         raise SystemExit(f"{last} has not the weights of {network}{SUFFIX}.json: delete one of them and train again")
-    minisqx.export(last, target)
+    minisqx.export(replace(minisqx.load(last), temperature=result["temperature"]), target)
 
 
 def percent(share: float) -> str:

@@ -73,6 +73,7 @@ def test_a_row_that_has_ended_is_shipped_with_its_card_and_its_figures(campaign,
     result, model = json.loads((campaign.results / f"{name}.json").read_text()), weights / "shallow-06-0.125x.h5"
     shipped = load_checkpoint(model)
     assert shipped.weights_sha256 == result["weights_sha256"] and shipped.training is None
+    assert shipped.temperature == result["temperature"] != 1
     page, figures = (weights / "README.md").read_text(), json.loads((tmp_path / "data" / "measured.json").read_text())
     assert page.startswith("before\n") and page.endswith("after\n") and "old" not in page
     assert page.count(result["weights_sha256"]) == 1 and f"**{100 * result['test_accuracy']:.2f} %**" in page

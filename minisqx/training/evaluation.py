@@ -27,12 +27,22 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
     The batch size affects only speed. Raises OptionError if it is below 1, CheckpointError if logits are not finite or the model
     has no normalisation.
     """
+    logits = logits_of(model, images, batch_size)
+    assert model.classes is not None  # checked by `logits_of`
+    loss, _ = cross_entropy(logits if model.temperature == 1 else logits / model.temperature, labels)
+    probabilities = softmax(logits, model.temperature)
+    assert probabilities is not None  # since the logits are finite
+    return Evaluation(model.classes, labels, logits.argmax(axis=1), probabilities.max(axis=1), loss)
+
+
+def logits_of(model: Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """The logits (N, classes) of images as in `evaluate`, which it raises the same errors as."""
     model.check_described()
-    assert model.classes is not None and model.mean is not None and model.std is not None
+    assert model.mean is not None and model.std is not None
     network = model.network
     loader = Loader(
         images,
-        labels,
+        np.zeros(len(images), np.int64),
         batch_size,
         mean=model.mean,
         std=model.std,
@@ -42,16 +52,11 @@ def evaluate(model: Model, images: np.ndarray, labels: np.ndarray, batch_size: i
         dtype=network.dtype,
         larger_chunks=network.spec.larger_chunks,
     )
-    predicted, probability, loss_sum = np.empty(len(labels), np.int64), np.empty(len(labels)), 0.0
+    found = np.empty((len(images), model.spec.num_classes), network.dtype)
     for batch in loader.epoch(0):
-        logits = network.forward(batch, training=False)
-        model.check_finite(logits)
-        cooled = logits if model.temperature == 1 else logits / model.temperature
-        loss_sum += cross_entropy(cooled, batch.labels)[0] * len(batch.labels)
-        probabilities = softmax(logits, model.temperature)
-        assert probabilities is not None  # since the logits are finite
-        predicted[batch.indices], probability[batch.indices] = logits.argmax(axis=1), probabilities.max(axis=1)
-    return Evaluation(model.classes, labels, predicted, probability, loss_sum / len(labels))
+        found[batch.indices] = network.forward(batch, training=False)
+    model.check_finite(found)
+    return found
 
 
 def trained_with(model: Model, data: str) -> dict | None:
