@@ -37,6 +37,12 @@ ROWS = {
 THRICE = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.5x")
 # Networks trained as the paper says.
 PAPER = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.125x", "shallow-06-0.3x", "shallow-06-0.5x")
+# German traffic signs, with validation images of other drives: what their rows add to the recipe. A flip would turn a sign into
+# another one.
+SIGNS: dict[str, dict[str, object]] = {
+    "signs-0.2x": {"width": 0.2},
+    "signs-0.5x": {"width": 0.5},
+}
 # Images that a row of the zoo sets aside: enough for its temperature and a look at its course.
 ROW_VALIDATION = 1000
 
@@ -94,6 +100,11 @@ def paper_row(network: str) -> Training:
     return Training(f"{network}-paper-s0", "paper", TrainingOptions(model=network, validation=0))
 
 
+def signs_row(name: str) -> Training:
+    own = {"groups": "prefix", "recipe": "modern"}
+    return Training(f"{name}-modern-s0", "signs", TrainingOptions(**RECIPE | own | SIGNS[name]), "signs")
+
+
 def compared(name: str, network: str, seed: int, changes: dict[str, object]) -> Training:
     own = {"model": network, "augment": augmentation(network), "epochs": COMPARED_EPOCHS, "validation": COMPARED_VALIDATION}
     options = TrainingOptions(**RECIPE | own | {"seed": seed} | changes)
@@ -110,6 +121,7 @@ def trainings() -> Iterator[Training]:
     """All trainings, the most useful first: what the recipe hangs on, the zoo, what else it is compared with, more seeds."""
     for network, (epochs, augments) in AUGMENTED.items():
         yield from (augmented(network, epochs, augment) for augment in augments)
+    yield from map(signs_row, SIGNS)
     for network, epochs in ROWS.items():
         yield row(network, epochs, 0)
         if network in PAPER:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import campaign
-from benchmarks.zoo import paper_accuracy
+from benchmarks.zoo import network_of, paper_accuracy
+from benchmarks.zoo import rows as zoo_rows
 from minisqx.spec import zoo
 
 HERE = Path(__file__).parents[1]
@@ -207,6 +208,28 @@ def comparison() -> Rows:
     return rows
 
 
+def augmentation() -> Rows:
+    """The long runs by which augmentation was chosen: accuracy in % on training and validation images after the last epoch."""
+    rows = [["network", "epochs", "augment", "training", "validation"], ["---", "---:", "---", "---:", "---:"]]
+    for network, (epochs, augments) in campaign.AUGMENTED.items():
+        for augment in augments:
+            for one in trained(campaign.augmented(network, epochs, augment).name.removesuffix("-s0")):
+                figures = [f"{100 * one['last'][f'{part}_accuracy']:.2f}" for part in ("train", "validation")]
+                rows.append([network, str(epochs), augment, *figures])
+    return rows
+
+
+def signs() -> Rows:
+    """Traffic signs: accuracy in % after the last epoch."""
+    rows = [["weights", "state (KB)", "epochs", "augment", "validation", "test"], ["---", "---:", "---:", "---", "---:", "---:"]]
+    for name, result in zoo_rows(RESULTS / "trainings").items():
+        if name in campaign.SIGNS:
+            options, accuracies = result["options"], (result["last"]["validation_accuracy"], result["test_accuracy"])
+            size = f"{network_of(result).state_bytes / 1e3:,.1f}"
+            rows.append([name, size, str(options["epochs"]), options["augment"], *(f"{100 * each:.2f}" for each in accuracies)])
+    return rows
+
+
 def summary() -> Rows:
     """0.2x, the rows of the other tables: work, minisqx, the best peer, ratio."""
     work = {
@@ -254,6 +277,8 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "c-code": c_code,
     "accuracy": accuracy,
     "comparison": comparison,
+    "augmentation": augmentation,
+    "signs": signs,
 }
 
 

@@ -124,9 +124,7 @@ def size_and_accuracy() -> Figure:
         points = [(zoo.network(name).state_bytes / 1e3, best) for name, best in papers.items() if name.split("-")[0] == family]
         axes.plot(*zip(*points), marker, color=colour, label=f"{titles[family]}, the paper's figure")
     measured = json.loads((files("minisqx.data") / "measured.json").read_text(encoding="utf-8"))
-    # Not those that were trained for a few epochs, only to show that they learn.
-    trained = {name: each for name, each in measured.items() if each["epochs"] >= 30 and name in zoo.names()}
-    ours = [(zoo.network(name).state_bytes / 1e3, each["accuracy"]) for name, each in trained.items()]
+    ours = [(zoo.network(name).state_bytes / 1e3, each["accuracy"]) for name, each in measured.items()]
     axes.plot(*zip(*ours), "*", color=PINK, markersize=13, label="Shallow SqueezeNext, trained with minisqx")
     for name, accuracy in papers.items():
         if name in ("shallow-06-0.125x", "shallow-06-0.2x", "shallow-14-0.2x", "shallow-14-0.5x", "shallow-14-2x"):

@@ -23,7 +23,7 @@ from importlib.resources import files
 from minisqx.errors import OptionError
 from minisqx.paper import layers as paper_layers
 from minisqx.paper import printed as paper_printed
-from minisqx.paper.tables import NONE, Cell, Table, csv, markdown, paragraph, record, text
+from minisqx.paper.tables import NONE, NOT_TRAINED, Cell, Table, csv, markdown, paragraph, record, text
 from minisqx.spec import NetworkSpec, zoo
 from minisqx.spec.squeezenet import SqueezeNetSpec
 from minisqx.spec.squeezenext import BASELINE, SqueezeNextSpec
@@ -115,7 +115,7 @@ def models() -> Iterator[str]:
                 f"{spec.macs / 1e6:#.3g}".rstrip("."),
                 f"{spec.state_bytes / 1e3:,.1f}",
                 printed.get(name, NONE),
-                NONE if accuracy is None else f"{accuracy:.2f}",
+                _trained(accuracy),
                 NONE if accuracy is None else str(figures.get("epochs", NONE)),
                 "included" if name in shipped else NONE,
             )
@@ -164,7 +164,7 @@ def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[Cell, ...],
     accuracy, seconds = figures.get("accuracy"), figures.get("seconds_per_epoch")
     cells: tuple[Cell, ...] = (
         row.network,
-        NONE if accuracy is None else f"{accuracy:.2f}",
+        _trained(accuracy),
         NONE if seconds is None else f"{seconds:.3g}",
         f"{paper_bytes(spec) / 1e6:#.4g}",
         spec.parameters,
@@ -173,6 +173,10 @@ def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[Cell, ...],
         NONE if accuracy is None else figures.get("epochs", NONE),
     )
     return cells, spec
+
+
+def _trained(accuracy: float | None) -> str:
+    return NOT_TRAINED if accuracy is None else f"{accuracy:.2f}"
 
 
 def _option(spec: NetworkSpec | None) -> str:
