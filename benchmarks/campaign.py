@@ -43,6 +43,8 @@ SIGNS: dict[str, dict[str, object]] = {
     "signs-0.2x": {"width": 0.2},
     "signs-0.5x": {"width": 0.5},
 }
+# The paper's recipe on the smaller network in fewer epochs, with three seeds, beside PyTorch (`benchmarks.truth`).
+TRUTH, TRUTH_EPOCHS = "shallow-06-0.2x", 30
 # Images that a row of the zoo sets aside: enough for its temperature and a look at its course.
 ROW_VALIDATION = 1000
 
@@ -105,6 +107,12 @@ def signs_row(name: str) -> Training:
     return Training(f"{name}-modern-s0", "signs", TrainingOptions(**RECIPE | own | SIGNS[name]), "signs")
 
 
+def truth() -> Iterator[Training]:
+    for seed in range(3):
+        options = TrainingOptions(model=TRUTH, epochs=TRUTH_EPOCHS, validation=0, seed=seed)
+        yield Training(f"{TRUTH}-paper-{TRUTH_EPOCHS}-epochs-s{seed}", "truth", options)
+
+
 def compared(name: str, network: str, seed: int, changes: dict[str, object]) -> Training:
     own = {"model": network, "augment": augmentation(network), "epochs": COMPARED_EPOCHS, "validation": COMPARED_VALIDATION}
     options = TrainingOptions(**RECIPE | own | {"seed": seed} | changes)
@@ -126,6 +134,7 @@ def trainings() -> Iterator[Training]:
         yield row(network, epochs, 0)
         if network in PAPER:
             yield paper_row(network)
+    yield from truth()
     for seed in range(3):
         for network in COMPARED:
             changes = (name for name, change in CHANGES.items() if change != {"augment": augmentation(network)})
