@@ -41,6 +41,7 @@ LEFT_OUT = {
     "recipe",
     "init",
     "freeze",
+    "distill",
     "restarts",
     "out",
     "seed",

@@ -23,7 +23,7 @@ def test_every_option_of_the_command_line_reaches_the_training_options():
         " --no-shortcut-activation --data there --image-size 48 --skip-bad-images --epochs 3 --batch-size 7 --lr 0.3"
         " --momentum 0.8 --no-nesterov --weight-decay 5e-4 --schedule step --milestones 1,2 --gamma 0.5 --augment none"
         " --validation 500 --seed 9 --threads 2 --out here --groups prefix --split drawn --recipe modern --init best.h5"
-        " --freeze stage2 --restarts 1,2 --patience 4 --average 0.9 --class-weights balanced"
+        " --distill large.h5 --freeze stage2 --restarts 1,2 --patience 4 --average 0.9 --class-weights balanced"
     )
     assert TrainingOptions(**given) == TrainingOptions(
         width=0.5,
@@ -54,6 +54,7 @@ def test_every_option_of_the_command_line_reaches_the_training_options():
         split="drawn",
         recipe="modern",
         init="best.h5",
+        distill="large.h5",
         freeze="stage2",
         restarts=(1, 2),
         patience=4,
@@ -103,7 +104,8 @@ def test_the_recipe_kept_with_weights_says_nothing_of_the_machine():
     recipe = TrainingOptions(data="/home/someone/data", out="/home/someone/runs", threads=3).provenance()
     assert "someone" not in str(recipe) and "threads" not in recipe
     assert recipe["momentum"] == 0.9 and recipe["image_size"] is None
-    assert TrainingOptions(init="/home/someone/best.h5").provenance()["init"] == "best.h5"
+    for name in ("init", "distill"):
+        assert TrainingOptions(**{name: "/home/someone/best.h5"}).provenance()[name] == "best.h5"
 
 
 IMPOSSIBLE = [

@@ -33,7 +33,7 @@ SPLIT = (
 )
 BY_RECIPE: Any = None  # a value that the recipe has yet to give, see `TrainingOptions.settled`
 # Options that older runs lack, and which then change nothing.
-LATER = ("recipe", "init", "freeze", "restarts", "patience", "class_weights")
+LATER = ("recipe", "init", "freeze", "distill", "restarts", "patience", "class_weights")
 # Options that may change when a run is resumed, since they don't change its results.
 PLACE_OPTIONS = ("data", "threads")
 
@@ -56,6 +56,8 @@ class TrainingOptions:
     recipe: "modern" or "paper" (`recipes`); None: by the data.
     init: a checkpoint, or the name of shipped weights, whose weights the network starts from where their shapes fit.
     freeze: the network's units up to this one, or up to this stage, are not trained: see `Network.freeze`.
+    distill: a checkpoint, or the name of shipped weights, whose probabilities the network learns beside the labels:
+        `minisqx.training.distillation`.
     schedule: "step" multiplies `lr` by `gamma` after each of `milestones` (epochs; None: at 30, 60, 75 and 90 % of `epochs`).
         "one-cycle" rises linearly from 0 to `lr` in the first 20 % of all steps, then falls linearly to 0.
     restarts: epochs after which the schedule begins anew, over the epochs up to the next one or to the end.
@@ -89,6 +91,7 @@ class TrainingOptions:
     recipe: str | None = None
     init: str | None = None
     freeze: str | None = None
+    distill: str | None = None
     epochs: int = BY_RECIPE
     batch_size: int = BY_RECIPE
     lr: float = BY_RECIPE
@@ -110,7 +113,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         make_fields_plain(self)
-        for name in ("data", "init", "out"):
+        for name in ("data", "init", "distill", "out"):
             path = getattr(self, name)
             object.__setattr__(self, name, None if path is None else str(path))
         if self.recipe is None and self.data in PAPERS_DATA:
@@ -161,9 +164,10 @@ class TrainingOptions:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def provenance(self) -> dict:
-        """`to_dict` without the options that don't affect results: data, threads, out; and of `init` only the file's name."""
+        """`to_dict` without the options that don't affect results: data, threads, out; and only the names of files."""
         kept = {key: value for key, value in self.to_dict().items() if key not in (*PLACE_OPTIONS, "out")}
-        return kept | {"init": None if self.init is None else os.path.basename(self.init)}
+        models = {"init": self.init, "distill": self.distill}
+        return kept | {name: None if path is None else os.path.basename(path) for name, path in models.items()}
 
     def command(self) -> str:
         """The equivalent command line: every option that differs from its default, except --threads and --out."""
@@ -314,6 +318,8 @@ def add_run_arguments(parser) -> None:
     group.value("--init", str, "MODEL", text, "random weights")
     text = "don't train the network up to this stage, such as stem, stage2 or stage2.block1: its weights and statistics stay"
     group.value("--freeze", str, "STAGE", text, "train all")
+    text = "learn the probabilities of this larger model, a checkpoint or a name such as shallow-06-0.2x, beside the labels"
+    group.value("--distill", str, "MODEL", text, "the labels alone")
     group.value("--epochs", whole, "N", "passes over the training images")
     group.value("--batch-size", whole, "N", "images per step")
     group.value("--lr", number, "X", "learning rate at the start (step) or at the peak (one-cycle)")

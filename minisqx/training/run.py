@@ -54,9 +54,9 @@ def train(
         from minisqx.training.trainer import Trainer
 
         command = options.command()
-        if options.data is not None and Path(options.data).exists():
-            # The run may be resumed from another working directory.
-            options = replace(options, data=str(Path(options.data).absolute()))
+        # The run may be resumed from another working directory.
+        places = {name: place for name in ("data", "distill") if (place := getattr(options, name)) and Path(place).exists()}
+        options = replace(options, **{name: str(Path(place).absolute()) for name, place in places.items()})
         from minisqx.training.transfer import load
 
         initial = None if options.init is None else load(options.init)
@@ -139,6 +139,7 @@ def resume(
             command = str(config.get("command", "")) if extend is None else options.command()
             trainer = Trainer(options, images, folder, command, say, callbacks, screen, ranks)
             trainer.restore(checkpoint, state)
+            _check_teacher(config, trainer.config())
             _check_same(trainer, ranks)
             _warn_of_another_machine(config, trainer.config(), say)
             if extend is not None:
@@ -177,6 +178,15 @@ def _read_options(folder, config: dict) -> TrainingOptions:
         raise TrainingError(
             f"{str(folder.config)!r} was changed or damaged ({error}): restore the file or start a new run"
         ) from None
+
+
+def _check_teacher(before: dict, now: dict) -> None:
+    """Raises TrainingError if the run began with another teacher."""
+    if before.get("teacher") != now["teacher"]:
+        raise TrainingError(
+            f"distill {now['options']['distill']!r}: the run began with the teacher {before.get('teacher')}, this is"
+            f" {now['teacher']}: put that file back, or start a new run"
+        )
 
 
 def _warn_of_another_machine(before: dict, now: dict, say: Say) -> None:

@@ -27,6 +27,7 @@ from minisqx.report.content import best_epoch, is_over
 from minisqx.training.average import MovingAverage
 from minisqx.training.data import TrainingData
 from minisqx.training.diagnosis import all_finite, diverges, first_nonfinite, first_nonfinite_gradient, first_nonfinite_output
+from minisqx.training.distillation import Teacher, distillation
 from minisqx.training.memory import check_training
 from minisqx.training.optim import SGD, balanced_weights, cross_entropy
 from minisqx.training.options import BALANCED, TrainingOptions
@@ -85,6 +86,7 @@ class Trainer:
         # The network that is evaluated and saved.
         self.average = MovingAverage(self.network, options.average) if options.average else None
         self.loader = self._loader(data.train, options.batch_size, training=True)
+        self.teacher = None if options.distill is None else Teacher(options.distill, data, ranks)
         balance = options.class_weights == BALANCED
         self.class_weights = balanced_weights(data.train.labels, len(data.classes)) if balance else None
         self.state = RunState()
@@ -168,6 +170,7 @@ class Trainer:
                 "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
                 "classes": list(data.classes),
             },
+            "teacher": None if self.teacher is None else self.teacher.described,
             "normalisation": {"mean": data.mean, "std": data.std, "measured": data.measured},
             "versions": versions(),
             "cpu": cpu_name(),
@@ -267,7 +270,10 @@ class Trainer:
         self.optimizer.lr = self.state.lr = self._learning_rate()
         network = self.network
         logits = network.forward(batch, training=True)
-        loss, dlogits = cross_entropy(logits, batch.labels, self.class_weights)
+        if self.teacher is None:
+            loss, dlogits = cross_entropy(logits, batch.labels, self.class_weights)
+        else:
+            loss, dlogits = distillation(logits, self.teacher.logits(batch), batch.labels, self.class_weights)
         if not math.isfinite(loss):
             first = first_nonfinite_output(network, batch, logits, self.ranks)
             raise self._not_finite(f"the loss is {loss} (first not finite: {first})")
@@ -395,6 +401,7 @@ class Trainer:
             provenance={
                 "data": self.data.name,
                 "recipe": self.options.provenance(),
+                **({} if self.teacher is None else {"teacher": self.teacher.described}),
                 "command": self.command,
                 "versions": versions(),
             },
