@@ -37,12 +37,19 @@ FLOAT, DOUBLE, INDEX = 4, 8, 4  # bytes
 
 
 def training_bytes(
-    spec: NetworkSpec, batch_size: int, images: int, evaluated: int = 0, evaluation_batch: int = 256, averaged: bool = False
+    spec: NetworkSpec,
+    batch_size: int,
+    images: int,
+    evaluated: int = 0,
+    evaluation_batch: int = 256,
+    averaged: bool = False,
+    teacher: NetworkSpec | None = None,
 ) -> int:
     """Bytes that training needs besides the data set: weights, activations, gradients, tables, batches, a checkpoint.
 
     images: training images; a smaller last batch has buffers of its own. evaluated: validation or test images, whichever are
-    more, in batches of evaluation_batch. averaged: whether there is a moving average of the weights.
+    more, in batches of evaluation_batch. averaged: whether there is a moving average of the weights. teacher: the network that
+    this one learns from, if there is one.
     """
     layouts = [_layout(spec, count) for count in _batches(images, batch_size)]
     tables = {table for layout in (*layouts, _layout(spec, 2)) for table in _tables(spec, layout)}
@@ -52,6 +59,12 @@ def training_bytes(
     weights = (5 * spec.parameters + _statistics(spec)) * FLOAT
     # The network of averages: parameters, gradients, statistics.
     weights += averaged * (2 * spec.parameters + _statistics(spec)) * FLOAT
+    if teacher is not None:
+        # The state, the network with its gradients, and a batch that is normalised for it.
+        weights += (3 * teacher.parameters + 2 * _statistics(teacher)) * FLOAT + inference_bytes(
+            teacher, *_batches(images, batch_size)
+        )
+        weights += _tensor(layouts[0], COLOURS)
     # A checkpoint being saved: the state, its tensors as bytes, the payload, the file.
     saving = 4 * ((2 + averaged) * spec.parameters + (1 + averaged) * _statistics(spec)) * FLOAT
     evaluation = 0
@@ -209,12 +222,18 @@ def _scratch(spec: NetworkSpec, layouts: list[Layout]) -> int:
 
 
 def check_training(
-    spec: NetworkSpec, batch_size: int, images: int, evaluated: int, evaluation_batch: int, averaged: bool = False
+    spec: NetworkSpec,
+    batch_size: int,
+    images: int,
+    evaluated: int,
+    evaluation_batch: int,
+    averaged: bool = False,
+    teacher: NetworkSpec | None = None,
 ) -> None:
     """Raises OptionError, which names a batch size that fits, if training needs more memory than is available."""
 
     def needed(size: int) -> int:
-        return training_bytes(spec, size, images, evaluated, evaluation_batch, averaged)
+        return training_bytes(spec, size, images, evaluated, evaluation_batch, averaged, teacher)
 
     found = available()
     if found is None or needed(batch_size) <= found[0]:

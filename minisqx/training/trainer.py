@@ -76,7 +76,16 @@ class Trainer:
         if options.patience is not None and not len(data.validation):
             raise OptionError(f"patience {options.patience} without validation images: expected --validation over 0")
         evaluated = max(len(data.validation), len(data.test))
-        check_training(self.spec, options.batch_size, len(data.train), evaluated, EVALUATION_BATCH, averaged=options.average > 0)
+        self.teacher = None if options.distill is None else Teacher(options.distill, data, ranks)
+        check_training(
+            self.spec,
+            options.batch_size,
+            len(data.train),
+            evaluated,
+            EVALUATION_BATCH,
+            averaged=options.average > 0,
+            teacher=None if self.teacher is None else self.teacher.model.spec,
+        )
         self.network = Network(self.spec, seed=options.seed, ranks=ranks)
         if options.freeze is not None:
             self.network.freeze(options.freeze)
@@ -86,7 +95,6 @@ class Trainer:
         # The network that is evaluated and saved.
         self.average = MovingAverage(self.network, options.average) if options.average else None
         self.loader = self._loader(data.train, options.batch_size, training=True)
-        self.teacher = None if options.distill is None else Teacher(options.distill, data, ranks)
         balance = options.class_weights == BALANCED
         self.class_weights = balanced_weights(data.train.labels, len(data.classes)) if balance else None
         self.state = RunState()
