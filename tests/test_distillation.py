@@ -101,7 +101,7 @@ def test_the_teacher_answers_for_a_batch_as_it_infers_its_images(data, teacher, 
     assert isinstance(whole.layout, Layout)
 
 
-def test_a_run_with_a_teacher_gives_its_own_bits_on_any_threads_and_after_a_kill(data, teacher, tmp_path, monkeypatch):
+def test_a_run_with_a_teacher_has_its_bits_on_any_threads_and_after_a_kill(data, teacher, tmp_path, monkeypatch):
     monkeypatch.setattr("minisqx.training.run_folder.draw_curves", lambda *arguments: b"")
     monkeypatch.setattr(Trainer, "_report", lambda trainer: None)
     options = TrainingOptions(**SMALL, data=data, distill=teacher)

@@ -23,7 +23,7 @@ from importlib.resources import files
 from minisqx.errors import OptionError
 from minisqx.paper import layers as paper_layers
 from minisqx.paper import printed as paper_printed
-from minisqx.paper.tables import NONE, NOT_TRAINED, Cell, Table, csv, markdown, paragraph, record, text
+from minisqx.paper.tables import NONE, Cell, Table, csv, markdown, paragraph, record, text
 from minisqx.spec import NetworkSpec, zoo
 from minisqx.spec.squeezenet import SqueezeNetSpec
 from minisqx.spec.squeezenext import BASELINE, SqueezeNextSpec
@@ -38,6 +38,8 @@ SQUEEZENEXT_FILE = (1_630, 0)
 SQUEEZENET_FILE = (0, 50_600)
 # A row gets a remark if its size differs from ours by more than this fraction, beyond the rounding of the printed figure.
 SIZE_TOLERANCE = 0.003
+# The remark on a row without our accuracy.
+NOT_TRAINED = "Ours is not trained."
 
 _MODELS_NOTE = (
     "`minisqx train --model NAME` trains a model; `--model shallow` with --width and --blocks is any other Shallow SqueezeNext."
@@ -115,7 +117,7 @@ def models() -> Iterator[str]:
                 f"{spec.macs / 1e6:#.3g}".rstrip("."),
                 f"{spec.state_bytes / 1e3:,.1f}",
                 printed.get(name, NONE),
-                _trained(accuracy),
+                "not trained" if accuracy is None else f"{accuracy:.2f}",
                 NONE if accuracy is None else str(figures.get("epochs", NONE)),
                 "included" if name in shipped else NONE,
             )
@@ -142,7 +144,9 @@ def _comparison(number: str, measured: dict[str, dict]) -> Table:
         cells, spec = _our_cells(row, figures)
         options = [row.option, dropout or _option(spec)] if option else []
         rows.append((row.model, *options[:1], row.accuracy, row.seconds, row.size, cells[0], *options[1:], *cells[1:]))
-        remarks.append(" ".join(filter(None, (paper_printed.REMARKS[row.remark], _named_size(row), _size_difference(row, spec)))))
+        missing = "" if spec is None or figures else NOT_TRAINED
+        parts = (paper_printed.REMARKS[row.remark], _named_size(row), _size_difference(row, spec), missing)
+        remarks.append(" ".join(filter(None, parts)))
     header = (*(f"paper: {name}" for name in paper), *(f"ours: {name}" for name in ours))
     further = filter(None, [paper_printed.FURTHER_NOTES.get(number)])
     notes = (
@@ -164,7 +168,7 @@ def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[Cell, ...],
     accuracy, seconds = figures.get("accuracy"), figures.get("seconds_per_epoch")
     cells: tuple[Cell, ...] = (
         row.network,
-        _trained(accuracy),
+        NONE if accuracy is None else f"{accuracy:.2f}",
         NONE if seconds is None else f"{seconds:.3g}",
         f"{paper_bytes(spec) / 1e6:#.4g}",
         spec.parameters,
@@ -173,10 +177,6 @@ def _our_cells(row: paper_printed.Row, figures: dict) -> tuple[tuple[Cell, ...],
         NONE if accuracy is None else figures.get("epochs", NONE),
     )
     return cells, spec
-
-
-def _trained(accuracy: float | None) -> str:
-    return NOT_TRAINED if accuracy is None else f"{accuracy:.2f}"
 
 
 def _option(spec: NetworkSpec | None) -> str:

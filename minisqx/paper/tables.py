@@ -10,7 +10,6 @@ from minisqx.text import WIDTH
 from minisqx.text import table as aligned
 
 NONE = "-"  # a cell without a value
-NOT_TRAINED = "not trained"  # an accuracy that is still to be measured
 
 Cell = str | int | float
 
@@ -107,7 +106,7 @@ def csv(table: Table) -> Iterator[str]:
     """The header and one record per row, with remarks in the last column; a missing value is empty."""
     yield record((*table.header, "remark"))
     for row, remark in zip(table.rows, table.remarks):
-        yield record((*("" if cell in (NONE, NOT_TRAINED) else cell for cell in row), remark))
+        yield record((*("" if cell == NONE else cell for cell in row), remark))
 
 
 def record(cells: tuple[Cell, ...]) -> str:
