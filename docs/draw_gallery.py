@@ -29,6 +29,14 @@ GALLERY = REPOSITORY / "docs" / "gallery"
 CAT = GALLERY / "cat.jpg"
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#B85C00", "#00795A", "#A8457F"
 INK = {"color": "0.15", "fontsize": 9}
+# Other networks on CIFAR-10: KB of float32 weights and running statistics, and accuracy in %. A public ResNet of 68,786
+# parameters; SqueezeNext as trained by its port to PyTorch (luuuyi), at the sizes of this project's 23-1x-v5 and 23-2x-v5.
+YARDSTICKS = {
+    "a ResNet": (275.1, 82.29),
+    "SqueezeNext 1x": (zoo.network("squeezenext-23-1x-v5").state_bytes / 1e3, 91.9),
+    "SqueezeNext 2x": (zoo.network("squeezenext-23-2x-v5").state_bytes / 1e3, 93.1),
+}
+TARGET = 85  # %, of MLPerf Tiny for CIFAR-10
 
 
 def picture(width: float, height: float) -> Figure:
@@ -114,8 +122,8 @@ def occlusion() -> Figure:
 
 
 def size_and_accuracy() -> Figure:
-    """The paper's networks and ours: bytes of all weights against test accuracy on CIFAR-10."""
-    figure = picture(9, 4.6)
+    """The paper's networks, ours, and yardsticks: bytes of all weights against test accuracy on CIFAR-10."""
+    figure = picture(9, 5.4)
     axes = figure.subplots()
     families = {"shallow": (BLUE, "o"), "squeezenet": (ORANGE, "s"), "squeezenext": (GREEN, "^")}
     titles = {"shallow": "Shallow SqueezeNext", "squeezenet": "SqueezeNet", "squeezenext": "SqueezeNext"}
@@ -130,6 +138,12 @@ def size_and_accuracy() -> Figure:
         if name in ("shallow-06-0.125x", "shallow-06-0.2x", "shallow-14-0.2x", "shallow-14-0.5x", "shallow-14-2x"):
             place = (zoo.network(name).state_bytes / 1e3, accuracy)
             axes.annotate(name.removeprefix("shallow-"), place, (6, -11), textcoords="offset points", **INK)
+    for name, (kilobytes, accuracy) in YARDSTICKS.items():
+        axes.plot(kilobytes, accuracy, "x", color="0.35")
+        axes.annotate(name, (kilobytes, accuracy), (-6, -3), textcoords="offset points", ha="right", **INK)
+    axes.axhline(TARGET, color="0.35", linewidth=0.8, linestyle="--")
+    left = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(f"MLPerf Tiny's target: {TARGET} %", (0, TARGET), (4, 4), **left, **INK)
     axes.set(xscale="log", xlabel="weights and running statistics (KB, float32)", ylabel="test accuracy on CIFAR-10 (%)")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
