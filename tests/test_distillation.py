@@ -8,14 +8,14 @@ import pytest
 import minisqx
 from minisqx.checkpoint import Checkpoint, save_checkpoint
 from minisqx.data import Loader
-from minisqx.errors import OptionError, TrainingError
+from minisqx.errors import CheckpointError, OptionError, TrainingError
 from minisqx.gradcheck import relative_difference
 from minisqx.inference.model import load
 from minisqx.kernels.layout import Layout
 from minisqx.machine.ranks import Ranks
 from minisqx.training import resume, train
 from minisqx.training.data import open_training_data
-from minisqx.training.distillation import Teacher, distillation
+from minisqx.training.distillation import Teacher, digest, distillation, load_teacher
 from minisqx.training.options import TrainingOptions
 from minisqx.training.run_folder import RunFolder
 from minisqx.training.trainer import Trainer
@@ -57,10 +57,10 @@ def teacher(tmp_path_factory) -> str:
 
 def test_the_loss_and_its_gradient_are_those_that_pytorch_computed():
     """PyTorch 2.13 in float64: 0.1 cross_entropy(z, y) + 0.9 * 16 kl_div(log_softmax(z / 4), log_softmax(t / 4)), batch mean."""
-    loss, dlogits = distillation(LOGITS, TEACHER, LABELS)
-    assert loss == pytest.approx(LOSS, rel=1e-14)
+    loss, dlogits, hard = distillation(LOGITS, TEACHER, LABELS)
+    assert hard == minisqx.cross_entropy(LOGITS, LABELS)[0] and loss == pytest.approx(LOSS, rel=1e-14)
     assert relative_difference(dlogits, np.array(GRADIENT)) <= 1e-14
-    loss32, dlogits32 = distillation(LOGITS.astype(np.float32), TEACHER.astype(np.float32), LABELS)
+    loss32, dlogits32, _ = distillation(LOGITS.astype(np.float32), TEACHER.astype(np.float32), LABELS)
     assert dlogits32.dtype == np.float32 and loss32 == pytest.approx(loss, rel=1e-6)
     assert relative_difference(dlogits32, dlogits) <= 1e-6
 
@@ -68,8 +68,8 @@ def test_the_loss_and_its_gradient_are_those_that_pytorch_computed():
 def test_class_weights_weigh_both_parts_of_the_loss():
     """A class that weighs twice as much counts as if its images were there twice."""
     twice = np.concatenate([np.arange(4), np.flatnonzero(LABELS == 0)])
-    loss, dlogits = distillation(LOGITS, TEACHER, LABELS, np.array([2.0, 1.0, 1.0]))
-    expected, gradient = distillation(LOGITS[twice], TEACHER[twice], LABELS[twice])
+    loss, dlogits, _ = distillation(LOGITS, TEACHER, LABELS, np.array([2.0, 1.0, 1.0]))
+    expected, gradient, _ = distillation(LOGITS[twice], TEACHER[twice], LABELS[twice])
     assert loss == pytest.approx(expected, rel=1e-14)
     assert dlogits.sum(axis=0) == pytest.approx(gradient.sum(axis=0), abs=1e-15)
 
@@ -92,7 +92,7 @@ def test_the_teacher_answers_for_a_batch_as_it_infers_its_images(data, teacher, 
         ranks = Ranks()
         ranks.number, ranks.count = number, count
         ranks.everyones = lambda found: parts.append(found) or [found]
-        Teacher(teacher, opened, ranks).logits(whole)
+        Teacher(load_teacher(teacher), opened, print, ranks).logits(whole)
     raw = model.network.plan().run_images(
         ((images / 255 - np.array(model.mean)) / np.array(model.std)).transpose(0, 3, 1, 2).astype(np.float32)
     )
@@ -122,10 +122,7 @@ def test_a_run_with_a_teacher_has_its_bits_on_any_threads_and_after_a_kill(data,
     resume(tmp_path / "resumed", say=lambda line: None, threads=2)
     assert bits(RunFolder(straight)) == bits(RunFolder(tmp_path / "resumed")) != bits(RunFolder(without))
     shipped = load(straight / "last.h5").provenance
-    assert (
-        shipped["recipe"]["distill"] == "large.h5"
-        and shipped["teacher"]["weights_sha256"] == load(teacher).checkpoint.weights_sha256
-    )
+    assert shipped["recipe"]["distill"] == "large.h5" and shipped["teacher"]["sha256"] == digest(load(teacher).checkpoint)
 
 
 @pytest.mark.skipif(bool(mpi_runs.missing()), reason=mpi_runs.missing() or "there is MPI")
@@ -138,23 +135,68 @@ def test_two_ranks_learn_from_a_teacher_to_the_bits_of_one_process(data, teacher
     assert bits(RunFolder(tmp_path / "ranks")) == bits(RunFolder(alone))
 
 
-def test_a_teacher_that_does_not_fit_is_refused_in_one_line(data, tmp_path):
+def test_a_teacher_that_does_not_fit_is_refused_in_one_line_and_nothing_is_left(data, tmp_path):
+    whole = load(write_teacher(tmp_path / "large.h5")).checkpoint
+    broken, bare = str(tmp_path / "broken.h5"), str(tmp_path / "bare.h5")
+    save_checkpoint(broken, replace(whole, state=whole.state | {"classifier.bias": np.full(3, np.nan, np.float32)}))
+    save_checkpoint(bare, replace(whole, classes=None))
     lines = {
-        write_teacher(tmp_path / "digits.h5", classes=("one", "two", "three")): "its classes are 'one', 'two', 'three'.*'red'",
-        write_teacher(tmp_path / "wide.h5", side=16): "its images have 16 x 16 pixels, those of the data 12 x 12",
+        write_teacher(
+            tmp_path / "digits.h5", classes=("red", "green", "9", "ten")
+        ): "it lacks 'blue', and it has '9', 'ten' beside",
+        write_teacher(tmp_path / "wide.h5", side=16): "its images are of 16 x 16 pixels, those of the data of 12 x 12 pixels",
+        str(tmp_path / "none.h5"): "there is no model .*the run learns from this model: put the file there, or give its place",
+        bare: "has no class names",
+        broken: "its weights are not all finite numbers",
     }
     for path, line in lines.items():
-        with pytest.raises(OptionError, match=line):
+        with pytest.raises((OptionError, CheckpointError), match=f"^distill '.*{line}"):
             train(TrainingOptions(**SMALL, data=data, distill=path, out=tmp_path / "run"), say=lambda line: None)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(OptionError, match=r"distill 3: expected a path or a name"):
+        TrainingOptions(distill=3)
+
+
+def test_classes_that_differ_in_unicode_form_or_case_alone_are_the_same(data, tmp_path, capsys):
+    path = write_teacher(tmp_path / "large.h5", classes=("Blue", "green", "RED"))
+    found = open_training_data(TrainingOptions(**SMALL, data=data), lambda line: None)
+    Teacher(load_teacher(path), found, print)
+    assert "classes matched with those of the teacher 'large.h5'" in capsys.readouterr().out
+
+
+def begun(data, path, folder, monkeypatch) -> None:
+    """A run with a teacher that was killed in its first batch."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_train_batch", lambda trainer, batch: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            train(TrainingOptions(**SMALL, data=data, distill=path, out=folder), say=lambda line: None)
 
 
 def test_a_run_goes_on_only_with_the_teacher_that_it_began_with(data, tmp_path, monkeypatch):
     path = write_teacher(tmp_path / "large.h5")
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_train_batch", lambda trainer, batch: (_ for _ in ()).throw(MemoryError))
-        with pytest.raises(MemoryError):
-            train(TrainingOptions(**SMALL, data=data, distill=path, out=tmp_path / "run"), say=lambda line: None)
-    write_teacher(tmp_path / "large.h5", seed=6)
-    with pytest.raises(TrainingError, match="the run began with the teacher .*put that file back, or start a new run"):
+    begun(data, path, tmp_path / "run", monkeypatch)
+    first = load(path).checkpoint
+    others = [replace(first, mean=(0.4, 0.5, 0.5)), replace(first, classes=first.classes[::-1])]
+    others.append(replace(first, state=first.state | {"classifier.bias": np.ones(3, np.float32)}))
+    for other in others:
+        save_checkpoint(path, other)
+        with pytest.raises(TrainingError, match="not the teacher that the run began with: put that one back, or start a new run"):
+            resume(tmp_path / "run", say=lambda line: None)
+
+
+def test_a_run_whose_teacher_was_moved_goes_on_from_its_new_place(data, tmp_path, monkeypatch):
+    path, moved = write_teacher(tmp_path / "large.h5"), str(tmp_path / "moved.h5")
+    begun(data, path, tmp_path / "run", monkeypatch)
+    (tmp_path / "large.h5").rename(moved)
+    with pytest.raises(CheckpointError, match="give its place with --distill"):
         resume(tmp_path / "run", say=lambda line: None)
+    resume(tmp_path / "run", say=lambda line: None, distill=moved)
+    straight = train(TrainingOptions(**SMALL, data=data, distill=moved, out=tmp_path / "straight"), say=lambda line: None).folder
+    assert bits(RunFolder(tmp_path / "run")) == bits(RunFolder(straight))
+
+
+def test_a_file_with_the_name_of_shipped_weights_does_not_take_their_place(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shallow-06-0.2x").mkdir()
+    with pytest.raises(OptionError, match="expected a model with the classes of the data"):
+        train(TrainingOptions(**SMALL, data=data, distill="shallow-06-0.2x", out="run"), say=lambda line: None)

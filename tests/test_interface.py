@@ -75,7 +75,7 @@ def test_an_import_of_the_commands_module_leaves_the_function_in_its_place():
         ({"epoch": 3}, "option 'epoch': expected 'epochs'"),
         ({"zzz": 3}, "option 'zzz': expected one of model, width"),
         ({"epochs": 0}, "epochs 0"),
-        ({"resume": "runs/x", "width": 0.2}, "width beside resume: expected only data, threads and extend"),
+        ({"resume": "runs/x", "width": 0.2}, "width beside resume: expected only data, threads, distill and extend"),
         ({"extend": 3}, "extend 3 without resume"),
         ({"callbacks": print}, "expected a list of functions"),
         ({"callbacks": [3]}, "callback 3: expected a function"),

@@ -14,7 +14,7 @@ from minisqx.errors import OptionError
 from minisqx.training import run
 from minisqx.training.callbacks import functions_of
 from minisqx.training.notebook import screen
-from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments
+from minisqx.training.options import RESUMED_OPTIONS, TrainingOptions, add_arguments
 from minisqx.training.result import TrainingResult
 
 
@@ -55,9 +55,9 @@ def train(
                 f"extend {extend!r} without resume: expected the folder of the finished run, as in resume='runs/mine'"
             )
         return run.train(TrainingOptions(**options), say, functions, screen())
-    if fixed := [name for name in options if name not in PLACE_OPTIONS]:
+    if fixed := [name for name in options if name not in RESUMED_OPTIONS]:
         raise OptionError(
-            f"{', '.join(fixed)} beside resume: expected only {', '.join(PLACE_OPTIONS)} and extend;"
+            f"{', '.join(fixed)} beside resume: expected only {', '.join(RESUMED_OPTIONS)} and extend;"
             " the other options of a run can't change, so start a new run"
         )
     return run.resume(os.fspath(resume), say, extend=extend, callbacks=functions, screen=screen(), **options)

@@ -64,7 +64,7 @@ def training_bytes(
         weights += (3 * teacher.parameters + 2 * _statistics(teacher)) * FLOAT + inference_bytes(
             teacher, *_batches(images, batch_size)
         )
-        weights += _tensor(layouts[0], COLOURS)
+        weights += max(_tensor(layout, COLOURS) for layout in layouts)
     # A checkpoint being saved: the state, its tensors as bytes, the payload, the file.
     saving = 4 * ((2 + averaged) * spec.parameters + (1 + averaged) * _statistics(spec)) * FLOAT
     evaluation = 0

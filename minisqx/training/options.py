@@ -9,7 +9,7 @@ import shlex
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from minisqx.checks import make_fields_plain
+from minisqx.checks import make_fields_plain, require
 from minisqx.data import DRAWN, FILES
 from minisqx.data.augmentation import AUTO, NONE, USUAL, Augmentation
 from minisqx.errors import OptionError
@@ -36,6 +36,7 @@ BY_RECIPE: Any = None  # a value that the recipe has yet to give, see `TrainingO
 LATER = ("recipe", "init", "freeze", "distill", "restarts", "patience", "class_weights")
 # Options that may change when a run is resumed, since they don't change its results.
 PLACE_OPTIONS = ("data", "threads")
+RESUMED_OPTIONS = (*PLACE_OPTIONS, "distill")  # the teacher must be the same, at whatever place
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ class TrainingOptions:
         make_fields_plain(self)
         for name in ("data", "init", "distill", "out"):
             path = getattr(self, name)
-            object.__setattr__(self, name, None if path is None else str(path))
+            require(path is None or isinstance(path, (str, os.PathLike)), name, path, "a path or a name")
+            object.__setattr__(self, name, None if path is None else os.fspath(path))
         if self.recipe is None and self.data in PAPERS_DATA:
             object.__setattr__(self, "recipe", PAPER)
         if self.schedule is None and self.milestones is not None:
@@ -275,7 +277,7 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help="continue a stopped run to its planned end; only --data, --threads and --extend may be given with it",
+        help="continue a stopped run to its planned end; only --data, --distill, --threads and --extend may be given with it",
     )
     parser.add_argument(
         "--extend",

@@ -71,11 +71,14 @@ def check(options: TrainingOptions, say: Say) -> None:
 def _data(options: TrainingOptions, say: Say) -> str | None:
     """The name or absolute path of the data. Raises the errors that `train` would raise for these options."""
     from minisqx.training.data import open_training_data
+    from minisqx.training.distillation import load_teacher
     from minisqx.training.run_folder import RunFolder
     from minisqx.training.trainer import Trainer
 
     data = open_training_data(options, say)
-    Trainer(options, data, RunFolder(Path()), "", say)  # raises OptionError for options that don't fit the data
+    Trainer(
+        options, data, RunFolder(Path()), "", say, teacher=load_teacher(options.distill)
+    )  # raises OptionError for options that don't fit the data
     if options.data is not None and Path(options.data).exists():
         return str(Path(options.data).absolute())
     # Otherwise every child process would try to download CIFAR-10.
@@ -113,6 +116,7 @@ def _train(job: dict) -> TrainingDigests:
 
     from minisqx.inference.model import load
     from minisqx.training.data import open_training_data
+    from minisqx.training.distillation import load_teacher
     from minisqx.training.run_folder import RunFolder
     from minisqx.training.run_state import load_run
     from minisqx.training.trainer import Trainer
@@ -121,7 +125,8 @@ def _train(job: dict) -> TrainingDigests:
     resumed = path.exists()
     with RunFolder.open(path) if resumed else RunFolder.create(str(path), "") as folder:
         initial = None if options.init is None else load(options.init)
-        trainer = Trainer(options, open_training_data(options, _silent, initial), folder, "", _silent)
+        data, teacher = open_training_data(options, _silent, initial), load_teacher(options.distill)
+        trainer = Trainer(options, data, folder, "", _silent, teacher=teacher)
         if resumed:
             trainer.restore(*load_run(folder, _silent))
         else:

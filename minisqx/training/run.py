@@ -6,6 +6,7 @@ resumed. Numba and other large packages are imported only after the options are 
 
 import functools
 import hashlib
+import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,10 @@ from minisqx.errors import DataError, OptionError, TrainingError
 from minisqx.machine.interrupt import Stopped, StopRequest, exception_of
 from minisqx.machine.ranks import ALONE, Ranks
 from minisqx.machine.threads import thread_count, use_threads
+from minisqx.spec import zoo
 from minisqx.training.callbacks import Callback
 from minisqx.training.option_checks import MAX_EPOCHS
-from minisqx.training.options import PLACE_OPTIONS, TrainingOptions, add_arguments, given_options
+from minisqx.training.options import RESUMED_OPTIONS, TrainingOptions, add_arguments, given_options
 from minisqx.training.progress import Terminal
 from minisqx.training.result import TrainingResult
 
@@ -54,12 +56,11 @@ def train(
         from minisqx.training.trainer import Trainer
 
         command = options.command()
-        # The run may be resumed from another working directory.
-        places = {name: place for name in ("data", "distill") if (place := getattr(options, name)) and Path(place).exists()}
-        options = replace(options, **{name: str(Path(place).absolute()) for name, place in places.items()})
+        options = _absolute(options)
+        from minisqx.training.distillation import load_teacher
         from minisqx.training.transfer import load
 
-        initial = None if options.init is None else load(options.init)
+        initial, teacher = None if options.init is None else load(options.init), load_teacher(options.distill)
         if ranks.is_first:
             created = RunFolder.create(options.out, options.network().name)
             ranks.from_first(lambda: created.path)
@@ -68,7 +69,7 @@ def train(
         with created as folder:
             try:
                 images = ranks.one_by_host(lambda: open_training_data(options, say, initial))
-                trainer = Trainer(options, images, folder, command, say, callbacks, screen, ranks)
+                trainer = Trainer(options, images, folder, command, say, callbacks, screen, ranks, teacher)
                 if initial is not None:
                     trainer.begin_with(initial)
                 _check_same(trainer, ranks)
@@ -85,6 +86,7 @@ def resume(
     say: Say = print,
     data: str | None = None,
     threads: int | None = None,
+    distill: str | None = None,
     extend: int | None = None,
     callbacks: Sequence[Callback] = (),
     screen: Terminal | None = None,
@@ -92,9 +94,9 @@ def resume(
 ) -> TrainingResult:
     """Continues a stopped run to its planned end, with the results that an uninterrupted run would have had.
 
-    data: the new place of the data, if it was moved. threads: None: as before. extend: lengthens a finished run by this many
-    epochs; its schedule begins anew over them, so the result is that of a run that was planned with this restart.
-    callbacks, screen: as in `Trainer`. ranks: as of `train`; their number may be another.
+    data, distill: the new place of the data, or of the teacher, if it was moved. threads: None: as before. extend: lengthens a
+    finished run by this many epochs; its schedule begins anew over them, so the result is that of a run that was planned with
+    this restart. callbacks, screen: as in `Trainer`. ranks: as of `train`; their number may be another.
     Raises TrainingError if `run_folder` is not a run folder, another process trains in it, or the data has changed; OptionError
     if a run that is not finished is to be extended; CheckpointError if both last.h5 and previous.h5 are damaged; and the errors
     of `train`.
@@ -107,9 +109,8 @@ def resume(
             folder.remove_leftovers()
             config = ranks.from_first(folder.read_config)
             options = _read_options(folder, config)
-            options = replace(
-                options, data=options.data if data is None else data, threads=options.threads if threads is None else threads
-            )
+            given = {"data": data, "threads": threads, "distill": distill}
+            options = replace(options, **{name: value for name, value in given.items() if value is not None})
             _use_threads(options, say, ranks)
             from minisqx.report.content import is_over
             from minisqx.training.data import open_training_data
@@ -126,6 +127,9 @@ def resume(
                 epochs = f"{state.epoch} epochs of {options.epochs}"
                 say(f"the run {str(folder.path)!r} is complete, {epochs}: there is nothing to resume")
                 return TrainingResult(folder.path, state.history, state.best_epoch)
+            from minisqx.training.distillation import load_teacher
+
+            teacher = load_teacher(options.distill)
             try:
                 described = None if options.init is None else checkpoint
                 images = ranks.one_by_host(lambda: open_training_data(options, say, described))
@@ -137,15 +141,22 @@ def resume(
                     f"{error}; if the data of this run was moved, give its new place with --data (in Python: data=)"
                 ) from error
             command = str(config.get("command", "")) if extend is None else options.command()
-            trainer = Trainer(options, images, folder, command, say, callbacks, screen, ranks)
+            trainer = Trainer(options, images, folder, command, say, callbacks, screen, ranks, teacher)
             trainer.restore(checkpoint, state)
             _check_teacher(config, trainer.config())
             _check_same(trainer, ranks)
             _warn_of_another_machine(config, trainer.config(), say)
-            if extend is not None:
+            if extend is not None or distill is not None:
                 folder.write_config(trainer.config())
             trainer.save()
             return _run(trainer, say)
+
+
+def _absolute(options: TrainingOptions) -> TrainingOptions:
+    """The options with absolute paths of data and teacher: the run may be resumed from another working directory."""
+    paths = {"data": options.data, "distill": options.distill if options.distill not in zoo.weights() else None}
+    found = {name: os.path.abspath(path) for name, path in paths.items() if path is not None and os.path.exists(path)}
+    return replace(options, **found)
 
 
 def _extended(options: TrainingOptions, epochs: int, done: int, ended: bool) -> TrainingOptions:
@@ -182,10 +193,11 @@ def _read_options(folder, config: dict) -> TrainingOptions:
 
 def _check_teacher(before: dict, now: dict) -> None:
     """Raises TrainingError if the run began with another teacher."""
-    if before.get("teacher") != now["teacher"]:
+    old, new = (config.get("teacher") for config in (before, now))
+    if (old and old.get("sha256")) != (new and new["sha256"]):
         raise TrainingError(
-            f"distill {now['options']['distill']!r}: the run began with the teacher {before.get('teacher')}, this is"
-            f" {now['teacher']}: put that file back, or start a new run"
+            f"distill {now['options']['distill']!r} is not the teacher that the run began with: put that one back, or start"
+            " a new run"
         )
 
 
@@ -204,10 +216,11 @@ def _machine(config: dict) -> dict:
 
 def _check_same(trainer, ranks: Ranks) -> None:
     """Raises OptionError unless all ranks have the options, data, weights, versions and CPU of the first one."""
-    config, places = trainer.config(), (*PLACE_OPTIONS, "out")
+    config, places = trainer.config(), (*RESUMED_OPTIONS, "out")
     options = {f"--{name.replace('_', '-')}": value for name, value in config["options"].items() if name not in places}
     weights = hashlib.sha256(trainer.network.flat_parameters.tobytes()).hexdigest()
-    mine = {**options, "data": config["data"]["sha256"][:16], "weights": weights[:16], **_machine(config)}
+    teacher = str(config["teacher"] and config["teacher"]["sha256"][:16])
+    mine = {**options, "teacher": teacher, "data": config["data"]["sha256"][:16], "weights": weights[:16], **_machine(config)}
     first, *others = ranks.everyones(mine)
     for number, other in enumerate(others, start=1):
         for name, value in first.items():
@@ -282,10 +295,10 @@ def _run_command(args, ranks: Ranks) -> None:
             raise OptionError(f"--extend {args.extend} without --resume: expected both, to train a finished run further")
         train(TrainingOptions(**given), say, ranks=ranks)
     else:
-        fixed = ["--" + name.replace("_", "-") for name in given if name not in PLACE_OPTIONS]
+        fixed = ["--" + name.replace("_", "-") for name in given if name not in RESUMED_OPTIONS]
         if fixed:
             raise OptionError(
-                f"{', '.join(fixed)} with --resume: expected only --data, --threads and --extend;"
+                f"{', '.join(fixed)} with --resume: expected only --data, --distill, --threads and --extend;"
                 " the other options of a run can't change, so start a new run"
             )
         resume(args.resume, say, **given, extend=args.extend, ranks=ranks)

@@ -51,8 +51,9 @@ class Trainer:
     """A run in `folder`, new, or with `restore` where an earlier one stopped; `run` trains to the planned end.
 
     command: the command line, for config.json. say: called with each line of the report. callbacks: called with a copy of each
-    row of the history. screen: shows the progress. ranks: the processes that train together, each with a trainer. Raises
-    OptionError if the options don't fit the data, or training needs more memory than is available.
+    row of the history. screen: shows the progress. ranks: the processes that train together, each with a trainer. teacher: the
+    model that the options name, from `load_teacher`. Raises OptionError if the options don't fit the data, or training needs more
+    memory than is available.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Trainer:
         callbacks: Sequence[Callable[[dict], object]] = (),
         screen: Terminal | None = None,
         ranks: Ranks = ALONE,
+        teacher: Model | None = None,
     ) -> None:
         self.ranks = ranks
         self._callbacks, self._screen = callbacks, screen or Terminal(shown=ranks.is_first)
@@ -76,7 +78,8 @@ class Trainer:
         if options.patience is not None and not len(data.validation):
             raise OptionError(f"patience {options.patience} without validation images: expected --validation over 0")
         evaluated = max(len(data.validation), len(data.test))
-        self.teacher = None if options.distill is None else Teacher(options.distill, data, ranks)
+        assert (teacher is None) == (options.distill is None)
+        self.teacher = None if teacher is None else Teacher(teacher, data, say, ranks)
         check_training(
             self.spec,
             options.batch_size,
@@ -84,7 +87,7 @@ class Trainer:
             evaluated,
             EVALUATION_BATCH,
             averaged=options.average > 0,
-            teacher=None if self.teacher is None else self.teacher.model.spec,
+            teacher=None if teacher is None else teacher.spec,
         )
         self.network = Network(self.spec, seed=options.seed, ranks=ranks)
         if options.freeze is not None:
@@ -193,7 +196,7 @@ class Trainer:
         for line in self._summary():
             self.say(line)
         # Compile before the clock starts. Nothing is lost if this is interrupted.
-        self.ranks.one_by_host(lambda: compile_training(self.spec))
+        self.ranks.one_by_host(self._compile)
         # Free the network used for compiling, which is in a reference cycle.
         gc.collect()
         draw = True
@@ -217,6 +220,11 @@ class Trainer:
             finally:
                 if self.state.history and draw:
                     self._draw()
+
+    def _compile(self) -> None:
+        compile_training(self.spec)
+        if self.teacher is not None:
+            self.teacher.compile()
 
     def say(self, line: str) -> None:
         """Reports a line; if that raises OSError, such as for a closed pipe, the run stops after the current batch."""
@@ -281,7 +289,8 @@ class Trainer:
         if self.teacher is None:
             loss, dlogits = cross_entropy(logits, batch.labels, self.class_weights)
         else:
-            loss, dlogits = distillation(logits, self.teacher.logits(batch), batch.labels, self.class_weights)
+            # What is reported is the part of the labels, which other losses can be compared with.
+            _, dlogits, loss = distillation(logits, self.teacher.logits(batch), batch.labels, self.class_weights)
         if not math.isfinite(loss):
             first = first_nonfinite_output(network, batch, logits, self.ranks)
             raise self._not_finite(f"the loss is {loss} (first not finite: {first})")
