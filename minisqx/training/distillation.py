@@ -10,13 +10,13 @@ The factor T^2 keeps the gradient of the second part, T (p - q), as large as at 
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from minisqx.checkpoint import Checkpoint
 from minisqx.data.classes import likeness_line, listed, match_classes
-from minisqx.data.dataset import Say
 from minisqx.data.loader import Batch
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.inference.model import Model, load
@@ -57,7 +57,7 @@ class Teacher:
     Raises OptionError if it has other classes or another image size.
     """
 
-    def __init__(self, model: Model, data: TrainingData, say: Say, ranks: Ranks = ALONE) -> None:
+    def __init__(self, model: Model, data: TrainingData, say: Callable[[str], object], ranks: Ranks = ALONE) -> None:
         assert model.classes is not None and model.mean is not None and model.std is not None  # checked by `load_teacher`
         matched = match_classes(data.classes, model.classes)
         lacking = [name for name in data.classes if name not in matched]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from minisqx.checks import is_whole, require
 from minisqx.errors import DataError, OptionError, TrainingError
@@ -109,7 +110,7 @@ def resume(
             folder.remove_leftovers()
             config = ranks.from_first(folder.read_config)
             options = _read_options(folder, config)
-            given = {"data": data, "threads": threads, "distill": distill}
+            given: dict[str, Any] = {"data": data, "threads": threads, "distill": distill}
             options = replace(options, **{name: value for name, value in given.items() if value is not None})
             _use_threads(options, say, ranks)
             from minisqx.report.content import is_over
@@ -155,7 +156,9 @@ def resume(
 def _absolute(options: TrainingOptions) -> TrainingOptions:
     """The options with absolute paths of data and teacher: the run may be resumed from another working directory."""
     paths = {"data": options.data, "distill": options.distill if options.distill not in zoo.weights() else None}
-    found = {name: os.path.abspath(path) for name, path in paths.items() if path is not None and os.path.exists(path)}
+    found: dict[str, Any] = {
+        name: os.path.abspath(path) for name, path in paths.items() if path is not None and os.path.exists(path)
+    }
     return replace(options, **found)
 
 
