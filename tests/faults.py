@@ -71,6 +71,7 @@ KERNELS = ("test_kernel_cache.py",)
 WITHOUT_NUMBA = ("test_without_numba.py",)
 COPIES = ("test_copies.py",)
 SHARED_FAILURES = ("test_calls.py::test_shared_work_ends_with_the_failure_of_the_lowest_number",)
+TEACHER = "test_distillation.py"
 CHANGES = ("test_calls.py::test_a_change_through_a_view_changes_the_next_forward",)
 KEPT = ("test_calls.py::test_the_plan_is_kept_until_a_bit_changes",)
 PADDING = ("test_calls.py::test_the_padding_of_an_input_is_zero_whatever_a_run_has_left",)
@@ -1455,6 +1456,41 @@ FAULTS = (
         "    return loss / weight_sum",
         "    return loss / images",
         CLASSIFIER,
+    ),
+    Fault(
+        "the teacher's part without T",
+        "kernels/loss.py",
+        "weight * temperature * (ours[j] - theirs[j])",
+        "weight * (ours[j] - theirs[j])",
+        (f"{TEACHER}::test_the_loss_and_its_gradient_are_those_that_pytorch_computed",),
+    ),
+    Fault(
+        "the teacher's part is not weighted",
+        "kernels/loss.py",
+        "weight = image_weights[n] / weight_sum",
+        "weight = 1.0 / images",
+        (f"{TEACHER}::test_class_weights_weigh_both_parts_of_the_loss",),
+    ),
+    Fault(
+        "the teacher's classes in its own order",
+        "minisqx/training/distillation.py",
+        "[model.classes.index(matched[name]) for name in data.classes]",
+        "list(range(len(data.classes)))",
+        (f"{TEACHER}::test_the_teacher_answers_for_a_batch_as_it_infers_its_images",),
+    ),
+    Fault(
+        "the teacher sees the student's normalisation",
+        "minisqx/training/distillation.py",
+        "(std / own_std, (mean - own_mean) / own_std)",
+        "(std / std, mean - mean)",
+        (f"{TEACHER}::test_the_teacher_answers_for_a_batch_as_it_infers_its_images",),
+    ),
+    Fault(
+        "a teacher is known by its weights alone",
+        "minisqx/training/distillation.py",
+        'f"{teacher.weights_sha256} {description}"',
+        'f"{teacher.weights_sha256}"',
+        (f"{TEACHER}::test_a_run_goes_on_only_with_the_teacher_that_it_began_with",),
     ),
     Fault(
         "balanced weights forget the number of classes",
