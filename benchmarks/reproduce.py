@@ -23,6 +23,7 @@ from pathlib import Path
 
 from benchmarks.campaign import Training, trainings
 from benchmarks.machine import CAMPAIGN, cpu_model
+from minisqx.spec import zoo
 from minisqx.training.options import LATER
 
 RESULTS = Path(__file__).parent / "results" / "trainings"
@@ -58,6 +59,10 @@ class Campaign:
     def run(self, training: Training) -> None:
         """Trains to the end, or until `stop`, and writes the result."""
         if self._stopped:
+            return
+        teacher = training.options.distill
+        if teacher is not None and teacher not in zoo.weights():
+            print(f"{training.name}: waits for its teacher's weights, {teacher}: once they are trained, python -m benchmarks.zoo")
             return
         folder = self.runs / training.name
         options = replace(training.options, data=self.data[training.data])
@@ -100,6 +105,7 @@ class Campaign:
             "command": training.options.command(),
             "options": training.options.provenance(),
             "network": config["network"]["name"],
+            "teacher": config.get("teacher"),
             "data": {"name": config["data"]["name"], "sha256": config["data"]["sha256"], "images": config["data"]["images"]},
             "versions": config["versions"],
             "cpu": cpu_model(),

@@ -90,6 +90,8 @@ def card(name: str, result: dict) -> Iterator[str]:
     yield f"| data | {data['name']}: {images}; SHA-256 `{data['sha256']}` |"
     yield f"| source | {source} |"
     took = f"{result['seconds'] / 60:.0f} minutes on one thread of {result['cpu']}"
+    if result["teacher"] is not None:
+        yield f"| teacher | {result['teacher']['name']}, SHA-256 `{result['teacher']['sha256']}` |"
     yield f"| training | {options['epochs']} epochs, seed {options['seed']}, {took} |"
     yield f"| validation accuracy | {percent(last['validation_accuracy'])} after the last epoch |"
     compared = "" if printed_accuracy is None else f"; the paper: {printed_accuracy} %"
