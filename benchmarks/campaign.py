@@ -114,7 +114,7 @@ def paper_row(network: str) -> Training:
 
 
 def signs_row(name: str) -> Training:
-    # Drives of several classes have the same number and are one group, so a twentieth of the groups is nearly a tenth of the images.
+    # Drives with the same number are one group, whatever their class: of all images, a twentieth of the groups is a tenth.
     own = {"groups": "prefix", "recipe": "modern", "validation": 0.05}
     return Training(f"{name}-modern-s0", "signs", TrainingOptions(**RECIPE | own | SIGNS[name]), "signs")
 
