@@ -114,9 +114,8 @@ def cards(text: str, found: dict[str, dict]) -> str:
     return before + BEGIN + "".join(f"\n{line}" for line in lines) + "\n" + END + after
 
 
-def measured(found: dict[str, dict]) -> dict[str, dict]:
-    """The figures of `minisqx paper`, of those rows that are the paper's."""
-    figures = {}
+def measured(figures: dict[str, dict], found: dict[str, dict]) -> dict[str, dict]:
+    """The figures of `minisqx paper`, with those of the rows that have ended and are the paper's."""
     for name, result in found.items():
         options = result["options"]
         words = f"one-cycle with peak {options['lr']:g}, weight decay {options['weight_decay']:g}, augment {options['augment']}"
@@ -127,7 +126,7 @@ def measured(found: dict[str, dict]) -> dict[str, dict]:
             "seconds_per_epoch": round(result["seconds"] / options["epochs"], 1),
             "machine": f"one thread of {result['cpu']}, two trainings at once",
         }
-    return {name: figures[name] for name in figures if name in zoo.names()}
+    return {name: figures[name] for name in zoo.names() if name in figures}
 
 
 def main() -> None:
@@ -146,7 +145,7 @@ def update(runs: Path, results: Path, data: Path) -> None:
             take_weights(name, result, runs, data)
     page, figures = data / "weights" / "README.md", data / "measured.json"
     page.write_text(cards(page.read_text(), found))
-    figures.write_text(json.dumps(measured(found), indent=1) + "\n")
+    figures.write_text(json.dumps(measured(json.loads(figures.read_text()), found), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_a_row_measured_again_takes_the_place_of_the_earlier_one(tmp_path):
 def test_cards_and_figures_of_the_zoo_say_what_its_results_say():
     found, page = ended.rows(RESULTS), (ROOT / "data/weights/README.md").read_text(encoding="utf-8")
     figures = json.loads((ROOT / "data/measured.json").read_text(encoding="utf-8"))
-    assert ended.cards(page, found) == page and ended.measured(found) == figures
+    assert ended.cards(page, found) == page and ended.measured(dict(figures), found) == figures
 
 
 def test_a_table_is_written_anew_and_the_text_around_it_stays(tmp_path, monkeypatch):

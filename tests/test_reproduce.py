@@ -65,6 +65,7 @@ def test_a_row_that_has_ended_is_shipped_with_its_card_and_its_figures(campaign,
     weights = tmp_path / "data" / "weights"
     weights.mkdir(parents=True)
     (weights / "README.md").write_text(f"before\n{zoo.BEGIN}\nold\n{zoo.END}after\n")
+    (tmp_path / "data" / "measured.json").write_text("{}")
     name = f"shallow-06-0.125x{zoo.SUFFIX}"
     campaign.run(Training(name, "modern", replace(OPTIONS, epochs=2)))
     for _ in range(2):
