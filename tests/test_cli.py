@@ -110,6 +110,7 @@ def test_models_lists_every_network_with_its_parameters(capsys):
     code, out, _ = run(capsys, "models")
     listed = {line.split()[0]: line for line in out[1:] if line and line.split()[0] in zoo.names()}
     assert code == 0 and list(listed) == zoo.names() and max(map(len, out)) <= 100
+    assert all(name in "\n".join(out) for name in zoo.weights())
     assert all(f"{zoo.network(name).parameters:,}" in line for name, line in listed.items())
 
 

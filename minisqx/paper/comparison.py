@@ -123,6 +123,10 @@ def models() -> Iterator[str]:
             )
         )
     yield from aligned(rows)
+    others = sorted(set(shipped) - set(zoo.names()))
+    if others:
+        yield ""
+        yield from paragraph(f"Weights for other images that are included: {', '.join(others)}.", WIDTH)
     yield ""
     yield from paragraph(_MODELS_NOTE, WIDTH)
 
