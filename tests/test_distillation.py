@@ -20,7 +20,7 @@ from minisqx.training.options import TrainingOptions
 from minisqx.training.run_folder import RunFolder
 from minisqx.training.trainer import Trainer
 from tests import mpi_runs
-from tests.training_runs import SMALL, bits, write_data
+from tests.training_runs import SMALL, bits, run, stopped_and_resumed, write_data
 
 LOGITS = np.array([[0.5, -1.25, 2.0], [3.0, 0.25, -0.5], [-2.0, 1.0, 0.75], [0.0, 0.0, 4.0]])
 TEACHER = np.array([[1.5, -0.25, 4.0], [0.0, 2.25, -3.5], [-1.0, 1.0, 0.5], [0.5, -2.0, 1.0]])
@@ -104,25 +104,11 @@ def test_the_teacher_answers_for_a_batch_as_it_infers_its_images(data, teacher, 
 def test_a_run_with_a_teacher_has_its_bits_on_any_threads_and_after_a_kill(data, teacher, tmp_path, monkeypatch):
     monkeypatch.setattr("minisqx.training.run_folder.draw_curves", lambda *arguments: b"")
     monkeypatch.setattr(Trainer, "_report", lambda trainer: None)
-    options = TrainingOptions(**SMALL, data=data, distill=teacher)
-    straight = train(replace(options, out=tmp_path / "straight"), say=lambda line: None).folder
-    without = train(replace(options, out=tmp_path / "without", distill=None), say=lambda line: None).folder
-    plain = Trainer._train_batch
-
-    def killed(trainer, batch):
-        if trainer.state.epoch == 1 and trainer.state.batch == 2:
-            trainer.save()
-            raise MemoryError
-        return plain(trainer, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_train_batch", killed)
-        with pytest.raises(MemoryError):
-            train(replace(options, out=tmp_path / "resumed"), say=lambda line: None)
-    resume(tmp_path / "resumed", say=lambda line: None, threads=2)
-    assert bits(RunFolder(straight)) == bits(RunFolder(tmp_path / "resumed")) != bits(RunFolder(without))
-    shipped = load(straight / "last.h5").provenance
-    assert shipped["recipe"]["distill"] == "large.h5" and shipped["teacher"]["sha256"] == digest(load(teacher).checkpoint)
+    straight, without = run(data, tmp_path / "straight", distill=teacher), run(data, tmp_path / "without")
+    resumed = stopped_and_resumed(data, tmp_path / "resumed", monkeypatch, distill=teacher)
+    assert bits(straight) == bits(resumed) != bits(without)
+    kept = load(straight.last).provenance
+    assert kept["recipe"]["distill"] == "large.h5" and kept["teacher"]["sha256"] == digest(load(teacher).checkpoint)
 
 
 @pytest.mark.skipif(bool(mpi_runs.missing()), reason=mpi_runs.missing() or "there is MPI")

@@ -20,7 +20,7 @@ from minisqx.training.run_folder import COLUMNS, RunFolder
 from minisqx.training.run_state import RunState
 from minisqx.training.schedule import cycle
 from minisqx.training.trainer import Trainer
-from tests.training_runs import SMALL, bits, rows, write_data
+from tests.training_runs import SMALL, bits, rows, run, stopped_and_resumed, write_data
 
 
 @pytest.fixture(scope="module")
@@ -32,28 +32,6 @@ def data(tmp_path_factory) -> str:
 def no_pictures(monkeypatch):
     monkeypatch.setattr("minisqx.training.run_folder.draw_curves", lambda *arguments: b"")
     monkeypatch.setattr(Trainer, "_report", lambda trainer: None)
-
-
-def run(data, folder, **options) -> RunFolder:
-    return RunFolder(train(TrainingOptions(**SMALL | options, data=data, out=folder), say=lambda line: None).folder)
-
-
-def stopped_and_resumed(data, folder, monkeypatch, **options) -> RunFolder:
-    """The same run, killed in its second epoch and continued on two threads."""
-    plain = Trainer._train_batch
-
-    def killed(trainer, batch):
-        if trainer.state.epoch == 1 and trainer.state.batch == 2:
-            trainer.save()
-            raise MemoryError
-        return plain(trainer, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_train_batch", killed)
-        with pytest.raises(MemoryError):
-            run(data, folder, **options)
-    resume(folder, say=lambda line: None, threads=2)
-    return RunFolder(folder)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 from minisqx.checkpoint import load_checkpoint
+from minisqx.training import resume, train
+from minisqx.training.options import TrainingOptions
 from minisqx.training.run_folder import COLUMNS, RunFolder
+from minisqx.training.trainer import Trainer
 
 # 53 training images in batches of 13 after 7 are set aside: the last batch of an epoch has 1 image.
 SMALL = {"width": 0.125, "epochs": 3, "batch_size": 13, "validation": 7, "threads": 1, "recipe": "paper"}
@@ -40,3 +44,25 @@ def bits(folder: RunFolder) -> tuple:
     arrays = {name: array.tobytes() for name, array in (last.state | last.optimizer).items()}
     history = [{name: row[name] for name in COLUMNS[:8]} for row in rows(folder)]
     return arrays, last.training["dropout_step"], history, load_checkpoint(folder.best).metrics["epoch"]
+
+
+def run(data, folder, **options) -> RunFolder:
+    return RunFolder(train(TrainingOptions(**SMALL | options, data=data, out=folder), say=lambda line: None).folder)
+
+
+def stopped_and_resumed(data, folder, monkeypatch, **options) -> RunFolder:
+    """The same run, killed in its second epoch and continued on two threads."""
+    plain = Trainer._train_batch
+
+    def killed(trainer, batch):
+        if trainer.state.epoch == 1 and trainer.state.batch == 2:
+            trainer.save()
+            raise MemoryError
+        return plain(trainer, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_train_batch", killed)
+        with pytest.raises(MemoryError):
+            run(data, folder, **options)
+    resume(folder, say=lambda line: None, threads=2)
+    return RunFolder(folder)
