@@ -1382,7 +1382,7 @@ FAULTS = (
     Fault(
         "no finite numbers in evaluate",
         "minisqx/training/evaluation.py",
-        "        model.check_finite(logits)\n",
+        "    model.check_finite(found)\n",
         "",
         ("test_cli.py",),
     ),
@@ -1586,7 +1586,7 @@ FAULTS = (
     Fault(
         "a longer run forgets its length when it is killed",
         "minisqx/training/run.py",
-        "            if extend is not None:\n                folder.write_config(trainer.config())\n",
+        "            if extend is not None or distill is not None:\n                folder.write_config(trainer.config())\n",
         "",
         (f"{OWN}::test_a_finished_run_made_longer_is_the_run_that_was_planned_so",),
     ),
