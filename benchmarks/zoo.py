@@ -77,7 +77,7 @@ def card(name: str, result: dict) -> Iterator[str]:
     spec, last, options, data = network_of(result), result["last"], result["options"], result["data"]
     argument, source = SOURCES["signs" if name in campaign.SIGNS else "cifar10"]
     printed_accuracy = paper_accuracy(name)
-    yield f"### {name}"
+    yield f"## {name}"
     yield ""
     yield "| what | |"
     yield "|---|---|"
