@@ -1462,14 +1462,14 @@ FAULTS = (
         "kernels/loss.py",
         "weight * temperature * (ours[j] - theirs[j])",
         "weight * (ours[j] - theirs[j])",
-        (f"{TEACHER}::test_the_loss_and_its_gradient_are_those_that_pytorch_computed",),
+        CLASSIFIER,
     ),
     Fault(
         "the teacher's part is not weighted",
         "kernels/loss.py",
         "weight = image_weights[n] / weight_sum",
         "weight = 1.0 / images",
-        (f"{TEACHER}::test_class_weights_weigh_both_parts_of_the_loss",),
+        CLASSIFIER,
     ),
     Fault(
         "the teacher's classes in its own order",
