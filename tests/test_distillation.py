@@ -136,9 +136,17 @@ def test_a_run_whose_teacher_was_moved_goes_on_from_its_new_place(data, tmp_path
     (tmp_path / "large.h5").rename(moved)
     with pytest.raises(CheckpointError, match="give its place with --distill"):
         resume(tmp_path / "run", say=lambda line: None)
-    resume(tmp_path / "run", say=lambda line: None, distill=moved)
+    monkeypatch.chdir(tmp_path)
+    resume(tmp_path / "run", say=lambda line: None, distill="moved.h5")
+    assert RunFolder(tmp_path / "run").read_config()["options"]["distill"] == moved
     straight = train(TrainingOptions(**SMALL, data=data, distill=moved, out=tmp_path / "straight"), say=lambda line: None).folder
     assert bits(RunFolder(tmp_path / "run")) == bits(RunFolder(straight))
+
+
+def test_a_run_that_began_without_a_teacher_goes_on_without_one(data, teacher, tmp_path, monkeypatch):
+    begun(data, None, tmp_path / "run", monkeypatch)
+    with pytest.raises(TrainingError, match="the run began without a teacher: resume it without --distill"):
+        resume(tmp_path / "run", say=lambda line: None, distill=teacher)
 
 
 def test_a_file_with_the_name_of_shipped_weights_does_not_take_their_place(data, tmp_path, monkeypatch):

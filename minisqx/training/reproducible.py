@@ -76,9 +76,8 @@ def _data(options: TrainingOptions, say: Say) -> str | None:
     from minisqx.training.trainer import Trainer
 
     data = open_training_data(options, say)
-    Trainer(
-        options, data, RunFolder(Path()), "", say, teacher=load_teacher(options.distill)
-    )  # raises OptionError for options that don't fit the data
+    # It raises OptionError for options that don't fit the data.
+    Trainer(options, data, RunFolder(Path()), "", say, teacher=load_teacher(options.distill))
     if options.data is not None and Path(options.data).exists():
         return str(Path(options.data).absolute())
     # Otherwise every child process would try to download CIFAR-10.

@@ -111,7 +111,7 @@ def resume(
             config = ranks.from_first(folder.read_config)
             options = _read_options(folder, config)
             given: dict[str, Any] = {"data": data, "threads": threads, "distill": distill}
-            options = replace(options, **{name: value for name, value in given.items() if value is not None})
+            options = _absolute(replace(options, **{name: value for name, value in given.items() if value is not None}))
             _use_threads(options, say, ranks)
             from minisqx.report.content import is_over
             from minisqx.training.data import open_training_data
@@ -195,8 +195,12 @@ def _read_options(folder, config: dict) -> TrainingOptions:
 
 
 def _check_teacher(before: dict, now: dict) -> None:
-    """Raises TrainingError if the run began with another teacher."""
+    """Raises TrainingError if the run began with another teacher, or without one."""
     old, new = (config.get("teacher") for config in (before, now))
+    if new and not old:
+        raise TrainingError(
+            f"distill {now['options']['distill']!r}: the run began without a teacher: resume it without --distill"
+        )
     if (old and old.get("sha256")) != (new and new["sha256"]):
         raise TrainingError(
             f"distill {now['options']['distill']!r} is not the teacher that the run began with: put that one back, or start"
