@@ -119,6 +119,7 @@ def measured(figures: dict[str, dict], found: dict[str, dict]) -> dict[str, dict
     for name, result in found.items():
         options = result["options"]
         words = f"one-cycle with peak {options['lr']:g}, weight decay {options['weight_decay']:g}, augment {options['augment']}"
+        words += f", taught by {options['distill']}" if options.get("distill") else ""
         figures[name] = {
             "accuracy": round(100 * result["test_accuracy"], 2),
             "epochs": options["epochs"],

@@ -61,6 +61,23 @@ def test_a_result_for_other_options_is_refused(campaign):
         campaign.missing([Training("run", "modern", TrainingOptions(width=0.125, epochs=41, batch_size=13, validation=7))])
 
 
+def test_a_result_from_before_an_option_existed_counts(campaign):
+    training = Training("run", "modern", replace(OPTIONS, epochs=1))
+    campaign.run(training)
+    file = campaign.results / "run.json"
+    result = json.loads(file.read_text())
+    del result["options"]["distill"]
+    file.write_text(json.dumps(result))
+    assert campaign.missing([training]) == []
+
+
+def test_a_training_waits_until_its_teacher_is_shipped(campaign, capsys):
+    training = Training("run", "modern", replace(OPTIONS, distill="shallow-14-2x"))
+    campaign.run(training)
+    assert campaign.missing([training]) == [training] and not (campaign.runs / "run").exists()
+    assert "run: waits for its teacher's weights, shallow-14-2x" in capsys.readouterr().out
+
+
 def test_a_row_that_has_ended_is_shipped_with_its_card_and_its_figures(campaign, tmp_path):
     weights = tmp_path / "data" / "weights"
     weights.mkdir(parents=True)
