@@ -101,6 +101,13 @@ def test_a_trial_that_fails_is_tried_twice_and_reported_while_the_others_go_on(d
     assert attempts == 2
 
 
+def test_a_sweep_whose_trials_all_fail_says_why(data, tmp_path, capsys):
+    words = ["sweep", "--width", "0.125,0.15", "--data", str(data), "--epochs", "1", "--distill", str(tmp_path / "none.h5")]
+    assert main([*words, "--jobs", "2", "--out", str(tmp_path / "sweep")]) == TrainingError.exit_code
+    out = capsys.readouterr().out
+    assert "\nSweep\n" in out and " ".join(out.partition("\nSweep\n")[2].split()).count("there is no model") == 2
+
+
 def test_another_sweep_in_the_same_folder_is_refused(tmp_path):
     runner._claim(Grid(tmp_path, {"width": (0.2,)}, {"epochs": 3}))
     runner._claim(Grid(tmp_path, {"width": (0.2,)}, {"epochs": 3, "threads": 2}))

@@ -57,7 +57,5 @@ def run(args: argparse.Namespace) -> int:
             if workers is None:
                 return 0
             found = runner.run_on(*workers, sweep, say, args.budget)
-    table = results.summary(found)
-    # Without a trial that has ended there is nothing to align.
-    print(*(text(table) if table.rows else table.notes), sep="\n")
+    print(*text(results.summary(found)), sep="\n")
     return TrainingError.exit_code if any(result.status == results.FAILED for result in found) else 0

@@ -41,7 +41,8 @@ def text(table: Table, width: int = WIDTH) -> Iterator[str]:
     heads = [heading.removeprefix("ours: ") for heading in table.header[table.second : end]]
     grids = [_stacked(_written(row[:end]), table.second, len(heads)) for row in table.rows]
     cells = [row for grid in grids for row in grid]
-    head = _wrapped(heads, [max(map(len, column)) for column in zip(*cells)])
+    # A table may have no rows.
+    head = _wrapped(heads, [max((len(row[at]) for row in cells), default=0) for at in range(len(heads))])
     lines = aligned([*head, *cells], table.left)
     for _ in head:
         yield next(lines)
