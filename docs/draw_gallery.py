@@ -1,7 +1,7 @@
 """Draws the pictures of docs/gallery.md: `python docs/draw_gallery.py` writes them to `docs/gallery/`. Needs the extra `train`.
 
-The network is the one that comes with minisqx. Its activations are those of the naive network (`tests/naive_network.py`), which
-computes the same as the kernels and keeps every tensor.
+The network is `NETWORK`, which comes with minisqx. Its activations are those of the naive network
+(`tests/naive_network.py`), which computes the same as the kernels and keeps every tensor.
 """
 
 import json
@@ -25,6 +25,7 @@ sys.path.append(str(REPOSITORY))  # for the naive network
 
 from tests.naive_network import NaiveNetwork  # noqa: E402
 
+NETWORK = "shallow-06-0.2x"
 GALLERY = REPOSITORY / "docs" / "gallery"
 CAT = GALLERY / "cat.jpg"
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#B85C00", "#00795A", "#A8457F"
@@ -70,7 +71,7 @@ def mosaic(maps: np.ndarray, columns: int) -> np.ndarray:
 
 def filters() -> Figure:
     """The kernels of the first layer, in the colours of the pixels that they answer to most."""
-    weight = minisqx.load(zoo.DEFAULT).state["stem.weight"]  # (12, 3, 3, 3)
+    weight = minisqx.load(NETWORK).state["stem.weight"]  # (12, 3, 3, 3)
     figure = picture(9, 1.9)
     for number, (axes, kernel) in enumerate(zip(figure.subplots(1, len(weight)), weight)):
         show(axes, 0.5 + 0.5 * kernel.transpose(1, 2, 0) / np.abs(kernel).max(), str(number))
@@ -80,7 +81,7 @@ def filters() -> Figure:
 
 def activations() -> Figure:
     """What every stage makes of one photograph."""
-    model = minisqx.load(zoo.DEFAULT)
+    model = minisqx.load(NETWORK)
     pixels = load_image(CAT, model.spec.input_size)
     naive = NaiveNetwork(model.spec, model.state)
     naive.forward(normalised(model, pixels), training=False)
@@ -101,7 +102,7 @@ def activations() -> Figure:
 
 def occlusion() -> Figure:
     """Where the answer comes from: a class loses probability while a grey square covers what speaks for it."""
-    model, side = minisqx.load(zoo.DEFAULT), 9
+    model, side = minisqx.load(NETWORK), 9
     pixels = load_image(CAT, model.spec.input_size)
     height, width = model.spec.input_size
     covered = []

@@ -34,7 +34,7 @@ def words(parent: Element, centre: float, name: str, *lines: str) -> None:
 
 
 def overview() -> str:
-    spec, content = zoo.network(zoo.DEFAULT), Element("g")
+    spec, content = zoo.network("shallow-06-0.2x"), Element("g")
     title = f"{spec.name}: {spec.parameters:,} parameters, {spec.state_bytes / 1e3:.0f} KB"
     text(content, MARGIN, 38, title, 19, bold=True)
     line = "tensors are drawn to scale, one sheet for three channels; sizes are channels x height x width"
