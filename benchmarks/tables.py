@@ -220,6 +220,18 @@ def augmentation() -> Rows:
     return rows
 
 
+def truth() -> Rows:
+    """The paper's recipe in few epochs, here and in PyTorch: test accuracy in % after the last epoch, a column for each seed."""
+    seeds = {training.options.seed: training.name.removesuffix(f"-s{training.options.seed}") for training in campaign.truth()}
+    rows = [["engine", *(f"seed {seed}" for seed in seeds), "mean"], ["---", *["---:"] * (len(seeds) + 1)]]
+    for engine, before in ((OURS, ""), ("PyTorch", "torch-")):
+        found = {one["options"]["seed"]: one["test_accuracy"] for one in trained(before + seeds[0])}
+        if found:
+            cells = (f"{100 * found[seed]:.2f}" if seed in found else "-" for seed in seeds)
+            rows.append([engine, *cells, mean_text(list(found.values()))])
+    return rows
+
+
 def signs() -> Rows:
     """Traffic signs: accuracy in % after the last epoch."""
     rows = [["weights", "state (KB)", "epochs", "augment", "validation", "test"], ["---", "---:", "---:", "---", "---:", "---:"]]
@@ -280,6 +292,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "comparison": comparison,
     "augmentation": augmentation,
     "signs": signs,
+    "truth": truth,
 }
 
 
