@@ -1,13 +1,14 @@
 """The trainings behind the tables of accuracy: which there are, in which order, with which options."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minisqx.spec import zoo
 from minisqx.training.options import TrainingOptions
 
-# What `modern` trains with, beside augmentation: the best at 0.2x of what was tried on validation images so far.
-RECIPE: dict[str, object] = {"schedule": "one-cycle", "lr": 0.3, "weight_decay": 5e-4, "dropout": 0.0}
+# What `modern` trains with, beside `augmentation` and `weight_decay`: the best of what was tried on validation images.
+RECIPE: dict[str, object] = {"schedule": "one-cycle", "lr": 0.3, "dropout": 0.0}
 # A network learns from one of its depth with twice its width: 0.2x learns two points from 0.4x and nothing from 14-0.5x, which is
 # more accurate. The others follow from that, and were not compared.
 TEACHERS = {
@@ -52,16 +53,31 @@ SIGNS: dict[str, dict[str, object]] = {
     "signs-0.5x": {"width": 0.5, "epochs": 70, "augment": "crop=2,rotate=5,scale=0.1,brightness=0.5,contrast=0.5"},
     "signs-0.2x": {"width": 0.2, "epochs": 120, "augment": "crop=1,scale=0.05,brightness=0.5,contrast=0.5,saturation=0.5"},
 }
+SIGNS_DECAY = 5e-4
 # The paper's recipe on one network in fewer epochs, with three seeds, beside PyTorch (`benchmarks.truth`).
 TRUTH, TRUTH_EPOCHS = "shallow-06-0.2x", 30
 # Images that a row of the zoo sets aside: enough for its temperature and a look at its course.
 ROW_VALIDATION = 1000
 
-# Augmentation, chosen first, with one seed, in runs of the length of a row or near it: network -> epochs and what is compared.
-AUGMENTED = {
-    "shallow-06-0.4x": (60, ("flip", "crop=2,flip", "crop,flip")),
-    "shallow-06-0.2x": (200, ("none", "flip")),
-}
+# What the recipe was chosen by, with one seed: network, epochs, and options beside `RECIPE`; the weight decay is `EXPLORED_DECAY`
+# where an entry has no other.
+EXPLORED_DECAY = 5e-4
+EXPLORED: tuple[tuple[str, int, dict[str, object]], ...] = (
+    ("shallow-06-0.2x", 200, {"augment": "none"}),
+    ("shallow-06-0.2x", 200, {"augment": "flip"}),
+    ("shallow-06-0.2x", 40, {"augment": "flip"}),
+    ("shallow-06-0.2x", 40, {"augment": "flip", "weight_decay": 1e-4}),
+    ("shallow-06-0.4x", 60, {"augment": "flip"}),
+    ("shallow-06-0.4x", 60, {"augment": "crop=2,flip"}),
+    ("shallow-06-0.4x", 30, {"augment": "crop=2,flip"}),
+    ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "weight_decay": 1e-4}),
+    ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "weight_decay": 3e-5}),
+    ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "lr": 0.1}),
+    ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "lr": 0.1, "weight_decay": 1e-4}),
+    ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "lr": 0.6, "weight_decay": 1e-4}),
+    ("shallow-06-0.8x", 30, {"augment": "crop=2,flip", "weight_decay": 1e-4}),
+    ("shallow-06-0.8x", 60, {"augment": "crop,flip", "weight_decay": 2e-4}),
+)
 # What else is compared, with three seeds, in short runs, against the recipe without a teacher.
 CHANGES: dict[str, dict[str, object]] = {
     "recipe": {},
@@ -72,6 +88,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "lr-0.15": {"lr": 0.15},
     "lr-0.6": {"lr": 0.6},
     "weight-decay-1e-4": {"weight_decay": 1e-4},
+    "weight-decay-5e-4": {"weight_decay": 5e-4},
     "weight-decay-1e-3": {"weight_decay": 1e-3},
     "batch-64": {"batch_size": 64, "lr": 0.2},
     "dropout-0.1": {"dropout": 0.1},
@@ -96,16 +113,25 @@ class Training:
 
 
 def augmentation(network: str) -> str:
-    """Less of it for the smallest networks, which underfit: `AUGMENTED`; of networks beyond 0.4x nothing has been compared."""
+    """Less of it for the smallest networks, which underfit: `EXPLORED`; of networks beyond 0.8x nothing has been compared."""
     parameters = zoo.network(network).parameters
     return "flip" if parameters < 20_000 else "crop=2,flip" if parameters < 50_000 else "crop,flip"
 
 
+def weight_decay(network: str) -> float:
+    """More of it for the smallest networks: `EXPLORED`."""
+    return 5e-4 if zoo.network(network).parameters < 20_000 else 1e-4
+
+
+def recipe(network: str) -> dict[str, object]:
+    """What `modern` trains a network with, apart from a teacher."""
+    return RECIPE | {"model": network, "augment": augmentation(network), "weight_decay": weight_decay(network)}
+
+
 def row(network: str, epochs: int, seed: int) -> Training:
     """A row of the zoo."""
-    own = {"model": network, "augment": augmentation(network), "epochs": epochs, "validation": ROW_VALIDATION, "seed": seed}
-    own |= {"distill": TEACHERS.get(network)}
-    return Training(f"{network}-modern-s{seed}", "modern", TrainingOptions(**RECIPE | own))
+    own = {"epochs": epochs, "validation": ROW_VALIDATION, "seed": seed, "distill": TEACHERS.get(network)}
+    return Training(f"{network}-modern-s{seed}", "modern", TrainingOptions(**recipe(network) | own))
 
 
 def paper_row(network: str) -> Training:
@@ -115,7 +141,7 @@ def paper_row(network: str) -> Training:
 
 def signs_row(name: str) -> Training:
     # Drives with the same number are one group, whatever their class: of all images, a twentieth of the groups is a tenth.
-    own = {"groups": "prefix", "recipe": "modern", "validation": 0.05}
+    own = {"groups": "prefix", "recipe": "modern", "validation": 0.05, "weight_decay": SIGNS_DECAY}
     return Training(f"{name}-modern-s0", "signs", TrainingOptions(**RECIPE | own | SIGNS[name]), "signs")
 
 
@@ -125,22 +151,23 @@ def truth() -> Iterator[Training]:
         yield Training(f"{TRUTH}-paper-{TRUTH_EPOCHS}-epochs-s{seed}", "truth", options)
 
 
-def compared(name: str, network: str, seed: int, changes: dict[str, object]) -> Training:
-    own = {"model": network, "augment": augmentation(network), "epochs": COMPARED_EPOCHS, "validation": COMPARED_VALIDATION}
-    options = TrainingOptions(**RECIPE | own | {"seed": seed} | changes)
-    return Training(f"comparison-{network}-{name}-s{seed}", "comparison", options)
+def compared(change: str, network: str, seed: int) -> Training:
+    own = {"epochs": COMPARED_EPOCHS, "validation": COMPARED_VALIDATION, "seed": seed}
+    options = TrainingOptions(**recipe(network) | own | CHANGES[change])
+    return Training(f"comparison-{network}-{change}-s{seed}", "comparison", options)
 
 
-def augmented(network: str, epochs: int, augment: str) -> Training:
-    """A run of the comparison of augmentation."""
-    name = f"augment-{augment.replace(',', '-').replace('=', '-')}-{epochs}-epochs"
-    return compared(name, network, 0, {"augment": augment, "epochs": epochs})
+def explored(network: str, epochs: int, options: dict[str, object]) -> Training:
+    """A run by which the recipe was chosen."""
+    own = {"model": network, "weight_decay": EXPLORED_DECAY, "epochs": epochs, "validation": COMPARED_VALIDATION}
+    words = "-".join(f"{name}-{value}" for name, value in options.items())
+    name = re.sub("[_,=]", "-", f"comparison-{network}-{words}-{epochs}-epochs-s0")
+    return Training(name, "comparison", TrainingOptions(**RECIPE | own | options))
 
 
 def trainings() -> Iterator[Training]:
     """All trainings, the most useful first: what the recipe hangs on, the zoo, what else it is compared with, more seeds."""
-    for network, (epochs, augments) in AUGMENTED.items():
-        yield from (augmented(network, epochs, augment) for augment in augments)
+    yield from (explored(*each) for each in EXPLORED)
     yield from map(signs_row, SIGNS)
     for network, epochs in ROWS.items():
         yield row(network, epochs, 0)
@@ -149,7 +176,8 @@ def trainings() -> Iterator[Training]:
     yield from truth()
     for seed in range(3):
         for network in COMPARED:
-            changes = (name for name, change in CHANGES.items() if change != {"augment": augmentation(network)})
-            yield from (compared(change, network, seed, CHANGES[change]) for change in changes)
+            base = recipe(network)
+            changes = (name for name, change in CHANGES.items() if not change or base | change != base)
+            yield from (compared(change, network, seed) for change in changes)
         if seed:
             yield from (row(network, ROWS[network], seed) for network in THRICE)

@@ -209,14 +209,18 @@ def comparison() -> Rows:
     return rows
 
 
-def augmentation() -> Rows:
-    """The long runs by which augmentation was chosen: accuracy in % on training and validation images after the last epoch."""
-    rows = [["network", "epochs", "augment", "training", "validation"], ["---", "---:", "---", "---:", "---:"]]
-    for network, (epochs, augments) in campaign.AUGMENTED.items():
-        for augment in augments:
-            for one in trained(campaign.augmented(network, epochs, augment).name.removesuffix("-s0")):
-                figures = [f"{100 * one['last'][f'{part}_accuracy']:.2f}" for part in ("train", "validation")]
-                rows.append([network, str(epochs), augment, *figures])
+def explored() -> Rows:
+    """The runs by which the recipe was chosen: accuracy in % on training and validation images after the last epoch."""
+    rows = [
+        ["network", "epochs", "augment", "peak", "weight decay", "training", "validation"],
+        ["---", "---:", "---", *["---:"] * 4],
+    ]
+    for training in (campaign.explored(*each) for each in campaign.EXPLORED):
+        for one in trained(training.name.removesuffix("-s0")):
+            options = training.options
+            figures = [f"{100 * one['last'][f'{part}_accuracy']:.2f}" for part in ("train", "validation")]
+            rates = [f"{value:g}" for value in (options.lr, options.weight_decay)]
+            rows.append([options.model, str(options.epochs), options.augment, *rates, *figures])
     return rows
 
 
@@ -290,7 +294,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "c-code": c_code,
     "accuracy": accuracy,
     "comparison": comparison,
-    "augmentation": augmentation,
+    "explored": explored,
     "signs": signs,
     "truth": truth,
 }
