@@ -19,7 +19,7 @@ TEACHERS = {
 }
 # Each row of the zoo and its epochs: the most useful first, after its teacher. A row has as many as fit into hours on two cores.
 ROWS = {
-    "shallow-06-0.8x": 100,
+    "shallow-06-0.8x": 120,
     "shallow-06-0.4x": 150,
     "shallow-06-0.2x": 150,
     "shallow-09-0.5x": 150,
