@@ -226,10 +226,11 @@ def explored() -> Rows:
 
 def truth() -> Rows:
     """The paper's recipe in few epochs, here and in PyTorch: test accuracy in % after the last epoch, a column for each seed."""
-    seeds = {training.options.seed: training.name.removesuffix(f"-s{training.options.seed}") for training in campaign.truth()}
+    trainings = list(campaign.truth())
+    name, seeds = trainings[0].name.removesuffix("-s0"), [training.options.seed for training in trainings]
     rows = [["engine", *(f"seed {seed}" for seed in seeds), "mean"], ["---", *["---:"] * (len(seeds) + 1)]]
     for engine, before in ((OURS, ""), ("PyTorch", "torch-")):
-        found = {one["options"]["seed"]: one["test_accuracy"] for one in trained(before + seeds[0])}
+        found = {one["options"]["seed"]: one["test_accuracy"] for one in trained(before + name)}
         if found:
             cells = (f"{100 * found[seed]:.2f}" if seed in found else "-" for seed in seeds)
             rows.append([engine, *cells, mean_text(list(found.values()))])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minisqx
-from benchmarks import tables
+from benchmarks import campaign, tables
 from benchmarks import zoo as ended
 from benchmarks.engines.engine import Network
 from benchmarks.folding import fold
@@ -124,6 +124,20 @@ def test_a_table_is_written_anew_and_the_text_around_it_stays(tmp_path, monkeypa
     text = "before\n<!-- table: startup -->\n\n| old |\n\n<!-- end of table -->\nbehind\n"
     new = "| process | seconds | MB |\n| --- | ---: | ---: |\n| import numpy | 0.12 | 46 |"
     assert tables.rewritten(text) == text.replace("| old |", new)
+
+
+def test_accuracies_stand_below_their_seed_where_one_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    (tmp_path / "trainings").mkdir()
+    for training, accuracy in [*zip(campaign.truth(), (None, 0.5, 0.25))][1:]:
+        result = {"options": {"seed": training.options.seed}, "test_accuracy": accuracy}
+        (tmp_path / "trainings" / f"torch-{training.name}.json").write_text(json.dumps(result))
+    assert tables.truth()[2:] == [["PyTorch", "-", "50.00", "25.00", "37.50 ± 17.68"]]
+
+
+def test_no_training_of_the_campaign_is_listed_twice():
+    listed = list(campaign.trainings())
+    assert len({training.name for training in listed}) == len({(each.options, each.data) for each in listed}) == len(listed)
 
 
 @pytest.mark.parametrize(
