@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from minisqx.spec import zoo
 from minisqx.training.options import TrainingOptions
+from minisqx.training.recipes import RATES_WITHOUT_NORM
 
-# What `modern` trains with, beside `augmentation` and `weight_decay`: the best of what was tried on validation images.
+# What `modern` trains with, beside `peak`, `augmentation` and `weight_decay`: the best of what was tried on validation images.
 RECIPE: dict[str, object] = {"schedule": "one-cycle", "lr": 0.3, "dropout": 0.0}
 # A network learns from one of its depth with twice its width: 0.2x learns two points from 0.4x and nothing from 14-0.5x, which is
 # more accurate. The others follow from that, and were not compared.
@@ -122,9 +123,16 @@ def weight_decay(network: str) -> float:
     return 5e-4 if zoo.network(network).parameters < 20_000 else 1e-4
 
 
+def peak(network: str) -> float:
+    """Of the learning rate: without batch norm, that of `RECIPE` diverges."""
+    has_norm = any(layer.has_norm for layer in zoo.network(network).convolutions)
+    return RECIPE["lr"] if has_norm else RATES_WITHOUT_NORM["one-cycle"]
+
+
 def recipe(network: str) -> dict[str, object]:
     """What `modern` trains a network with, apart from a teacher."""
-    return RECIPE | {"model": network, "augment": augmentation(network), "weight_decay": weight_decay(network)}
+    own = {"lr": peak(network), "augment": augmentation(network), "weight_decay": weight_decay(network)}
+    return RECIPE | {"model": network} | own
 
 
 def row(network: str, epochs: int, seed: int) -> Training:

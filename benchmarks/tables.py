@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import campaign
-from benchmarks.zoo import network_of, paper_accuracy
+from benchmarks.zoo import network_of, paper_accuracy, ships
 from benchmarks.zoo import rows as zoo_rows
 from minisqx.spec import zoo
 
@@ -237,6 +237,17 @@ def truth() -> Rows:
     return rows
 
 
+def weights() -> Rows:
+    """The networks that come with minisqx and have a card: test accuracy in % after the last epoch."""
+    rows = [["weights", "classes", "parameters", "state (KB)", "accuracy (%)", "the paper"], ["---", *["---:"] * 5]]
+    for name, one in zoo_rows(RESULTS / "trainings").items():
+        if ships(one):
+            network = network_of(one)
+            size = [str(network.num_classes), f"{network.parameters:,}", f"{network.state_bytes / 1e3:,.1f}"]
+            rows.append([name, *size, f"**{100 * one['test_accuracy']:.2f}**", paper_accuracy(name) or "-"])
+    return rows
+
+
 def signs() -> Rows:
     """Traffic signs: accuracy in % after the last epoch."""
     rows = [["weights", "state (KB)", "epochs", "augment", "validation", "test"], ["---", "---:", "---:", "---", "---:", "---:"]]
@@ -298,6 +309,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "explored": explored,
     "signs": signs,
     "truth": truth,
+    "weights": weights,
 }
 
 

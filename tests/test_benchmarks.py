@@ -135,11 +135,6 @@ def test_accuracies_stand_below_their_seed_where_one_is_missing(tmp_path, monkey
     assert tables.truth()[2:] == [["PyTorch", "-", "50.00", "25.00", "37.50 ± 17.68"]]
 
 
-def test_no_training_of_the_campaign_is_listed_twice():
-    listed = list(campaign.trainings())
-    assert len({training.name for training in listed}) == len({(each.options, each.data) for each in listed}) == len(listed)
-
-
 @pytest.mark.parametrize(
     ("microseconds", "text"), [(38.21, "38.2 us"), (998, "998 us"), (1503, "1.5 ms"), (84_000, "84 ms"), (4.2e6, "4.2 s")]
 )

@@ -12,6 +12,7 @@ from benchmarks.campaign import Training, trainings
 from benchmarks.reproduce import Campaign
 from minisqx.checkpoint import load_checkpoint
 from minisqx.training.options import TrainingOptions
+from minisqx.training.recipes import RATES_WITHOUT_NORM
 from tests.training_runs import write_data
 
 OPTIONS = TrainingOptions(width=0.125, epochs=40, batch_size=13, validation=7)
@@ -111,3 +112,9 @@ def test_a_run_that_fails_has_no_result_and_its_reason_in_the_log(campaign, caps
 def test_the_trainings_of_the_campaign_have_different_names_and_options():
     all_ = list(trainings())
     assert len({each.name for each in all_}) == len({(each.data, each.options) for each in all_}) == len(all_)
+
+
+def test_no_network_without_batch_norm_is_trained_with_a_rate_at_which_it_diverges():
+    without = [each for each in trainings() if not any(layer.has_norm for layer in each.options.network().convolutions)]
+    assert {each.options.model for each in without} == {"squeezenet-v1.0", "squeezenet-v1.1"}
+    assert {each.options.lr for each in without} == {RATES_WITHOUT_NORM["one-cycle"]}
