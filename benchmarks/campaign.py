@@ -69,6 +69,8 @@ EXPLORED: tuple[tuple[str, int, dict[str, object]], ...] = (
     ("shallow-06-0.2x", 40, {"augment": "flip", "weight_decay": 1e-4}),
     ("shallow-06-0.4x", 60, {"augment": "flip"}),
     ("shallow-06-0.4x", 60, {"augment": "crop=2,flip"}),
+    ("shallow-06-0.4x", 60, {"augment": "crop=2,flip", "weight_decay": 1e-4}),
+    ("shallow-06-0.4x", 60, {"augment": "crop=2,flip", "weight_decay": 2e-5}),
     ("shallow-06-0.4x", 30, {"augment": "crop=2,flip"}),
     ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "weight_decay": 1e-4}),
     ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "weight_decay": 3e-5}),
