@@ -4,7 +4,7 @@ Times and peak memory of whole processes, from start to exit: `import`; the pred
 kernels compiled before and with none; the first training batch, with none compiled. For comparison: imports, and the prediction
 of other engines for an image, with a new session: the same network in the engine's own file, and Pillow for the picture.
 
-Checks: `import minisqx` does not import Numba, our prediction is a class of the included model, the first batch leaves finite
+Checks: `import minisqx` does not import Numba, our prediction is a class of the network, the first batch leaves finite
 weights, and the peers predict the same. The first round is not counted.
 """
 
@@ -34,6 +34,7 @@ from benchmarks.turns import Contestant, ContestantError
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"
 PACKAGES = ("h5py", "pillow", *ENGINE_PACKAGES)
+NETWORK = "shallow-06-0.2x"  # every engine's
 FIRST, ANSWER = "first training batch, nothing compiled", ": a session and an answer"
 FIRST_BATCH = """
 import numpy as np, minisqx
@@ -123,10 +124,10 @@ def run(command: Sequence[str], folder: Path, cache: Path, threads: int) -> tupl
 
 def commands(folder: Path) -> dict[str, tuple[list[str], bool]]:
     """Name -> (command, whether it starts without compiled kernels)."""
-    photo, model = folder / "photo.png", minisqx.load("shallow-06-0.2x")
+    photo, model = folder / "photo.png", minisqx.load(NETWORK)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 451, 3), np.uint8)).save(photo)
     python = [sys.executable, "-c"]
-    infer = [sys.executable, "-m", "minisqx", "infer", str(photo)]
+    infer = [sys.executable, "-m", "minisqx", "infer", str(photo), "--model", NETWORK]
     found = {
         "python, nothing imported": ([*python, "pass"], False),
         "import minisqx": ([*python, "import sys, minisqx; assert 'numba' not in sys.modules"], False),
@@ -166,7 +167,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="minisqx-startup-") as name, alone():
         folder = Path(name)
         all_commands = commands(folder)
-        labels = minisqx.load("shallow-06-0.2x").classes
+        labels = minisqx.load(NETWORK).classes
         for number in range(options.repeats + 1):
             for title, (command, is_first) in all_commands.items():
                 if is_first and number > options.compilations:

@@ -28,7 +28,7 @@ from tests.naive_network import NaiveNetwork  # noqa: E402
 NETWORK = "shallow-06-0.2x"
 GALLERY = REPOSITORY / "docs" / "gallery"
 CAT = GALLERY / "cat.jpg"
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#B85C00", "#00795A", "#A8457F"
+BLUE, ORANGE, GREEN = "#0072B2", "#B85C00", "#00795A"
 INK = {"color": "0.15", "fontsize": 9}
 # Other networks on CIFAR-10: KB of float32 weights and running statistics, and accuracy in %. A public ResNet of 68,786
 # parameters; SqueezeNext as trained by its port to PyTorch (luuuyi), at the sizes of this project's 23-1x-v5 and 23-2x-v5.
@@ -38,6 +38,17 @@ YARDSTICKS = {
     "SqueezeNext 2x": (zoo.network("squeezenext-23-2x-v5").state_bytes / 1e3, 93.1),
 }
 TARGET = 85  # %, of MLPerf Tiny for CIFAR-10
+# Points with their name beside them: the name's place, in points from there, and its end that is there.
+LABELLED = {
+    "shallow-06-0.125x": (8, -3, "left"),
+    "shallow-06-0.2x": (8, -3, "left"),
+    "shallow-14-0.2x": (-8, -3, "right"),
+    "shallow-14-0.5x": (-8, 0, "right"),
+    "shallow-14-2x": (-8, -3, "right"),
+    "a ResNet": (0, -14, "center"),
+    "SqueezeNext 1x": (-8, -3, "right"),
+    "SqueezeNext 2x": (-8, -3, "right"),
+}
 
 
 def picture(width: float, height: float) -> Figure:
@@ -126,22 +137,24 @@ def size_and_accuracy() -> Figure:
     """The paper's networks, ours, and yardsticks: bytes of all weights against test accuracy on CIFAR-10."""
     figure = picture(9, 5.4)
     axes = figure.subplots()
-    families = {"shallow": (BLUE, "o"), "squeezenet": (ORANGE, "s"), "squeezenext": (GREEN, "^")}
+    families = {"shallow": BLUE, "squeezenet": ORANGE, "squeezenext": GREEN}
     titles = {"shallow": "Shallow SqueezeNext", "squeezenet": "SqueezeNet", "squeezenext": "SqueezeNext"}
     papers = printed_accuracy()
-    for family, (colour, marker) in families.items():
-        points = [(zoo.network(name).state_bytes / 1e3, best) for name, best in papers.items() if name.split("-")[0] == family]
-        axes.plot(*zip(*points), marker, color=colour, label=f"{titles[family]}, the paper's figure")
     measured = json.loads((files("minisqx.data") / "measured.json").read_text(encoding="utf-8"))
-    ours = [(zoo.network(name).state_bytes / 1e3, each["accuracy"]) for name, each in measured.items()]
-    axes.plot(*zip(*ours), "*", color=PINK, markersize=13, label="Shallow SqueezeNext, trained with minisqx")
-    for name, accuracy in papers.items():
-        if name in ("shallow-06-0.125x", "shallow-06-0.2x", "shallow-14-0.2x", "shallow-14-0.5x", "shallow-14-2x"):
-            place = (zoo.network(name).state_bytes / 1e3, accuracy)
-            axes.annotate(name.removeprefix("shallow-"), place, (6, -11), textcoords="offset points", **INK)
+    ours = {name: each["accuracy"] for name, each in measured.items()}
+    for family, colour in families.items():
+        for found, filled, source in ((papers, "white", "the paper's figure"), (ours, colour, "trained with minisqx")):
+            names = [name for name in found if name.split("-")[0] == family]
+            places = [(zoo.network(name).state_bytes / 1e3, found[name]) for name in names]
+            if places:
+                axes.plot(*zip(*places), "o", color=colour, markerfacecolor=filled, label=f"{titles[family]}, {source}", zorder=3)
+        for name in papers.keys() & ours.keys():
+            if name.split("-")[0] == family:
+                axes.plot([zoo.network(name).state_bytes / 1e3] * 2, [papers[name], ours[name]], color=colour, linewidth=1)
     axes.plot(*zip(*YARDSTICKS.values()), "x", color="0.35", label="yardsticks: networks of others")
-    for name, place in YARDSTICKS.items():
-        axes.annotate(name, place, (-6, -12), textcoords="offset points", ha="right", **INK)
+    for name, (across, up, side) in LABELLED.items():
+        place = YARDSTICKS.get(name) or (zoo.network(name).state_bytes / 1e3, papers[name])
+        axes.annotate(name.removeprefix("shallow-"), place, (across, up), textcoords="offset points", ha=side, **INK)
     axes.axhline(TARGET, color="0.35", linewidth=0.8, linestyle="--")
     left = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     axes.annotate(f"MLPerf Tiny's target: {TARGET} %", (0, TARGET), (4, 4), **left, **INK)

@@ -9,6 +9,7 @@ from minisqx.cli import commands as cli
 from minisqx.cli import report
 from minisqx.errors import CheckpointError, OptionError
 from minisqx.inference import bench
+from minisqx.spec import zoo
 from minisqx.spec.squeezenext import SqueezeNextSpec
 
 # Blocks with and without a convolution in the shortcut, and with strides that move into the block before.
@@ -67,7 +68,7 @@ def test_a_percentile_is_the_nearest_rank():
 def test_the_command_measures_the_shipped_weights(capsys):
     code, out, err = run(capsys, "--repeats", 2, "--threads", 1)
     assert code == 0 and not err
-    assert out[0].startswith("shallow-06-0.2x: images of 32 x 32 pixels")
+    assert out[0].startswith(f"{zoo.DEFAULT}: images of 32 x 32 pixels")
     assert "2 and 2 calls; 2 batches on 1 thread" in out[1]
     for line, start in ((out[4], "tensor float32 (1, 3, 32, 32) -> logits"), (out[5], "array uint8 (32, 32, 3) -> prediction")):
         assert line.startswith(start) and len(re.findall(r"[\d,]+\.\d", line.removeprefix(start))) == 5

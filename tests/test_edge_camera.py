@@ -73,7 +73,7 @@ def test_frames_are_named_by_a_real_model_and_broken_ones_skipped(edge, tmp_path
     (folder / "001.png").write_bytes(b"no image")
     assert edge.main([str(folder), "--threshold", "0", "--half-life", "0"]) == 0
     printed = capsys.readouterr()
-    best = minisqx.infer(str(folder / "000.png"))
+    best = minisqx.infer(str(folder / "000.png"), "shallow-06-0.2x")
     assert f"000.png  {best.label}  {100 * best.probability:.1f} %" in printed.out
     assert "skipped" in printed.err and "2 frames, " in printed.err
 
@@ -129,7 +129,7 @@ def test_a_camera_is_read_by_opencv_with_its_order_of_colours(edge, monkeypatch,
     assert edge.main(["0", "--threshold", "0", "--half-life", "0"]) == 0
     blue = np.zeros((32, 32, 3), np.uint8)
     blue[..., 2] = 255
-    best = minisqx.infer(blue)
+    best = minisqx.infer(blue, "shallow-06-0.2x")
     printed = capsys.readouterr()
     assert f"frame 0  {best.label}  {100 * best.probability:.1f} %" in printed.out and Camera.count == 1
     assert "3 frames, " in printed.err

@@ -236,6 +236,6 @@ def test_the_example_in_c_answers_for_a_ppm_file_as_we_do(tmp_path):
     (tmp_path / "text.ppm").write_text("P3 1 1 255 0 0 0")
     command = ["./classify", "short.ppm", "low.ppm", "text.ppm", "none.ppm", "a.ppm"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    found = minisqx.infer(pixels)
+    found = minisqx.infer(pixels, "shallow-06-0.2x")
     assert done.stdout == f"a.ppm: {found.label} {100 * found.probability:.1f} %\n"
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 4)

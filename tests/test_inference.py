@@ -131,7 +131,7 @@ def shipped(monkeypatch, weights):
     reads = []
     read = inference.load_weights
     monkeypatch.setattr(inference, "load_weights", lambda path, network: reads.append(path) or read(path, network))
-    monkeypatch.setattr(zoo, "weights", lambda: {"shallow-06-0.2x": weights, "other": weights})
+    monkeypatch.setattr(zoo, "weights", lambda: {zoo.DEFAULT: weights, "other": weights})
     inference._default_model.cache_clear()
     yield reads
     inference._default_model.cache_clear()
@@ -148,7 +148,7 @@ def test_a_shipped_model_goes_by_its_name(shipped):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(shipped):
-    with pytest.raises(CheckpointError, match=r"no model 'shallow-99'; .* or one of other, shallow-06-0.2x$"):
+    with pytest.raises(CheckpointError, match=rf"no model 'shallow-99'; .* or one of other, {zoo.DEFAULT}$"):
         minisqx.load("shallow-99")
 
 

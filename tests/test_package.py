@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import minisqx
+from minisqx.spec import zoo
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("numpy", "numba", "h5py", "PIL", "scipy", "matplotlib", "tqdm")
@@ -108,4 +109,4 @@ def test_the_weights_are_found_wherever_python_finds_the_package(clone, tmp_path
     )
     Image.new("RGB", (32, 32)).save(tmp_path / "black.png")
     done = python("-c", code, str(tmp_path / "black.png"), cwd=tmp_path)
-    assert done.returncode == 0 and "%" in done.stdout and "shallow-06-0.2x, trained on" in done.stdout, done.stderr
+    assert done.returncode == 0 and "%" in done.stdout and f"{zoo.DEFAULT}, trained on" in done.stdout, done.stderr

@@ -114,7 +114,7 @@ def test_the_trainings_of_the_campaign_have_different_names_and_options():
     assert len({each.name for each in all_}) == len({(each.data, each.options) for each in all_}) == len(all_)
 
 
-def test_no_network_without_batch_norm_is_trained_with_a_rate_at_which_it_diverges():
+def test_networks_without_batch_norm_are_trained_with_a_rate_that_suits():
     without = [each for each in trainings() if not any(layer.has_norm for layer in each.options.network().convolutions)]
     assert {each.options.model for each in without} == {"squeezenet-v1.0", "squeezenet-v1.1"}
     assert {each.options.lr for each in without} == {RATES_WITHOUT_NORM["one-cycle"]}
