@@ -239,11 +239,11 @@ def truth() -> Rows:
 
 def weights() -> Rows:
     """The networks that come with minisqx and have a card: test accuracy in % after the last epoch."""
-    rows = [["weights", "classes", "parameters", "state (KB)", "accuracy (%)", "the paper"], ["---", *["---:"] * 5]]
+    rows = [["weights", "classes", "size (KB)", "accuracy (%)", "the paper"], ["---", *["---:"] * 4]]
     for name, one in zoo_rows(RESULTS / "trainings").items():
         if ships(one):
             network = network_of(one)
-            size = [str(network.num_classes), f"{network.parameters:,}", f"{network.state_bytes / 1e3:,.1f}"]
+            size = [str(network.num_classes), f"{network.state_bytes / 1e3:,.1f}"]
             rows.append([name, *size, f"**{100 * one['test_accuracy']:.2f}**", paper_accuracy(name) or "-"])
     return rows
 
