@@ -86,6 +86,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "augment-none": {"augment": "none"},
     "augment-flip": {"augment": "flip"},
     "augment-crop-flip": {"augment": "crop,flip"},
+    "steps": {"schedule": "step", "lr": 0.1},
     "average": {"average": 0.999},
     "lr-0.15": {"lr": 0.15},
     "lr-0.6": {"lr": 0.6},
@@ -160,9 +161,16 @@ def truth() -> Iterator[Training]:
         yield Training(f"{TRUTH}-paper-{TRUTH_EPOCHS}-epochs-s{seed}", "truth", options)
 
 
+def changes(network: str) -> dict[str, dict[str, object]]:
+    """`CHANGES`, and a teacher, that differ from the network's own recipe."""
+    base = recipe(network)
+    possible = CHANGES | {"teacher": {"distill": TEACHERS[network]}}
+    return {name: change for name, change in possible.items() if not change or base | change != base}
+
+
 def compared(change: str, network: str, seed: int) -> Training:
     own = {"epochs": COMPARED_EPOCHS, "validation": COMPARED_VALIDATION, "seed": seed}
-    options = TrainingOptions(**recipe(network) | own | CHANGES[change])
+    options = TrainingOptions(**recipe(network) | own | changes(network)[change])
     return Training(f"comparison-{network}-{change}-s{seed}", "comparison", options)
 
 
@@ -185,8 +193,6 @@ def trainings() -> Iterator[Training]:
     yield from truth()
     for seed in range(3):
         for network in COMPARED:
-            base = recipe(network)
-            changes = (name for name, change in CHANGES.items() if not change or base | change != base)
-            yield from (compared(change, network, seed) for change in changes)
+            yield from (compared(change, network, seed) for change in changes(network))
         if seed:
             yield from (row(network, ROWS[network], seed) for network in THRICE)

@@ -135,6 +135,19 @@ def test_accuracies_stand_below_their_seed_where_one_is_missing(tmp_path, monkey
     assert tables.truth()[2:] == [["PyTorch", "-", "50.00", "25.00", "37.50 ± 17.68"]]
 
 
+def test_a_change_is_compared_with_the_recipe_of_the_same_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    (tmp_path / "trainings").mkdir()
+    for change, accuracies in {"recipe": (0.7, 0.75, 0.8), "dropout-0.1": (0.71, 0.74, None)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            result = {"options": {"seed": seed}, "last": {"validation_accuracy": accuracy}}
+            file = tmp_path / "trainings" / f"{campaign.compared(change, 'shallow-06-0.2x', seed).name}.json"
+            file.write_text(json.dumps(result)) if accuracy else None
+    rows = {row[0]: row[1] for row in tables.comparison()}
+    assert rows["recipe"] == "75.00 ± 5.00" and rows["`--dropout 0.1`"] == "+0.00 ± 1.41"
+    assert rows["`--augment flip`"] == "is the recipe" and rows["teacher"] == "-"
+
+
 @pytest.mark.parametrize(
     ("microseconds", "text"), [(38.21, "38.2 us"), (998, "998 us"), (1503, "1.5 ms"), (84_000, "84 ms"), (4.2e6, "4.2 s")]
 )
