@@ -79,6 +79,9 @@ EXPLORED: tuple[tuple[str, int, dict[str, object]], ...] = (
     ("shallow-06-0.4x", 30, {"augment": "crop=2,flip", "lr": 0.6, "weight_decay": 1e-4}),
     ("shallow-06-0.8x", 30, {"augment": "crop=2,flip", "weight_decay": 1e-4}),
     ("shallow-06-0.8x", 60, {"augment": "crop,flip", "weight_decay": 2e-4}),
+    ("shallow-09-0.5x", 40, {"augment": "crop,flip", "weight_decay": 1e-4}),
+    ("shallow-09-0.5x", 40, {"augment": "crop,flip,erase", "weight_decay": 1e-4}),
+    ("shallow-09-0.5x", 40, {"augment": "crop,flip", "weight_decay": 1e-4, "distill": "shallow-06-0.8x"}),
 )
 # What else is compared, with three seeds, in short runs, against the recipe without a teacher.
 CHANGES: dict[str, dict[str, object]] = {

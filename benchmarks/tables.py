@@ -216,15 +216,16 @@ def comparison() -> Rows:
 def explored() -> Rows:
     """The runs by which the recipe was chosen: accuracy in % on training and validation images after the last epoch."""
     rows = [
-        ["network", "epochs", "augment", "peak", "weight decay", "training", "validation"],
-        ["---", "---:", "---", *["---:"] * 4],
+        ["network", "epochs", "augment", "peak", "weight decay", "teacher", "training", "validation"],
+        ["---", "---:", "---", "---:", "---:", "---", "---:", "---:"],
     ]
     for training in (campaign.explored(*each) for each in campaign.EXPLORED):
         for one in trained(training.name.removesuffix("-s0")):
             options = training.options
             figures = [f"{100 * one['last'][f'{part}_accuracy']:.2f}" for part in ("train", "validation")]
             rates = [f"{value:g}" for value in (options.lr, options.weight_decay)]
-            rows.append([options.model, str(options.epochs), options.augment, *rates, *figures])
+            settings = [options.model, str(options.epochs), options.augment, *rates, options.distill or "-"]
+            rows.append([*settings, *figures])
     return rows
 
 
