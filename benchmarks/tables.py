@@ -161,8 +161,8 @@ def c_code() -> Rows:
 
 def trained(name: str) -> list[dict]:
     """The results of a training's seeds that have ended; name: without its seed."""
-    files = (RESULTS / "trainings" / f"{name}-s{seed}.json" for seed in range(3))
-    return [json.loads(file.read_text()) for file in files if file.exists()]
+    found = (json.loads(file.read_text()) for file in (RESULTS / "trainings").glob(f"{name}-s*.json"))
+    return sorted(found, key=lambda one: one["options"]["seed"])
 
 
 def mean_text(values: list[float]) -> str:
@@ -230,15 +230,15 @@ def explored() -> Rows:
 
 
 def truth() -> Rows:
-    """The paper's recipe in few epochs, here and in PyTorch: test accuracy in % after the last epoch, a column for each seed."""
-    trainings = list(campaign.truth())
-    name, seeds = trainings[0].name.removesuffix("-s0"), [training.options.seed for training in trainings]
-    rows = [["engine", *(f"seed {seed}" for seed in seeds), "mean"], ["---", *["---:"] * (len(seeds) + 1)]]
+    """The paper's recipe in few epochs, here and in PyTorch: test accuracy in % after the last epoch."""
+    name = next(campaign.truth()).name.removesuffix("-s0")
+    rows = [["engine", "seeds", "mean", "lowest", "highest", "each"], ["---", *["---:"] * 4, "---"]]
     for engine, before in ((OURS, ""), ("PyTorch", "torch-")):
-        found = {one["options"]["seed"]: one["test_accuracy"] for one in trained(before + name)}
+        found = [one["test_accuracy"] for one in trained(before + name)]
         if found:
-            cells = (f"{100 * found[seed]:.2f}" if seed in found else "-" for seed in seeds)
-            rows.append([engine, *cells, mean_text(list(found.values()))])
+            extremes = [f"{100 * extreme(found):.2f}" for extreme in (min, max)]
+            each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in found)
+            rows.append([engine, str(len(found)), mean_text(found), *extremes, each])
     return rows
 
 

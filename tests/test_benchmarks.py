@@ -126,13 +126,13 @@ def test_a_table_is_written_anew_and_the_text_around_it_stays(tmp_path, monkeypa
     assert tables.rewritten(text) == text.replace("| old |", new)
 
 
-def test_accuracies_stand_below_their_seed_where_one_is_missing(tmp_path, monkeypatch):
+def test_accuracies_of_all_seeds_that_have_ended_stand_in_their_order(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     (tmp_path / "trainings").mkdir()
     for training, accuracy in [*zip(campaign.truth(), (None, 0.5, 0.25))][1:]:
         result = {"options": {"seed": training.options.seed}, "test_accuracy": accuracy}
         (tmp_path / "trainings" / f"torch-{training.name}.json").write_text(json.dumps(result))
-    assert tables.truth()[2:] == [["PyTorch", "-", "50.00", "25.00", "37.50 ± 17.68"]]
+    assert tables.truth()[2:] == [["PyTorch", "2", "37.50 ± 17.68", "25.00", "50.00", "50.00, 25.00"]]
 
 
 def test_a_change_is_compared_with_the_recipe_of_the_same_seed(tmp_path, monkeypatch):
