@@ -40,7 +40,7 @@ def _body(content: Content, title: str) -> Iterator[str]:
     yield "<h2>Calibration</h2>"
     yield from _calibration(measured)
     yield "<h2>Some answers</h2>"
-    chosen = np.linspace(0, len(measured.labels) - 1, min(SAMPLES, len(measured.labels))).astype(np.int64)
+    chosen = np.linspace(0, len(measured.labels) - 1, min(SAMPLES, len(measured.labels))).astype(np.int64).tolist()
     yield f'<div class="gallery">{"".join(_answer(content, at) for at in chosen)}</div>'
     yield "<h2>Data</h2>"
     yield from _data(content)
