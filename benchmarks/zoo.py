@@ -18,6 +18,7 @@ from benchmarks.reproduce import RESULTS
 from minisqx.checkpoint import load_checkpoint
 from minisqx.paper import printed
 from minisqx.spec import NetworkSpec, zoo
+from minisqx.training.options import TrainingOptions
 
 DATA = Path(__file__).parents[1] / "data"
 SHIPPED_BYTES = 900_000  # of parameters and running statistics; all such networks together make a wheel below 8 MB
@@ -49,7 +50,7 @@ def paper_accuracy(network: str) -> str | None:
 
 
 def network_of(result: dict) -> NetworkSpec:
-    return zoo.network(result["network"], num_classes=len(result["class_accuracy"]))
+    return TrainingOptions(**result["options"]).network(len(result["class_accuracy"]))
 
 
 def ships(result: dict) -> bool:
