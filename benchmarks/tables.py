@@ -203,8 +203,10 @@ def comparison() -> Rows:
             gains = [100 * (found[seed] - base[seed]) for seed in found if seed in base]
             if change not in campaign.changes(network):
                 cells.append("is the recipe")
-            elif change == "recipe" or not gains:
-                cells.append(mean_text(list(base.values())) if change == "recipe" and base else "-")
+            elif not gains:
+                cells.append("-")
+            elif change == "recipe":
+                cells.append(mean_text(list(base.values())))
             else:
                 spread = f" ± {statistics.stdev(gains):.2f}" if len(gains) > 1 else ""
                 cells.append(f"{statistics.mean(gains):+.2f}{spread}")

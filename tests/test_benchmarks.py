@@ -16,6 +16,7 @@ from benchmarks.pictures import write
 from benchmarks.reproduce import RESULTS
 from benchmarks.turns import Contestant, ContestantError, Steps, measure, ratios
 from minisqx.spec import ConvolutionSpec, zoo
+from minisqx.training.options import TrainingOptions
 from tests.exported_models import model_of
 from tests.naive_network import NaiveNetwork
 
@@ -111,6 +112,12 @@ def test_cards_and_figures_of_the_zoo_say_what_its_results_say():
     assert ended.cards(page, found) == page and ended.measured(dict(figures), found) == figures
 
 
+def test_a_card_counts_the_network_that_was_trained():
+    options = TrainingOptions(width=0.5, blocks=(1, 1, 4, 1), stem_padding=1)
+    result = {"network": "shallow-09-0.5x", "options": options.provenance(), "class_accuracy": dict.fromkeys("abc")}
+    assert ended.network_of(result) == options.network(3) != zoo.network("shallow-09-0.5x", num_classes=3)
+
+
 def test_infer_takes_the_most_accurate_shipped_network_below_600_kilobytes():
     figures = json.loads((ROOT / "data/measured.json").read_text(encoding="utf-8"))
     small = [name for name in figures if name in zoo.weights() and zoo.network(name).state_bytes < 600_000]
@@ -129,7 +136,7 @@ def test_a_table_is_written_anew_and_the_text_around_it_stays(tmp_path, monkeypa
 def test_accuracies_of_all_seeds_that_have_ended_stand_in_their_order(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     (tmp_path / "trainings").mkdir()
-    for training, accuracy in [*zip(campaign.truth(), (None, 0.5, 0.25))][1:]:
+    for training, accuracy in reversed([*zip(campaign.truth(), (None, 0.5, 0.25))][1:]):
         result = {"options": {"seed": training.options.seed}, "test_accuracy": accuracy}
         (tmp_path / "trainings" / f"torch-{training.name}.json").write_text(json.dumps(result))
     assert tables.truth()[2:] == [["PyTorch", "2", "37.50 ± 17.68", "25.00", "50.00", "50.00, 25.00"]]
