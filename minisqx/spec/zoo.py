@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 SHALLOW = "shallow"  # any Shallow SqueezeNext, by its options: width, blocks, ...
-DEFAULT = "shallow-09-0.5x"  # its weights are shipped with minisqx
+DEFAULT = "shallow-14-0.5x"  # its weights are shipped with minisqx
 
 # Name -> (family, options). Within a family, smaller networks come first.
 _NETWORKS: dict[str, tuple[type[NetworkSpec], dict]] = {
