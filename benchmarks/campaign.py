@@ -35,7 +35,7 @@ ROWS = {
     "shallow-07-0.7x": 120,
     "shallow-06-0.9x": 80,
     "squeezenet-v1.1": 60,
-    "squeezenet-v1.0": 40,
+    "squeezenet-v1.0": 120,
     "shallow-21-0.7x": 80,
     "shallow-06-1.5x": 25,
     "shallow-06-2x": 20,
