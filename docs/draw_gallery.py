@@ -43,7 +43,7 @@ LABELLED = {
     "shallow-06-0.125x": (8, -3, "left"),
     "shallow-06-0.2x": (8, -3, "left"),
     "shallow-14-0.2x": (-8, -3, "right"),
-    "shallow-14-0.5x": (0, 7, "center"),
+    "shallow-14-0.5x": (0, 15, "center"),
     "shallow-14-2x": (-8, -3, "right"),
     "a ResNet": (0, -14, "center"),
     "SqueezeNext 1x": (-8, -3, "right"),
