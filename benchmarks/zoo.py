@@ -126,7 +126,7 @@ def measured(figures: dict[str, dict], found: dict[str, dict]) -> dict[str, dict
             "epochs": options["epochs"],
             "recipe": f"{result['data']['name']}, {words}, seed {options['seed']}",
             "seconds_per_epoch": round(result["seconds"] / options["epochs"], 1),
-            "machine": f"one thread of {result['cpu']}, two trainings at once",
+            "machine": f"one thread of {result['cpu']}, beside other trainings",
         }
     return {name: figures[name] for name in zoo.names() if name in figures}
 
