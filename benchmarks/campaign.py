@@ -36,7 +36,7 @@ ROWS = {
     "shallow-06-0.9x": 80,
     "squeezenet-v1.1": 60,
     "squeezenet-v1.0": 120,
-    "shallow-21-0.7x": 80,
+    "shallow-21-0.7x": 100,
     "shallow-06-1.5x": 25,
     "shallow-06-2x": 20,
     "squeezenext-23-1x-v5": 15,
