@@ -172,17 +172,17 @@ def mean_text(values: list[float]) -> str:
 
 
 def accuracy() -> Rows:
-    """The networks of the paper: test accuracy in % after the last epoch."""
+    """The networks of the paper, by size: test accuracy in % after the last epoch."""
     rows = [["network", "state (KB)", "paper", "modern", "margin", "each seed", "epochs", "teacher", "the paper's recipe, ours"]]
     rows.append(["---", *["---:"] * 8])
-    for network in campaign.ROWS:
+    for network in sorted(campaign.ROWS, key=lambda name: zoo.network(name).state_bytes):
         printed, state = paper_accuracy(network), f"{zoo.network(network).state_bytes / 1e3:,.1f}"
         modern, paper = trained(f"{network}-modern"), trained(f"{network}-paper")
         cells = ["not trained", "-", "-", "-", "-"]
         if modern:
             found = [one["test_accuracy"] for one in modern]
             margin = "-" if printed is None else f"{100 * statistics.mean(found) - float(printed):+.2f}"
-            each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in found)
+            each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in found) if len(found) > 1 else "-"
             cells = [f"**{mean_text(found)}**", margin, each, str(modern[0]["options"]["epochs"])]
             cells.append(modern[0]["options"].get("distill") or "-")
         again = mean_text([one["test_accuracy"] for one in paper]) if paper else "not trained" * (network in campaign.PAPER)

@@ -7,6 +7,8 @@ paper` shows. Weights whose hash is not that of the result are refused. Cards an
 
 import argparse
 import json
+import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,9 +41,10 @@ SOURCES = {
 
 
 def rows(results: Path) -> dict[str, dict]:
-    """Name of the weights -> the result of their row with seed 0, in the order of the zoo."""
-    found = {name: results / f"{name}{SUFFIX}.json" for name in (*zoo.names(), *campaign.SIGNS)}
-    return {name: json.loads(file.read_text()) for name, file in found.items() if file.exists()}
+    """Name of the weights -> the result of their row with seed 0: the paper's networks, then the signs', each by size."""
+    files = {name: results / f"{name}{SUFFIX}.json" for name in (*campaign.ROWS, *campaign.SIGNS)}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    return dict(sorted(found.items(), key=lambda one: (one[0] in campaign.SIGNS, network_of(one[1]).state_bytes)))
 
 
 def paper_accuracy(network: str) -> str | None:
@@ -73,6 +76,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
+def wrapped(command: str) -> str:
+    """A command in lines of at most 100 characters, an option and its value in one."""
+    bound = re.sub(r"(--\S+) (?!-)", r"\1\0", command)
+    lines = textwrap.wrap(bound, 98, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return " \\\n".join(lines).replace("\0", " ")
+
+
 def card(name: str, result: dict) -> Iterator[str]:
     """The lines of the card of a row."""
     spec, last, options, data = network_of(result), result["last"], result["options"], result["data"]
@@ -102,7 +112,8 @@ def card(name: str, result: dict) -> Iterator[str]:
     yield f"| versions | {', '.join(f'{name} {version}' for name, version in result['versions'].items())} |"
     yield ""
     yield "```sh"
-    yield result["command"].replace("minisqx train", f"minisqx train --data {argument}", 1)
+    command = result["command"].replace("minisqx train", f"minisqx train --data {argument}", 1)
+    yield wrapped(command)
     yield "```"
     yield ""
 

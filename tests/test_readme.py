@@ -57,7 +57,7 @@ def blocks(document, language):
 
 def commands():
     """The arguments of every command of ours in the documents, each once."""
-    code = "".join(block for document in DOCUMENTS for block in blocks(document, "sh"))
+    code = "".join(block for document in DOCUMENTS for block in blocks(document, "sh")).replace("\\\n", "")
     lines = [shlex.split(line) for line in code.splitlines() if not any(added in line for added in ADDED)]
     trainings = [["train", *words[3:]] for words in lines if words[:3] == ["python", "-m", "minisqx.train"]]
     ours = trainings + [words[1:] for words in lines if words[0] == "minisqx"]
