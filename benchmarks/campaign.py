@@ -42,7 +42,7 @@ ROWS = {
     "squeezenext-23-1x-v5": 15,
     "squeezenext-23-1x-v1": 15,
     "shallow-14-2x": 12,
-    "squeezenext-23-2x-v5": 6,
+    "squeezenext-23-2x-v1": 6,
 }
 # These networks are trained with three seeds, all others with one.
 THRICE = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.5x")

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import campaign
-from benchmarks.zoo import network_of, paper_accuracy, ships
+from benchmarks.zoo import network_of, ships
 from benchmarks.zoo import rows as zoo_rows
+from minisqx.paper import printed
 from minisqx.spec import zoo
 
 HERE = Path(__file__).parents[1]
@@ -176,17 +177,17 @@ def accuracy() -> Rows:
     rows = [["network", "state (KB)", "paper", "modern", "margin", "each seed", "epochs", "teacher", "the paper's recipe, ours"]]
     rows.append(["---", *["---:"] * 8])
     for network in sorted(campaign.ROWS, key=lambda name: zoo.network(name).state_bytes):
-        printed, state = paper_accuracy(network), f"{zoo.network(network).state_bytes / 1e3:,.1f}"
+        goal, state = printed.accuracies().get(network), f"{zoo.network(network).state_bytes / 1e3:,.1f}"
         modern, paper = trained(f"{network}-modern"), trained(f"{network}-paper")
         cells = ["not trained", "-", "-", "-", "-"]
         if modern:
             found = [one["test_accuracy"] for one in modern]
-            margin = "-" if printed is None else f"{100 * statistics.mean(found) - float(printed):+.2f}"
+            margin = "-" if goal is None else f"{100 * statistics.mean(found) - float(goal):+.2f}"
             each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in found) if len(found) > 1 else "-"
             cells = [f"**{mean_text(found)}**", margin, each, str(modern[0]["options"]["epochs"])]
             cells.append(modern[0]["options"].get("distill") or "-")
         again = mean_text([one["test_accuracy"] for one in paper]) if paper else "not trained" * (network in campaign.PAPER)
-        rows.append([network, state, printed or "-", *cells, again])
+        rows.append([network, state, goal or "-", *cells, again])
     return rows
 
 
@@ -252,7 +253,7 @@ def weights() -> Rows:
         if ships(one):
             network = network_of(one)
             size = [str(network.num_classes), f"{network.state_bytes / 1e3:,.1f}"]
-            rows.append([name, *size, f"**{100 * one['test_accuracy']:.2f}**", paper_accuracy(name) or "-"])
+            rows.append([name, *size, f"**{100 * one['test_accuracy']:.2f}**", printed.accuracies().get(name, "-")])
     return rows
 
 

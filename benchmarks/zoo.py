@@ -47,11 +47,6 @@ def rows(results: Path) -> dict[str, dict]:
     return dict(sorted(found.items(), key=lambda one: (one[0] in campaign.SIGNS, network_of(one[1]).state_bytes)))
 
 
-def paper_accuracy(network: str) -> str | None:
-    """In %, as printed in Table I, III or V; None if the paper has no such network."""
-    return next((row.accuracy for number in ("I", "III", "V") for row in printed.rows(number) if row.network == network), None)
-
-
 def network_of(result: dict) -> NetworkSpec:
     return TrainingOptions(**result["options"]).network(len(result["class_accuracy"]))
 
@@ -87,7 +82,7 @@ def card(name: str, result: dict) -> Iterator[str]:
     """The lines of the card of a row."""
     spec, last, options, data = network_of(result), result["last"], result["options"], result["data"]
     argument, source = SOURCES["signs" if name in campaign.SIGNS else "cifar10"]
-    printed_accuracy = paper_accuracy(name)
+    printed_accuracy = printed.accuracies().get(name)
     yield f"## {name}"
     yield ""
     yield "| what | |"

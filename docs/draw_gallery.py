@@ -139,7 +139,7 @@ def size_and_accuracy() -> Figure:
     axes = figure.subplots()
     families = {"shallow": BLUE, "squeezenet": ORANGE, "squeezenext": GREEN}
     titles = {"shallow": "Shallow SqueezeNext", "squeezenet": "SqueezeNet", "squeezenext": "SqueezeNext"}
-    papers = printed_accuracy()
+    papers = {name: float(accuracy) for name, accuracy in printed.accuracies().items()}
     measured = json.loads((files("minisqx.data") / "measured.json").read_text(encoding="utf-8"))
     ours = {name: each["accuracy"] for name, each in measured.items()}
     for family, colour in families.items():
@@ -162,16 +162,6 @@ def size_and_accuracy() -> Figure:
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return figure
-
-
-def printed_accuracy() -> dict[str, float]:
-    """Network -> the accuracy that the paper prints for it, in %; without rows whose accuracy is a copy of another's."""
-    found: dict[str, float] = {}
-    for number in ("I", "III", "V"):
-        for row in printed.rows(number):
-            if row.network and row.remark not in ("both copied", "accuracy copied"):
-                found.setdefault(row.network, float(row.accuracy))
-    return found
 
 
 def shapes() -> Figure:

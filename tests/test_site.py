@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import minisqx
+from minisqx.paper import printed
 from minisqx.spec import zoo
 from tests.check_site import broken_links
 
@@ -55,13 +56,19 @@ def test_the_api_page_describes_every_public_name():
 def test_the_table_of_networks_is_what_the_descriptions_say():
     rows = re.findall(r"^\| (s\S+) \|(.*)\|$", (DOCS / "networks.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name, _ in rows] == zoo.names()
-    papers = runpy.run_path(str(DOCS / "draw_gallery.py"))["printed_accuracy"]()
+    papers = printed.accuracies()
     for name, cells in rows:
         spec = zoo.network(name)
         width, blocks = f"{getattr(spec, 'width', ''):g}" if hasattr(spec, "width") else "", getattr(spec, "blocks", ())
         macs = f"{spec.macs / 1e6:#.3g}".rstrip(".")
-        paper = f"{papers[name]:.2f}" if name in papers else ""
-        expected = [width, ",".join(map(str, blocks)), f"{spec.parameters:,}", macs, f"{spec.state_bytes / 1e3:,.1f}", paper]
+        expected = [
+            width,
+            ",".join(map(str, blocks)),
+            f"{spec.parameters:,}",
+            macs,
+            f"{spec.state_bytes / 1e3:,.1f}",
+            papers.get(name, ""),
+        ]
         assert [cell.strip() for cell in cells.split("|")] == expected, name
 
 

@@ -99,13 +99,7 @@ def paper_bytes(spec: NetworkSpec) -> int:
 
 def models() -> Iterator[str]:
     """The lines of a list of all named networks."""
-    printed: dict[str, str] = {}
-    # Table IV's rows differ in dropout and Table II repeats others, so the first mention elsewhere counts.
-    for number in ("I", "III", "V"):
-        for row in paper_printed.rows(number):
-            if row.network:
-                printed.setdefault(row.network, row.accuracy)
-    measured, shipped = _measured(), zoo.weights()
+    printed, measured, shipped = paper_printed.accuracies(), _measured(), zoo.weights()
     rows = [("model", "parameters", "MACs M", "state KB", "accuracy %: paper", "ours", "epochs", "weights")]
     for name in zoo.names():
         spec, figures = zoo.network(name), measured.get(name, {})
