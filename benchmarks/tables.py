@@ -185,7 +185,7 @@ def accuracy() -> Rows:
             margin = "-" if goal is None else f"{100 * statistics.mean(found) - float(goal):+.2f}"
             each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in found) if len(found) > 1 else "-"
             cells = [f"**{mean_text(found)}**", margin, each, str(modern[0]["options"]["epochs"])]
-            cells.append(modern[0]["options"].get("distill") or "-")
+            cells.append((modern[0]["options"].get("distill") or "-").removeprefix("shallow-"))
         again = mean_text([one["test_accuracy"] for one in paper]) if paper else "not trained" * (network in campaign.PAPER)
         rows.append([network, state, goal or "-", *cells, again])
     return rows

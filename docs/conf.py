@@ -39,6 +39,7 @@ exclude_patterns = [".*", "build", "dist", "runs", "tests", "minisqx", "kernels"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "source_pages"]
 nitpicky = True
 
+myst_disable_syntax = ["myst_line_comment"]  # a wrapped line may begin with the % of a figure
 myst_heading_anchors = 6  # as on a code host: `page.md#a-heading`
 nb_execution_mode = "force"  # the notebooks are stored without their output
 nb_execution_raise_on_error = True

@@ -9,6 +9,11 @@ if (article && !document.querySelector("h1")) {
   article.prepend(heading);
 }
 
+// A name stays in one line, though it has hyphens.
+for (const cell of document.querySelectorAll("td:first-child")) {
+  if (!/\s/.test(cell.textContent.trim()) && cell.textContent.length < 40) cell.style.whiteSpace = "nowrap";
+}
+
 function letKeysScroll() {
   for (const box of document.querySelectorAll("pre, .table-wrapper")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
