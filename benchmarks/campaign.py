@@ -37,12 +37,12 @@ ROWS = {
     "squeezenet-v1.1": 60,
     "squeezenet-v1.0": 120,
     "shallow-21-0.7x": 100,
-    "shallow-06-1.5x": 25,
-    "shallow-06-2x": 20,
-    "squeezenext-23-1x-v5": 15,
-    "squeezenext-23-1x-v1": 15,
-    "shallow-14-2x": 12,
-    "squeezenext-23-2x-v1": 6,
+    "shallow-06-1.5x": 60,
+    "shallow-06-2x": 40,
+    "squeezenext-23-1x-v5": 20,
+    "squeezenext-23-1x-v1": 20,
+    "shallow-14-2x": 16,
+    "squeezenext-23-2x-v1": 10,
 }
 # These networks are trained with three seeds, all others with one.
 THRICE = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.5x")
