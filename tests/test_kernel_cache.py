@@ -111,7 +111,7 @@ def test_code_shares_nothing_with_other_code_and_callees_get_none_of_their_own(f
     assert len(list(folder.glob("*.nbc"))) == 2
 
 
-def test_every_signature_has_a_file_of_its_own_whoever_writes_first(folder, lines):
+def test_every_signature_has_a_file_of_its_own_in_any_order_of_writes(folder, lines):
     """Numba numbers them, so two processes would take the same name for two signatures."""
     assert fresh()(1.5) == 3.0
     first = entry(folder)

@@ -1,4 +1,4 @@
-"""ELU's accuracy over every magnitude, and what becomes of the numbers that are no numbers."""
+"""ELU: its accuracy over every magnitude, and its values at NaN, infinity and zero."""
 
 import numpy as np
 import pytest

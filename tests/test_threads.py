@@ -122,7 +122,7 @@ def test_more_and_fewer_threads_than_cpus_can_be_used(count):
     assert run(USE.format(count)) == str(count)
 
 
-def test_numba_starts_with_room_for_the_threads_whoever_imports_it():
+def test_numba_starts_with_room_for_the_threads_wherever_it_is_imported():
     code = "from minisqx.machine import threads; threads.use_threads({}); import sys; assert 'numba' not in sys.modules; {}"
     found = "import numba; print(threads.max_threads())"
     assert run(code.format(500, found)) == "500"

@@ -1,4 +1,4 @@
-"""Compiling ahead: after it nothing is left to compile, and whoever waits for a compilation is told why, once."""
+"""Compiling ahead: after it nothing is left to compile, and a process that waits for a compilation says why, once."""
 
 import os
 import re

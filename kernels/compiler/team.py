@@ -1,8 +1,8 @@
 """The threads that run a table of steps together, until all are done.
 
-There is no barrier: a ticket has the number of the step that is being done, and of its next piece. Each thread takes a piece and
-computes it. Whoever completes a step begins the next one. So a thread that the system has interrupted delays the others by the
-piece that it holds, and not at all if it holds none.
+There is no barrier: a ticket has the number of the step that is being done, and of its next piece. Each thread takes a piece
+and computes it. The thread that completes a step begins the next one. So a thread that the system has interrupted delays the
+others by the piece that it holds, and not at all if it holds none.
 
 A thread without a piece watches the ticket for some time, and then sleeps for moments, so that other programs get its core.
 """

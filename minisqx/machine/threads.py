@@ -85,7 +85,7 @@ def use_threads(count: int | None = None, source: str = OPTION) -> int:
 
 
 def _is_numba_raised_to(count: int) -> bool:
-    """Whether Numba, not imported yet, will start with a limit of at least `count` threads, whoever imports it."""
+    """Whether Numba, not imported yet, will start with a limit of at least `count` threads, wherever it is imported."""
     global _wanted
     if "numba" in sys.modules or Path(NUMBA_FILE).exists():
         return False
