@@ -112,6 +112,13 @@ def test_cards_and_figures_of_the_zoo_say_what_its_results_say():
     assert ended.cards(page, found) == page and ended.measured(dict(figures), found) == figures
 
 
+def test_a_cards_command_is_its_results_in_lines_that_begin_with_an_option():
+    for result in ended.rows(RESULTS).values():
+        lines = ended.wrapped(result["command"]).split(" \\\n")
+        assert " ".join(map(str.strip, lines)) == result["command"] and max(map(len, lines)) <= 98
+        assert all(line.strip().startswith("--") for line in lines[1:])
+
+
 def test_a_card_counts_the_network_that_was_trained():
     options = TrainingOptions(width=0.5, blocks=(1, 1, 4, 1), stem_padding=1)
     result = {"network": "shallow-09-0.5x", "options": options.provenance(), "class_accuracy": dict.fromkeys("abc")}
