@@ -39,10 +39,10 @@ ROWS = {
     "shallow-21-0.7x": 100,
     "shallow-06-1.5x": 60,
     "shallow-06-2x": 40,
-    "squeezenext-23-1x-v5": 20,
-    "squeezenext-23-1x-v1": 20,
-    "shallow-14-2x": 16,
-    "squeezenext-23-2x-v1": 10,
+    "squeezenext-23-1x-v5": 40,
+    "squeezenext-23-1x-v1": 40,
+    "shallow-14-2x": 40,
+    "squeezenext-23-2x-v1": 40,
 }
 # These networks are trained with three seeds, all others with one.
 THRICE = ("shallow-06-0.2x", "shallow-06-0.4x", "shallow-06-0.5x")
