@@ -27,14 +27,13 @@ from minisqx.spec import zoo
 from minisqx.training.options import LATER
 
 RESULTS = Path(__file__).parent / "results" / "trainings"
-ENVIRONMENT = {"MINISQX_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Campaign:
-    """Runs trainings, each in a folder of its name in `runs`. data: name of the data -> its path."""
+    """Runs trainings, each in a folder of its name in `runs`. data: name of the data -> its path; threads: of one training."""
 
-    def __init__(self, runs: Path, results: Path, data: dict[str, str]) -> None:
-        self.runs, self.results, self.data = runs, results, data
+    def __init__(self, runs: Path, results: Path, data: dict[str, str], threads: int = 1) -> None:
+        self.runs, self.results, self.data, self.threads = runs, results, data, threads
         self._processes: set[subprocess.Popen] = set()
         self._stopped = False
 
@@ -72,7 +71,8 @@ class Campaign:
             command = [*options.words(), "--out", str(folder)]
         print(f"{training.name}: {'resumed' if '--resume' in command else 'begun'}", flush=True)
         with (self.runs / f"{training.name}.log").open("a") as log:
-            process = subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log, env=os.environ | ENVIRONMENT)
+            threads = {"MINISQX_NUM_THREADS": str(self.threads), "OMP_NUM_THREADS": "1"}
+            process = subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log, env=os.environ | threads)
             self._processes.add(process)
             code = process.wait()
             self._processes.discard(process)
@@ -109,6 +109,7 @@ class Campaign:
             "data": {"name": config["data"]["name"], "sha256": config["data"]["sha256"], "images": config["data"]["images"]},
             "versions": config["versions"],
             "cpu": cpu_model(),
+            "threads": self.threads,
             "weights_sha256": last.weights_sha256,
             "seconds": round(sum(row["seconds"] for row in rows)),
             "last": {name: rows[-1][name] for name in columns if name.endswith(("accuracy", "loss"))},
@@ -141,7 +142,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, metavar="PATH", help="CIFAR-10, the official images")
     parser.add_argument("--signs", metavar="PATH", help="the traffic signs; without them their trainings are left out")
     parser.add_argument("--only", action="append", metavar="TEXT", help="only trainings whose name contains this, more than once")
-    parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="trainings at once, on one thread each (%(default)s)")
+    cpus = os.cpu_count() or 1
+    parser.add_argument("--at-once", type=int, default=cpus, help="trainings at once, which share the CPUs (%(default)s)")
     parser.add_argument("--runs", type=Path, default=CAMPAIGN.parent, help="folder of the runs (%(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results (%(default)s)")
     parser.add_argument("--list", action="store_true", help="only list the trainings that are missing")
@@ -149,7 +151,7 @@ def main() -> None:
     given.runs.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(parents=True, exist_ok=True)
     data = {"cifar10": given.data} | ({"signs": given.signs} if given.signs else {})
-    campaign = Campaign(given.runs, given.results, data)
+    campaign = Campaign(given.runs, given.results, data, threads=max(1, cpus // given.at_once))
     chosen = [each for each in trainings() if each.data in data and any(text in each.name for text in given.only or [""])]
     missing = campaign.missing(chosen)
     print(f"{len(missing)} of {len(chosen)} trainings are missing", flush=True)

@@ -71,6 +71,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
+def machine(result: dict) -> str:
+    threads = result.get("threads", 1)  # results from before a training could have several lack it
+    return f"{'one thread' if threads == 1 else f'{threads} threads'} of {result['cpu']}"
+
+
 def wrapped(command: str) -> str:
     """A command in lines of at most 100 characters, an option and its value in one."""
     bound = re.sub(r"(--\S+) (?!-)", r"\1\0", command)
@@ -95,7 +100,7 @@ def card(name: str, result: dict) -> Iterator[str]:
     images = ", ".join(f"{count:,} {part}" for part, count in data["images"].items())
     yield f"| data | {data['name']}: {images}; SHA-256 `{data['sha256']}` |"
     yield f"| source | {source} |"
-    took = f"{result['seconds'] / 60:.0f} minutes on one thread of {result['cpu']}"
+    took = f"{result['seconds'] / 60:.0f} minutes on {machine(result)}"
     if result["teacher"] is not None:
         yield f"| teacher | {result['teacher']['name']}, SHA-256 `{result['teacher']['sha256']}` |"
     yield f"| training | {options['epochs']} epochs, seed {options['seed']}, {took} |"
@@ -132,7 +137,7 @@ def measured(figures: dict[str, dict], found: dict[str, dict]) -> dict[str, dict
             "epochs": options["epochs"],
             "recipe": f"{result['data']['name']}, {words}, seed {options['seed']}",
             "seconds_per_epoch": round(result["seconds"] / options["epochs"], 1),
-            "machine": f"one thread of {result['cpu']}, beside other trainings",
+            "machine": f"{machine(result)}, at the lowest priority",
         }
     return {name: figures[name] for name in zoo.names() if name in figures}
 

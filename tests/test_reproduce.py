@@ -35,7 +35,7 @@ def test_a_run_that_is_stopped_has_no_result_and_ends_with_the_same_weights(camp
     campaign.stop()
     thread.join()
     assert campaign.missing([whole, stopped]) == [stopped]
-    again = Campaign(campaign.runs, campaign.results, campaign.data)
+    again = Campaign(campaign.runs, campaign.results, campaign.data, threads=2)
     again.run(stopped)
     assert again.missing([whole, stopped]) == []
     one, other = (json.loads((campaign.results / f"{name}.json").read_text()) for name in ("whole", "stopped"))
@@ -44,6 +44,7 @@ def test_a_run_that_is_stopped_has_no_result_and_ends_with_the_same_weights(camp
         == other["weights_sha256"]
         == load_checkpoint(tmp_path / "runs" / "whole" / "last.h5").weights_sha256
     )
+    assert (zoo.machine(one), zoo.machine(other)) == (f"one thread of {one['cpu']}", f"2 threads of {one['cpu']}")
     assert one["history"]["test_accuracy"] == other["history"]["test_accuracy"] and len(one["history"]["epoch"]) == 40
     assert one["test_accuracy"] == one["last"]["test_accuracy"] and set(one["class_accuracy"]) == {"red", "green", "blue"}
     assert one["options"] == OPTIONS.provenance() and one["command"] == OPTIONS.command()
