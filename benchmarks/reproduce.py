@@ -71,8 +71,8 @@ class Campaign:
             command = [*options.words(), "--out", str(folder)]
         print(f"{training.name}: {'resumed' if '--resume' in command else 'begun'}", flush=True)
         with (self.runs / f"{training.name}.log").open("a") as log:
-            threads = {"MINISQX_NUM_THREADS": str(self.threads), "OMP_NUM_THREADS": "1"}
-            process = subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log, env=os.environ | threads)
+            variables = os.environ | {"MINISQX_NUM_THREADS": str(self.threads), "OMP_NUM_THREADS": "1"}
+            process = subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log, env=variables)
             self._processes.add(process)
             code = process.wait()
             self._processes.discard(process)
@@ -148,6 +148,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results (%(default)s)")
     parser.add_argument("--list", action="store_true", help="only list the trainings that are missing")
     given = parser.parse_args()
+    if given.at_once < 1:
+        parser.error(f"--at-once {given.at_once}: give a whole number of at least 1")
     given.runs.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(parents=True, exist_ok=True)
     data = {"cifar10": given.data} | ({"signs": given.signs} if given.signs else {})

@@ -44,6 +44,7 @@ def test_a_run_that_is_stopped_has_no_result_and_ends_with_the_same_weights(camp
         == other["weights_sha256"]
         == load_checkpoint(tmp_path / "runs" / "whole" / "last.h5").weights_sha256
     )
+    assert (tmp_path / "runs" / "stopped.log").read_text().count("threads: 2 (MINISQX_NUM_THREADS)") == 1
     assert (zoo.machine(one), zoo.machine(other)) == (f"one thread of {one['cpu']}", f"2 threads of {one['cpu']}")
     assert one["history"]["test_accuracy"] == other["history"]["test_accuracy"] and len(one["history"]["epoch"]) == 40
     assert one["test_accuracy"] == one["last"]["test_accuracy"] and set(one["class_accuracy"]) == {"red", "green", "blue"}
